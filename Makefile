@@ -1,0 +1,67 @@
+# Everything here sets itself up: `make demo` and `make test` work in a fresh clone.
+# The set-up is kept in .venv and looked at again only when pyproject.toml or constraints.txt change.
+
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+NOTEBOOKS := $(wildcard notebooks)
+CHECKED := $(wildcard workbench scripts sample_models tests benchmarks notebooks app.py)
+
+# One torch thread for each test worker: two workers on two cores beat two threads in one worker.
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest \
+	-n $(WORKERS) --dist loadgroup
+
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-browser demo app lab test test-fast lint format bench zoo pins wheel clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: ## create .venv from the pinned packages
+	@$(PYTHON) scripts/setup.py
+
+setup-browser:
+	@$(PYTHON) scripts/setup.py --browser
+
+demo: setup ## open a sample model, let it learn, and look at it in the app
+	@$(BIN)/workbench demo
+
+app: setup ## start the app
+	@$(BIN)/workbench app
+
+lab: setup ## open the notebooks
+	@$(BIN)/jupyter lab notebooks/
+
+test: setup-browser lint ## check style and types, then run every test
+	@$(PYTEST) --nbmake tests workbench $(NOTEBOOKS)
+
+test-fast: setup-browser ## run the tests that are neither slow nor notebooks
+	@$(PYTEST) -m "not slow and not notebook" tests workbench
+
+lint: setup ## check style, types and floors
+	@$(BIN)/ruff check $(CHECKED)
+	@$(BIN)/ruff format --check $(CHECKED)
+	@$(BIN)/pyright --warnings
+	@$(BIN)/lint-imports --no-cache
+
+format: setup ## mend what can be mended without thought
+	@$(BIN)/ruff check --fix $(CHECKED)
+	@$(BIN)/ruff format $(CHECKED)
+
+bench: setup ## measure speed and accuracy, and write the tables
+	@$(BIN)/python -m benchmarks
+
+zoo: ## add the larger pretrained models
+	@$(PYTHON) scripts/setup.py --zoo
+
+pins: setup ## write constraints.txt from what .venv holds now
+	@$(BIN)/python scripts/pins.py
+
+wheel: setup ## build the wheel into dist/
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## remove .venv and everything that was built
+	@rm -rf .venv build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
