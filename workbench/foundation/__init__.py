@@ -1,0 +1,1 @@
+"""Ground floor: errors, typed options and the registry that every other floor stands on."""

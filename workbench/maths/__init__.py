@@ -1,0 +1,1 @@
+"""Tensor maths that needs torch and nothing else of ours."""
