@@ -1,0 +1,214 @@
+"""A graph with quantizers on its edges: the simulation of the file that will be exported."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, fx, nn
+
+from workbench.foundation.errors import RunError
+from workbench.graph.build import Graph
+from workbench.graph.sites import Site
+from workbench.graph.taps import value_nodes
+from workbench.quantizers.base import Frozen, Quantizer
+from workbench.quantizers.bias import Bias
+from workbench.quantizers.registry import QUANTIZERS
+
+Make = Callable[[Site], Quantizer]
+
+
+def uniform(site: Site) -> Quantizer:
+    """The plain quantizer that every site starts with."""
+    return QUANTIZERS["uniform"].make(site.grid, site.shape)
+
+
+class QuantizedGraph(nn.Module):
+    """A copy of `graph.module` with a quantizer on every site; its parameters are its own.
+
+    Args:
+        graph: the float graph; it is left untouched.
+        sites: where quantizers sit, as a target gave them.
+        make: builds the quantizer of a weight or activation site.
+    """
+
+    def __init__(self, graph: Graph, sites: Sequence[Site], make: Make = uniform) -> None:
+        super().__init__()
+        self.graph = graph
+        self.sites = {site.name: site for site in sites}
+        self.module = copy.deepcopy(graph.module)
+        self._keys = {name: f"quantizer_{index}" for index, name in enumerate(self.sites)}
+        for site in sites:
+            if site.kind != "bias":
+                self.module.add_submodule(self._keys[site.name], make(site))
+        for site in sites:
+            if site.kind == "bias":
+                quantizer = Bias(site.grid, site.shape, *self._meeting(site))
+                self.module.add_submodule(self._keys[site.name], quantizer)
+        self._insert(sites)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Outputs of the simulated graph, in the order of the ONNX outputs."""
+        return self.module(*inputs)
+
+    def quantizer(self, site: str) -> Quantizer:
+        """The quantizer on a site."""
+        found = self.module.get_submodule(self._keys[site])
+        assert isinstance(found, Quantizer)
+        return found
+
+    def set_quantizer(self, site: str, quantizer: Quantizer) -> None:
+        """Put another quantizer on a site; biases that depend on it follow."""
+        quantizer.enabled = self.quantizer(site).enabled
+        setattr(self.module, self._keys[site], quantizer)
+        for name, other in self.sites.items():
+            follower = self.quantizer(name) if other.kind == "bias" else None
+            if isinstance(follower, Bias):
+                follower.follow(*self._meeting(other))
+
+    def weight(self, site: str) -> nn.Parameter:
+        """The float parameter behind a weight or bias site."""
+        return self.parameter(self.sites[site].tensor)
+
+    def parameter(self, initializer: str) -> nn.Parameter:
+        """The float parameter that an ONNX initializer became."""
+        return self.module.get_parameter(self.graph.attribute_of[initializer])
+
+    def of_kind(self, kind: str) -> list[Site]:
+        """The sites of one kind, in the order of the graph."""
+        return [site for site in self.sites.values() if site.kind == kind]
+
+    def enable(self, wanted: Callable[[Site], bool]) -> None:
+        """Switch each site's quantizer on or off."""
+        for name, site in self.sites.items():
+            self.quantizer(name).enabled = wanted(site)
+
+    def frozen(self) -> dict[str, Frozen]:
+        """Exactly what is exported, for every site."""
+        return {name: self._frozen(site) for name, site in self.sites.items()}
+
+    def float_parameters(self) -> dict[str, Tensor]:
+        """Current values of the float initializers, by ONNX name."""
+        held = dict(self.module.named_parameters())
+        table = self.graph.attribute_of
+        return {name: held[path].detach() for name, path in table.items() if path in held}
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that learning may have changed, as flat tensors.
+
+        Keys are `quantizer/<kind>/<site>/<tensor>` and `parameter/<initializer>`; only parameters
+        that differ from the float graph are kept.
+        """
+        tensors: dict[str, Tensor] = {}
+        for name, site in self.sites.items():
+            if site.kind == "bias":
+                continue
+            quantizer = self.quantizer(name)
+            for key, value in quantizer.state_dict().items():
+                small = value.to(torch.int16) if key == "chosen" else value.clone()
+                tensors[f"quantizer/{_kind(quantizer)}/{name}/{key}"] = small.detach()
+        original = dict(self.graph.module.named_parameters())
+        for name, value in self.float_parameters().items():
+            if not torch.equal(value, original[self.graph.attribute_of[name]]):
+                tensors[f"parameter/{name}"] = value.clone()
+        return tensors
+
+    @torch.no_grad()
+    def load_values(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore what `state` gave into the quantizers as they are; parameters keep their identity."""
+        for key, value in tensors.items():
+            group, _, rest = key.partition("/")
+            if group == "parameter":
+                self.parameter(rest).copy_(value)
+                continue
+            place, _, tensor = rest.partition("/")[2].rpartition("/")
+            self.quantizer(place).state_dict()[tensor].copy_(value)
+
+    @torch.no_grad()
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore what `state` gave, quantizers of other kinds included; the sites must be the same.
+
+        Raises:
+            RunError: a tensor belongs to no site of this graph.
+        """
+        grouped: dict[tuple[str, str], dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            group, _, rest = key.partition("/")
+            if group == "parameter":
+                self.parameter(rest).copy_(value)
+                continue
+            kind, _, place = rest.partition("/")
+            site, _, tensor = place.rpartition("/")
+            if site not in self.sites:
+                raise RunError(
+                    f"stored quantizer '{site}' is not in this graph; use its own recipe"
+                )
+            grouped.setdefault((kind, site), {})[tensor] = value
+        for (kind, name), state in grouped.items():
+            site = self.sites[name]
+            quantizer = QUANTIZERS[kind].make(site.grid, site.shape)
+            quantizer.load_state_dict(state)
+            self.set_quantizer(name, quantizer)
+
+    def _frozen(self, site: Site) -> Frozen:
+        stored = None if site.kind == "activation" else self.weight(site.name).detach()
+        return self.quantizer(site.name).frozen(stored)
+
+    def _meeting(self, bias: Site) -> tuple[Quantizer, Quantizer]:
+        """The quantizers of the data and of the weight that a bias is added to."""
+        node = bias.edges[0][0]
+        data = self._reader(node, 0)
+        weight = self._reader(node, 1)
+        return self.quantizer(data), self.quantizer(weight)
+
+    def _reader(self, node: str, index: int) -> str:
+        return next(n for n, s in self.sites.items() if (node, index) in s.edges)
+
+    def _insert(self, sites: Iterable[Site]) -> None:
+        """Rewire each site's edges through its quantizer."""
+        values = value_nodes(self.module) | _initializers(self.module)
+        readers = _readers(self.module)
+        graph = self.module.graph
+        for site in sites:
+            source = values[site.tensor]
+            with graph.inserting_after(_after(source)):
+                inserted = graph.call_module(self._keys[site.name], (source,))
+            inserted.meta["site"] = site.name
+            for node, index in site.edges:
+                reader = readers[node]
+                args = list(reader.args)
+                args[index] = inserted
+                reader.args = tuple(args)
+        graph.lint()
+        self.module.recompile()
+
+
+def _after(source: fx.Node) -> fx.Node:
+    """Where to insert what reads `source`: never among the placeholders."""
+    while source.op == "placeholder" and source.next.op == "placeholder":
+        source = source.next
+    return source
+
+
+def _initializers(module: fx.GraphModule) -> dict[str, fx.Node]:
+    """Initializer name -> the fx node that fetches it."""
+    nodes = module.graph.nodes
+    return {n.meta["onnx_initializer"]: n for n in nodes if "onnx_initializer" in n.meta}
+
+
+def _readers(module: fx.GraphModule) -> dict[str, fx.Node]:
+    """ONNX node name -> the fx call that computes it."""
+    found: dict[str, fx.Node] = {}
+    for node in module.graph.nodes:
+        name = node.meta.get("onnx_node")
+        if name is not None and node.op == "call_function":
+            found.setdefault(name, node)
+    return found
+
+
+def _kind(quantizer: Quantizer) -> str:
+    for entry in QUANTIZERS:
+        if entry.make is type(quantizer):
+            return entry.name
+    raise RunError(f"quantizer '{type(quantizer).__name__}' is not registered; add @quantizer")
