@@ -1,0 +1,1 @@
+"""Diagnosis: what quantization does to each layer, as plain records."""

@@ -1,0 +1,245 @@
+"""The error of each layer, alone and accumulated, for weights and activations apart.
+
+Alone: only this layer is quantized, the rest of the network is float; its error is read at the
+layer's own output (dB) and at the network's output (KL divergence, changed predictions). Accumulated:
+everything is quantized, and the error is read along the network. Weights that were learned to undo
+errors of earlier layers look worse alone than they are; judge those by the accumulated error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from workbench.analysis.partial import PartialNetwork
+from workbench.graph.quantized import QuantizedGraph
+from workbench.graph.sites import Layer, Site, layers
+from workbench.graph.taps import value_nodes
+from workbench.maths import metrics
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """What quantization does to one layer and, through it, to the network.
+
+    Attributes:
+        layer, op, shape: node name, operator, shape of its first weight.
+        bits_weights, bits_activations: 0 is float.
+        parameters, macs: counts; macs for one example.
+        weight_sqnr_db: float weight against its quantized version, all weights of the layer.
+        alone_weights_db, alone_activations_db: SQNR of the layer's output when only its weights, or
+            only its inputs, are quantized; None where that part is float.
+        accumulated_weights_db, accumulated_activations_db, accumulated_db: the same with all
+            weights, all activations, or everything quantized up to here.
+        damage_kl: KL divergence (nats) at the network's output when only this layer is quantized;
+            damage_weights_kl and damage_activations_kl when only that part of it is.
+        damage_flips: share of predictions that this layer alone changes, in [0, 1].
+        theory_db: SQNR of a uniform input on a grid of the weights' bits.
+    """
+
+    layer: str
+    op: str
+    shape: tuple[int, ...]
+    bits_weights: int
+    bits_activations: int
+    parameters: int
+    macs: int
+    weight_sqnr_db: float | None
+    alone_weights_db: float | None
+    alone_activations_db: float | None
+    accumulated_weights_db: float
+    accumulated_activations_db: float
+    accumulated_db: float
+    damage_kl: float
+    damage_weights_kl: float
+    damage_activations_kl: float
+    damage_flips: float
+    theory_db: float
+
+    def record(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {**asdict(self), "shape": list(self.shape)}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a diagnosis is: layers looked at in all batches so far."""
+
+    step: int
+    total: int
+
+
+@dataclass
+class _Part:
+    """Running sums of one part (weights, activations or both) of one layer."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+    kl: float = 0.0
+    flips: float = 0.0
+    examples: int = 0
+
+    def add_layer(self, reference: Tensor, value: Tensor) -> None:
+        self.signal += float(reference.double().square().sum())
+        self.noise += float((reference.double() - value.double()).square().sum())
+
+    def add_output(self, reference: Tensor, value: Tensor) -> None:
+        count = len(reference)
+        self.kl += metrics.kl_divergence(reference, value) * count
+        self.flips += (1 - metrics.agreement(reference, value)) * count
+        self.examples += count
+
+    @property
+    def db(self) -> float:
+        return metrics.decibels(self.signal, self.noise)
+
+    def mean(self, total: float) -> float:
+        return total / max(1, self.examples)
+
+
+@dataclass
+class _Tally:
+    alone: dict[str, _Part] = field(default_factory=lambda: _parts())
+    accumulated: dict[str, _Part] = field(default_factory=lambda: _parts())
+
+
+PARTS = ("weights", "activations", "both")
+
+
+def _parts() -> dict[str, _Part]:
+    return {part: _Part() for part in PARTS}
+
+
+class LayerErrors:
+    """Measures all layers of a quantized graph, batch by batch, in the memory of one batch.
+
+    Iterating yields `Progress`; `errors` holds the result afterwards.
+
+    Args:
+        model: a calibrated or learned quantized graph.
+        batches: held-out inputs.
+    """
+
+    def __init__(self, model: QuantizedGraph, batches: Iterable[tuple[Tensor, ...]]) -> None:
+        self._model = model
+        self._batches = batches
+        self._layers = layers(model.graph)
+        self._tallies = {layer.name: _Tally() for layer in self._layers}
+        self.errors: list[LayerError] = []
+
+    def __iter__(self) -> Iterator[Progress]:
+        model, step = self._model, 0
+        nodes = value_nodes(model.module)
+        batches = list(self._batches)
+        total = len(batches) * len(self._layers)
+        for inputs in batches:
+            network = PartialNetwork(model, inputs)
+            self._accumulate(network, nodes)
+            for layer in self._layers:
+                self._alone(network, layer, nodes[layer.output])
+                step += 1
+                yield Progress(step, total)
+        self.errors = [self._error(layer) for layer in self._layers]
+
+    def run(self) -> list[LayerError]:
+        """Measure everything and return it."""
+        for _ in self:
+            pass
+        return self.errors
+
+    def _accumulate(self, network: PartialNetwork, nodes: dict[str, fx.Node]) -> None:
+        for part in PARTS:
+            sites = [s.name for s in self._model.sites.values() if _belongs(s, part)]
+            learned = () if part == "activations" else self._model.graph.attribute_of
+            changed = network.run(sites, [n for n in learned if self._is_float(n)])
+            for layer in self._layers:
+                node = nodes[layer.output]
+                pair = network.floats[node], network.value(node, changed)
+                self._tallies[layer.name].accumulated[part].add_layer(*pair)
+
+    def _alone(self, network: PartialNetwork, layer: Layer, node: fx.Node) -> None:
+        own = [site for site in self._model.sites.values() if _reads(site, layer)]
+        for part in PARTS:
+            sites = [site.name for site in own if _belongs(site, part)]
+            if not sites:
+                continue
+            learned = [] if part == "activations" else _parameters(layer)
+            changed = network.run(sites, learned)
+            tally = self._tallies[layer.name].alone[part]
+            tally.add_layer(network.floats[node], network.value(node, changed))
+            tally.add_output(network.output({}), network.output(changed))
+
+    def _is_float(self, initializer: str) -> bool:
+        path = self._model.graph.attribute_of[initializer]
+        return path in dict(self._model.module.named_parameters())
+
+    def _error(self, layer: Layer) -> LayerError:
+        tally = self._tallies[layer.name]
+        alone, accumulated = tally.alone, tally.accumulated
+        bits = _bits(self._model, layer)
+        both = alone["both"]
+        return LayerError(
+            layer=layer.name,
+            op=layer.op,
+            shape=layer.shape,
+            bits_weights=bits[0],
+            bits_activations=bits[1],
+            parameters=layer.parameters,
+            macs=layer.macs,
+            weight_sqnr_db=self._weight_db(layer),
+            alone_weights_db=alone["weights"].db if bits[0] else None,
+            alone_activations_db=alone["activations"].db if bits[1] else None,
+            accumulated_weights_db=accumulated["weights"].db,
+            accumulated_activations_db=accumulated["activations"].db,
+            accumulated_db=accumulated["both"].db,
+            damage_kl=both.mean(both.kl),
+            damage_weights_kl=alone["weights"].mean(alone["weights"].kl),
+            damage_activations_kl=alone["activations"].mean(alone["activations"].kl),
+            damage_flips=both.mean(both.flips),
+            theory_db=metrics.uniform_sqnr_db(bits[0]),
+        )
+
+    def _weight_db(self, layer: Layer) -> float | None:
+        part = _Part()
+        original = dict(self._model.graph.module.named_parameters())
+        for weight in layer.weights:
+            if weight.name in self._model.sites:
+                reference = original[self._model.graph.attribute_of[weight.name]].detach()
+                current = self._model.weight(weight.name).detach()
+                rounded = self._model.quantizer(weight.name).fake_quantize(current)
+                part.add_layer(reference, rounded.detach())
+        return part.db if part.signal else None
+
+
+def layer_errors(model: QuantizedGraph, batches: Iterable[tuple[Tensor, ...]]) -> list[LayerError]:
+    """The errors of all layers with weights, in the order of the graph."""
+    with torch.no_grad():
+        return LayerErrors(model, batches).run()
+
+
+def _belongs(site: Site, part: str) -> bool:
+    if part == "both":
+        return True
+    return site.kind == ("weight" if part == "weights" else "activation")
+
+
+def _reads(site: Site, layer: Layer) -> bool:
+    return any(node == layer.name for node, _ in site.edges)
+
+
+def _parameters(layer: Layer) -> list[str]:
+    names = [weight.name for weight in layer.weights]
+    return [*names, layer.offset] if layer.offset else names
+
+
+def _bits(model: QuantizedGraph, layer: Layer) -> tuple[int, int]:
+    """Bits of the weights and of the activations that a layer reads; 0 is float."""
+    own = [site for site in model.sites.values() if _reads(site, layer)]
+    width = {
+        kind: [s.grid.bits for s in own if s.kind == kind] for kind in ("weight", "activation")
+    }
+    return max(width["weight"], default=0), max(width["activation"], default=0)

@@ -1,0 +1,1 @@
+"""Methods: named learners. One file each; the registry finds them."""

@@ -1,0 +1,104 @@
+"""What a method is: it moves the learnables of a quantized graph and reports events as it goes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+from torch import Tensor
+
+from workbench.foundation.options import Options
+from workbench.graph.quantized import QuantizedGraph
+
+EventKind = Literal["start", "step", "layer", "note", "done"]
+Batch = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened while learning; the same record feeds plots, logs and reports.
+
+    Attributes:
+        kind: "start" and "done" of a stage, a "step" inside a layer or epoch, a finished "layer",
+            or a "note" for people.
+        method: its registry name; stage: its index in the recipe.
+        site: layer, site or epoch it belongs to.
+        step, total: progress of the stage, in units of the method's own choosing.
+        values: the learning signals, such as loss, scale or flips.
+        text: a sentence for people, or nothing.
+    """
+
+    kind: EventKind
+    method: str = ""
+    stage: int = 0
+    site: str | None = None
+    step: int = 0
+    total: int = 0
+    values: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+class Checkpoint(Protocol):
+    """Where a method leaves what it has learned so far; a run directory, or nothing."""
+
+    def save(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Replace the stored state by this one, all or nothing."""
+
+    def load(self) -> tuple[dict[str, Tensor], int] | None:
+        """The stored tensors and step, or None at a fresh start."""
+
+
+class NoCheckpoint:
+    """Forgets; for learning in memory."""
+
+    def save(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Do nothing."""
+
+    def load(self) -> tuple[dict[str, Tensor], int] | None:
+        """Nothing was kept."""
+        return None
+
+
+@dataclass
+class Task:
+    """What a method is given besides the model.
+
+    Attributes:
+        batches: makes a fresh iterator over the calibration inputs, each a tuple of tensors.
+        examples: how many examples they hold.
+        seed: makes the run repeatable.
+        checkpoint: where to save between layers or epochs.
+        stage: index of the stage in its recipe.
+        calibrator: name of the activation calibrator; weight_calibrator: of the weight one.
+    """
+
+    batches: Callable[[], Iterator[Batch]]
+    examples: int
+    seed: int = 0
+    checkpoint: Checkpoint = field(default_factory=NoCheckpoint)
+    stage: int = 0
+    calibrator: str = "mse"
+    weight_calibrator: str = "mse"
+
+
+class Method(ABC):
+    """A named learner. Subclasses set `name` by registration and implement `learn`."""
+
+    name: ClassVar[str] = ""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @abstractmethod
+    def learn(self, model: QuantizedGraph, task: Task) -> Iterator[Event]:
+        """Change the model's quantizers (and weights) in place; yield what happens."""
+
+    def event(self, kind: EventKind, task: Task, **fields: Any) -> Event:
+        """An event of this method and stage."""
+        return Event(kind, method=self.name, stage=task.stage, **fields)

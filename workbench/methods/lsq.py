@@ -1,0 +1,171 @@
+"""LSQ training (Esser et al. 2020, arXiv:1902.08153) with the float model as teacher.
+
+    min over W, s of T² KL(softmax(z_float / T) ‖ softmax(z_quantized / T))
+
+Weights and the scales of weights and activations move together, by Adam with a cosine schedule; the
+scales carry LSQ's own gradient factor and no weight decay. It starts from whatever ranges or codes
+earlier stages left, or from nearest rounding. No labels are needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from workbench.foundation.options import Options
+from workbench.graph.quantized import QuantizedGraph
+from workbench.methods.base import Batch, Event, Method, Task
+from workbench.methods.calibrate import is_calibrated
+from workbench.methods.registry import make, method
+from workbench.quantizers.codes import Codes
+from workbench.quantizers.lsq import LSQ
+from workbench.signals.distillation import distillation
+
+
+class LsqOptions(Options):
+    """Options of LSQ training."""
+
+    epochs: Annotated[int, Field(ge=1, le=1000, description="passes over the data")] = 10
+    batch_size: Annotated[int, Field(ge=1, le=4096, description="examples per step")] = 50
+    learning_rate: Annotated[float, Field(gt=0, le=1, description="of the weights")] = 3e-4
+    scale_learning_rate: Annotated[
+        float, Field(gt=0, le=1, description="of the scales, as a share of each scale")
+    ] = 1e-3
+    temperature: Annotated[float, Field(gt=0, le=100, description="T of the distillation")] = 2.0
+
+
+@method(
+    "lsq",
+    title="LSQ with distillation",
+    options=LsqOptions,
+    citation="Esser et al. 2020, arXiv:1902.08153",
+    signal="distillation from the float model's logits",
+    scope="network",
+    learnables="weights, scales",
+    data="unlabelled, 500 examples and more",
+    cost="minutes",
+)
+class LsqTraining(Method):
+    """Trains weights and step sizes together under distillation."""
+
+    options: LsqOptions
+
+    def learn(self, model: QuantizedGraph, task: Task) -> Iterator[Event]:
+        """One event an epoch, each a checkpoint."""
+        if not all(is_calibrated(model, site) for site in model.sites.values()):
+            yield from make("rtn").learn(model, task)
+        _install(model)
+        optimiser = self._optimiser(model)
+        inputs = _gather(task)
+        teacher = _teacher(model, inputs, self.options.batch_size)
+        first = _restore(model, optimiser, task)
+        for epoch in range(first, self.options.epochs):
+            loss = self._epoch(model, optimiser, inputs, teacher, task, epoch)
+            task.checkpoint.save(_state(model, optimiser), epoch + 1)
+            yield self.event(
+                "layer",
+                task,
+                site=f"epoch {epoch + 1}",
+                values={"loss": loss},
+                step=epoch + 1,
+                total=self.options.epochs,
+            )
+
+    def _optimiser(self, model: QuantizedGraph) -> torch.optim.Adam:
+        """Scales get a rate in proportion to their size, since Adam steps ignore gradient size."""
+        scales = [m.scale for m in model.module.modules() if isinstance(m, LSQ)]
+        owned = {id(p) for p in scales}
+        weights = [p for p in model.module.parameters() if id(p) not in owned]
+        groups = [{"params": weights, "lr": self.options.learning_rate}]
+        for scale in scales:
+            rate = self.options.scale_learning_rate * float(scale.detach().abs().mean())
+            groups.append({"params": [scale], "lr": rate})
+        return torch.optim.Adam(groups)
+
+    def _epoch(
+        self,
+        model: QuantizedGraph,
+        optimiser: torch.optim.Adam,
+        inputs: Batch,
+        teacher: Tensor,
+        task: Task,
+        epoch: int,
+    ) -> float:
+        count = len(teacher)
+        order = torch.randperm(count, generator=_generator(task.seed, epoch))
+        chunks = order.split(self.options.batch_size)
+        base = [group["lr"] for group in optimiser.param_groups]
+        total = 0.0
+        for index, chosen in enumerate(chunks):
+            done = (epoch + index / len(chunks)) / self.options.epochs
+            for group, rate in zip(optimiser.param_groups, base, strict=True):
+                group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * done))
+            student = model(*(x[chosen] for x in inputs))[0]
+            loss = distillation(teacher[chosen], student, self.options.temperature)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += float(loss) * len(chosen)
+        for group, rate in zip(optimiser.param_groups, base, strict=True):
+            group["lr"] = rate
+        return total / count
+
+
+def _install(model: QuantizedGraph) -> None:
+    """Put an LSQ quantizer on every weight and activation site, with the scale it has now."""
+    for name, site in model.sites.items():
+        if site.kind == "bias" or isinstance(model.quantizer(name), LSQ):
+            continue
+        before = model.quantizer(name)
+        if isinstance(before, Codes):
+            with torch.no_grad():
+                weight = model.weight(name)
+                weight.copy_(before(weight))
+        learner = LSQ(site.grid, site.shape)
+        learner.set_affine(*before.affine())
+        model.set_quantizer(name, learner)
+
+
+def _gather(task: Task) -> Batch:
+    batches = list(task.batches())
+    return tuple(torch.cat(column) for column in zip(*batches, strict=True))
+
+
+@torch.no_grad()
+def _teacher(model: QuantizedGraph, inputs: Batch, size: int) -> Tensor:
+    chunks = zip(*(x.split(size) for x in inputs), strict=True)
+    return torch.cat([model.graph.module(*chunk)[0] for chunk in chunks])
+
+
+def _generator(seed: int, epoch: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+
+
+def _state(model: QuantizedGraph, optimiser: torch.optim.Adam) -> dict[str, Tensor]:
+    """The model's state and Adam's moments, so that a resumed run is the same run."""
+    tensors = model.state()
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for index, parameter in enumerate(parameters):
+        for key, value in optimiser.state.get(parameter, {}).items():
+            tensors[f"optimiser/{index}/{key}"] = value.detach().clone()
+    return tensors
+
+
+def _restore(model: QuantizedGraph, optimiser: torch.optim.Adam, task: Task) -> int:
+    """Load a checkpoint in place; returns the first epoch that is still to do."""
+    stored = task.checkpoint.load()
+    if stored is None:
+        return 0
+    tensors, epoch = stored
+    moments = {k: v for k, v in tensors.items() if k.startswith("optimiser/")}
+    model.load_values({k: v for k, v in tensors.items() if k not in moments})
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for key, value in moments.items():
+        _, index, name = key.split("/")
+        optimiser.state[parameters[int(index)]][name] = value
+    return epoch

@@ -1,0 +1,58 @@
+"""Layer-wise checkpoints: what is finished is kept, and skipped when learning starts again."""
+
+from __future__ import annotations
+
+import time
+
+from workbench.graph.quantized import QuantizedGraph
+from workbench.graph.sites import Layer, layers
+from workbench.methods.base import Task
+
+#: a layer of a small network takes less time than writing its state
+SAVE_EVERY_SECONDS = 1.0
+
+
+class LayerProgress:
+    """Which sites are done; restores them from the task's checkpoint and saves after each layer."""
+
+    def __init__(self, model: QuantizedGraph, task: Task) -> None:
+        self._model = model
+        self._task = task
+        order = [layer for layer in layers(model.graph) if _quantized(model, layer)]
+        self._total = len(order)
+        self._step = 0
+        self._saved = time.monotonic()
+        stored = task.checkpoint.load()
+        self._done: set[str] = set()
+        if stored is not None:
+            tensors, self._step = stored
+            model.load_state(tensors)
+            for layer in order[: self._step]:
+                self._mark(layer)
+
+    def is_done(self, site: str) -> bool:
+        """True if the site was finished before this start."""
+        return site in self._done
+
+    def finish(self, layer: Layer) -> None:
+        """Mark a layer and save the whole state."""
+        self._step += 1
+        self._mark(layer)
+        now = time.monotonic()
+        if now - self._saved > SAVE_EVERY_SECONDS or self._step == self._total:
+            self._task.checkpoint.save(self._model.state(), self._step)
+            self._saved = now
+
+    def count(self) -> dict[str, int]:
+        """step and total, for events."""
+        return {"step": self._step, "total": self._total}
+
+    def _mark(self, layer: Layer) -> None:
+        readers = {layer.name}
+        for name, site in self._model.sites.items():
+            if readers & {node for node, _ in site.edges} or site.layer == layer.name:
+                self._done.add(name)
+
+
+def _quantized(model: QuantizedGraph, layer: Layer) -> bool:
+    return any(weight.name in model.sites for weight in layer.weights)
