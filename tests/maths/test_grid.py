@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from workbench.foundation.errors import RecipeError
-from workbench.maths.grid import Granularity, Grid, affine_range, dequantize, fake_quantize, quantize
+from workbench.maths.grid import (
+    Granularity,
+    Grid,
+    affine_range,
+    dequantize,
+    fake_quantize,
+    quantize,
+)
 
 TENSOR = Granularity()
 
@@ -29,11 +36,15 @@ def test_four_bit_unsigned_example() -> None:
 
 
 def test_ties_go_to_the_even_code() -> None:
-    codes = quantize(torch.tensor([0.5, 1.5, 2.5, -0.5]), torch.tensor(1.0), torch.tensor(0.0), Grid(8))
+    codes = quantize(
+        torch.tensor([0.5, 1.5, 2.5, -0.5]), torch.tensor(1.0), torch.tensor(0.0), Grid(8)
+    )
     assert codes.tolist() == [0, 2, 2, 0]
 
 
-@pytest.mark.parametrize(("bits", "decibels"), [(2, 9.5424), (3, 16.9020), (4, 23.5218), (8, 48.1308)])
+@pytest.mark.parametrize(
+    ("bits", "decibels"), [(2, 9.5424), (3, 16.9020), (4, 23.5218), (8, 48.1308)]
+)
 def test_uniform_input_reaches_the_end_point_law(bits: int, decibels: float) -> None:
     x = torch.linspace(-1, 1, 1_000_001, dtype=torch.float64)
     grid = Grid(bits, signed=False, symmetric=False)
@@ -61,7 +72,8 @@ def test_shapes_of_scales() -> None:
 
 
 @pytest.mark.parametrize(
-    "granularity", [TENSOR, Granularity("channel", 1), Granularity("group", 0, 4), Granularity("group", 1, 5)]
+    "granularity",
+    [TENSOR, Granularity("channel", 1), Granularity("group", 0, 4), Granularity("group", 1, 5)],
 )
 def test_rows_give_each_scale_its_own_values(granularity: Granularity) -> None:
     x = torch.randn(8, 15)

@@ -12,12 +12,12 @@ from workbench.maths.ranges import CALIBRATORS, calibrator, histogram_range, wei
 
 
 def error(x: torch.Tensor, low: torch.Tensor, high: torch.Tensor, grid: Grid, norm: float) -> float:
-    return float((fake_quantize(x, *affine_range(low, high, grid), grid) - x).abs().pow(norm).mean())
+    return float(
+        (fake_quantize(x, *affine_range(low, high, grid), grid) - x).abs().pow(norm).mean()
+    )
 
 
-@pytest.mark.parametrize(
-    ("bits", "best"), [(2, 0.14943107), (3, 0.04063825), (4, 0.01186404)]
-)
+@pytest.mark.parametrize(("bits", "best"), [(2, 0.14943107), (3, 0.04063825), (4, 0.01186404)])
 def test_mse_calibration_comes_near_the_best_grid_for_a_normal(bits: int, best: float) -> None:
     x = torch.randn(1_000_000, generator=torch.Generator().manual_seed(0))
     grid = Grid(bits)

@@ -57,9 +57,13 @@ class TestContract:
         quantizer = ready(entry.name, grid, x)
         x = x.clone().requires_grad_()
         learnables = [x, *quantizer.parameters()]
-        gradients = torch.autograd.grad(
-            quantizer(x).square().sum(), learnables, allow_unused=True, materialize_grads=True
-        ) if any(p.requires_grad for p in learnables) else ()
+        gradients = (
+            torch.autograd.grad(
+                quantizer(x).square().sum(), learnables, allow_unused=True, materialize_grads=True
+            )
+            if any(p.requires_grad for p in learnables)
+            else ()
+        )
         assert any(bool(g.abs().sum() > 0) for g in gradients)
         assert all(bool(torch.isfinite(g).all()) for g in gradients)
 

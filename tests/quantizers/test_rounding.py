@@ -21,7 +21,14 @@ def test_rectified_sigmoid() -> None:
 
 @pytest.mark.parametrize(
     ("share", "v"),
-    [(0, -2.397895), (0.1, -1.609438), (0.25, -0.887303), (0.3, -0.693147), (0.5, 0), (0.9, 1.609438)],
+    [
+        (0, -2.397895),
+        (0.1, -1.609438),
+        (0.25, -0.887303),
+        (0.3, -0.693147),
+        (0.5, 0),
+        (0.9, 1.609438),
+    ],
 )
 def test_start_values(share: float, v: float) -> None:
     assert float(inverse_rectified_sigmoid(torch.tensor(share))) == pytest.approx(v, abs=1e-5)

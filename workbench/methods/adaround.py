@@ -35,8 +35,8 @@ REPORT_EVERY = 50
 class AdaRoundOptions(Options):
     """Options of AdaRound."""
 
-    iterations: Annotated[int, Field(ge=1, le=100_000, description="Adam steps per layer")] = 500
-    learning_rate: Annotated[float, Field(gt=0, le=1, description="of V")] = 1e-2
+    iterations: Annotated[int, Field(ge=1, le=100_000, description="Adam steps per layer")] = 1000
+    learning_rate: Annotated[float, Field(gt=0, le=1, description="of V")] = 3e-2
     regulariser: Annotated[float, Field(ge=0, le=10, description="lambda of the rounding term")] = (
         0.01
     )

@@ -30,6 +30,10 @@ from workbench.methods.resume import LayerProgress
 from workbench.methods.walk import ActivationStop, LayerStop, Walk
 from workbench.quantizers.codes import Codes
 
+#: rows that the moments of K inputs want: so many for each input, and never fewer than the least
+ROWS_PER_INPUT = 256
+LEAST_ROWS = 8192
+
 
 class GramOptions(Options):
     """Options of Gram-space rounding."""
@@ -40,14 +44,15 @@ class GramOptions(Options):
     bias_correction: Annotated[bool, Field(description="let the bias take up the mean error")] = (
         True
     )
-    sweeps: Annotated[int, Field(ge=0, le=64, description="visits to each code; 0 is nearest")] = 8
-    refits: Annotated[int, Field(ge=0, le=8, description="scale refits between descents")] = 2
+    sweeps: Annotated[int, Field(ge=0, le=64, description="visits to each code; 0 is nearest")] = 4
+    refits: Annotated[int, Field(ge=0, le=8, description="scale refits between descents")] = 1
     damping: Annotated[
         float, Field(gt=0, le=1, description="ridge, share of the mean diagonal of H")
     ] = 0.01
-    positions: Annotated[
-        int, Field(ge=16, le=65536, description="output positions used per example")
-    ] = 1024
+    rows: Annotated[
+        int,
+        Field(ge=256, le=2**24, description="most rows in a layer's moments, over all examples"),
+    ] = 49_152
     calibrator: Annotated[
         Literal["minmax", "percentile", "mse", "entropy"],
         Field(description="range of the activations"),
@@ -97,17 +102,19 @@ class Gram(Method):
             if not view.exact:
                 calibrate_weight(model, model.sites[view.weight.name], task.weight_calibrator)
                 continue
-            moments = self._gather(stop, view, task.seed)
+            moments = self._gather(stop, view, task)
             signals.update(self._solve(model, stop, view, moments))
         return signals
 
-    def _gather(self, stop: LayerStop, view: LinearView, seed: int) -> gram.Moments:
+    def _gather(self, stop: LayerStop, view: LinearView, task: Task) -> gram.Moments:
+        wanted = min(self.options.rows, max(LEAST_ROWS, ROWS_PER_INPUT * view.inputs))
+        positions = -(-wanted // max(1, task.examples))
         moments = gram.Moments(view.groups, view.inputs)
         for index, (floats, quantized) in enumerate(stop.arguments()):
-            place = seed * 1_000_003 + index
-            rows = _rows(view, quantized, self.options.positions, place)
+            place = task.seed * 1_000_003 + index
+            rows = _rows(view, quantized, positions, place)
             same = floats[0] is quantized[0]
-            other = None if same else _rows(view, floats, self.options.positions, place)
+            other = None if same else _rows(view, floats, positions, place)
             moments.add(rows, other)
         return moments
 

@@ -85,20 +85,20 @@ class LinearView:
         if self.layer.op == "Conv":
             return _patches(arguments[0], self, positions, generator)
         if self.layer.op in ("GRU", "LSTM", "RNN"):
-            return self._recurrent_rows(arguments)
+            return self._recurrent_rows(arguments, positions)
         x = arguments[1 - self.weight.index] if self.layer.op == "MatMul" else arguments[0]
         if self.layer.op == "MatMul" and self.weight.index == 0:
             x = x.mT
-        return x.reshape(1, -1, x.shape[-1])
+        return _thinned(x, positions)
 
-    def _recurrent_rows(self, arguments: Sequence[Any]) -> Tensor:
+    def _recurrent_rows(self, arguments: Sequence[Any], positions: int) -> Tensor:
         x = arguments[0]  # (time, batch, inputs)
         if self.weight.index == 1:
-            return x.reshape(1, -1, x.shape[-1])
+            return _thinned(x.movedim(0, 1), positions)
         states = self.node.target(*arguments, **self.node.kwargs)[0]  # type: ignore[operator]
         hidden = states[:, 0]  # (time, batch, hidden)
         before = torch.cat([torch.zeros_like(hidden[:1]), hidden[:-1]])
-        return before.reshape(1, -1, before.shape[-1])
+        return _thinned(before.movedim(0, 1), positions)
 
 
 def views(layer: Layer, node: fx.Node) -> list[LinearView]:
@@ -118,6 +118,13 @@ def _is_exact(layer: Layer, weight: Weight, node: fx.Node) -> bool:
     if layer.op == "Conv":
         return node.kwargs.get("auto_pad") in (None, "NOTSET", "VALID")
     return layer.op == "MatMul" and len(weight.shape) == 2
+
+
+def _thinned(x: Tensor, positions: int) -> Tensor:
+    """(1, N, K) rows of x (batch, ..., K): every so many, about `positions` for each example."""
+    rows = x.reshape(-1, x.shape[-1])
+    step = max(1, len(rows) // max(1, positions * x.shape[0]))
+    return rows[::step][None]
 
 
 def _patches(x: Tensor, view: LinearView, positions: int, generator: torch.Generator) -> Tensor:

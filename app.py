@@ -1,0 +1,3 @@
+from workbench.ui.gradio.app import main
+
+main()

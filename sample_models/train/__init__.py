@@ -1,0 +1,1 @@
+"""Seeded scripts that train the sample models and export them to ONNX."""

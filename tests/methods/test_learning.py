@@ -1,0 +1,192 @@
+"""Every method learns: contract over the registry, and who beats whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from tests.methods.nets import examples, network, quantized, task
+
+from workbench.foundation.errors import RecipeError
+from workbench.foundation.options import controls
+from workbench.graph.quantized import QuantizedGraph
+from workbench.maths.metrics import sqnr_db
+from workbench.methods.base import Event
+from workbench.methods.registry import METHODS, make
+from workbench.quantizers.codes import Codes
+from workbench.signals.regularisers import annealed_beta, rounding_regulariser
+
+QUICK = {"adaround": {"iterations": 60}, "lsq": {"epochs": 3}}
+
+
+@pytest.fixture(scope="module")
+def graph():  # noqa: ANN201
+    return network()
+
+
+def learn(
+    model: QuantizedGraph, name: str, options: Mapping | None = None, **fields
+) -> list[Event]:  # noqa: ANN003
+    chosen = QUICK.get(name, {}) if options is None else options
+    return list(make(name, chosen).learn(model, task(**fields)))
+
+
+def quality(model: QuantizedGraph) -> float:
+    """SQNR of the logits on examples that were not calibrated on."""
+    x = examples(seed=9, count=200)
+    with torch.no_grad():
+        return sqnr_db(model.graph.module(x)[0], model(x)[0])
+
+
+@pytest.mark.parametrize("entry", list(METHODS), ids=lambda e: e.name)
+class TestContract:
+    def test_says_what_it_is(self, entry) -> None:  # noqa: ANN001
+        assert entry.title
+        assert entry.description
+        assert entry.citation
+        assert set(entry.facts) >= {"signal", "scope", "learnables", "data", "cost"}
+        assert all(control.help for control in controls(entry.options))
+
+    def test_every_site_gets_a_range_and_exports(self, graph, entry) -> None:  # noqa: ANN001
+        model = quantized(graph, bits=4)
+        events = learn(model, entry.name)
+        assert events
+        assert all(event.method for event in events)
+        assert events[-1].step == events[-1].total
+        for name, frozen in model.frozen().items():
+            assert bool((frozen.scale > 0).all()), name
+            assert bool((frozen.scale != 1).any()), name
+        assert quality(model) > 12
+
+    def test_same_seed_same_result(self, graph, entry) -> None:  # noqa: ANN001
+        first, second = quantized(graph), quantized(graph)
+        learn(first, entry.name, seed=3)
+        learn(second, entry.name, seed=3)
+        ours, theirs = first.state(), second.state()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+
+    def test_state_restores_the_very_model(self, graph, entry) -> None:  # noqa: ANN001
+        model, other = quantized(graph), quantized(graph)
+        learn(model, entry.name)
+        other.load_state(model.state())
+        x = examples(seed=5)
+        with torch.no_grad():
+            assert torch.equal(model(x)[0], other(x)[0])
+
+    def test_unknown_option_is_refused_with_the_known_ones(self, entry) -> None:  # noqa: ANN001
+        with pytest.raises(RecipeError, match="has no option 'speed'"):
+            make(entry.name, {"speed": 3})
+
+
+class Stopped(Exception):
+    """The run was ended here."""
+
+
+class Memory:
+    """A checkpoint in memory that ends the run after some saves."""
+
+    def __init__(self, stop_after: int) -> None:
+        self.stored = None
+        self.left = stop_after
+
+    def save(self, tensors, step: int) -> None:  # noqa: ANN001
+        self.stored = ({k: v.clone() for k, v in tensors.items()}, step)
+        self.left -= 1
+        if self.left == 0:
+            raise Stopped
+
+    def load(self):  # noqa: ANN201
+        return self.stored
+
+
+@pytest.mark.parametrize("name", ["gram", "adaround", "lsq"])
+def test_a_stopped_run_resumed_gives_what_an_unbroken_one_gives(
+    graph,  # noqa: ANN001
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("workbench.methods.resume.SAVE_EVERY_SECONDS", 0.0)
+    whole, broken = quantized(graph), quantized(graph)
+    learn(whole, name)
+    checkpoint = Memory(stop_after=2)
+    with pytest.raises(Stopped):
+        learn(broken, name, checkpoint=checkpoint)
+    again = quantized(graph)
+    learn(again, name, checkpoint=checkpoint)
+    x = examples(seed=5)
+    with torch.no_grad():
+        assert torch.allclose(whole(x)[0], again(x)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_gram_beats_nearest_rounding_on_held_out_data(graph, bits: int) -> None:  # noqa: ANN001
+    naive, learned = quantized(graph, bits, None), quantized(graph, bits, None)
+    learn(naive, "rtn")
+    learn(learned, "gram")
+    assert quality(learned) > quality(naive) + 3
+
+
+def test_each_part_of_gram_helps(graph) -> None:  # noqa: ANN001
+    def after(**options: object) -> float:
+        model = quantized(graph, 3, None)
+        learn(model, "gram", options)
+        return quality(model)
+
+    everything = after()
+    assert everything > after(sweeps=0, refits=0)
+    assert everything > after(compensate=False) - 1.0
+    assert everything > after(bias_correction=False) - 1.0
+
+
+def test_adaround_beats_nearest_rounding(graph) -> None:  # noqa: ANN001
+    naive, learned = quantized(graph, 3, None), quantized(graph, 3, None)
+    learn(naive, "rtn")
+    events = learn(learned, "adaround", {"iterations": 500})
+    assert quality(learned) > quality(naive)
+    assert events[-1].values["open"] < 0.05
+    assert isinstance(learned.quantizer("stem.w"), Codes)
+
+
+def test_lsq_lowers_its_loss_and_lifts_the_output(graph) -> None:  # noqa: ANN001
+    naive, trained = quantized(graph, 2, None), quantized(graph, 2, None)
+    learn(naive, "rtn")
+    events = learn(trained, "lsq", {"epochs": 30, "learning_rate": 3e-3, "batch_size": 16})
+    losses = [e.values["loss"] for e in events if "loss" in e.values]
+    assert losses[-1] < losses[0]
+    assert quality(trained) > quality(naive)
+
+
+def test_group_wise_weights_learn_too(graph) -> None:  # noqa: ANN001
+    from workbench.graph.targets import WeightGrid, target
+
+    request = WeightGrid(bits=3, granularity="group", group_size=4)
+    sites = target("weight-only").sites(graph, request, None, edges=None)
+    model = QuantizedGraph(graph, sites)
+    learn(model, "gram")
+    frozen = model.frozen()
+    assert frozen["mix.w"].scale.shape == (2, 12)
+    assert frozen["head.w"].scale.shape == (5, 3)
+
+
+def test_per_tensor_weights_learn_too(graph) -> None:  # noqa: ANN001
+    from workbench.graph.targets import WeightGrid, target
+
+    sites = target("weight-only").sites(graph, WeightGrid(bits=4, granularity="tensor"), None)
+    model = QuantizedGraph(graph, sites)
+    learn(model, "gram")
+    assert all(frozen.scale.shape == () for frozen in model.frozen().values())
+
+
+def test_rounding_regulariser_numbers() -> None:
+    for h, beta, expected in [(0.5, 7, 1), (0.75, 2, 0.75), (0.75, 11, 0.999512), (0.9, 2, 0.36)]:
+        found = float(rounding_regulariser(torch.tensor([h]), beta))
+        assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("step", "beta"), [(4000, 20), (8000, 15.5), (12000, 11), (16000, 6.5), (20000, 2)]
+)
+def test_beta_schedule(step: int, beta: float) -> None:
+    assert annealed_beta(step, 20000) == pytest.approx(beta)

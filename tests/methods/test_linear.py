@@ -1,0 +1,49 @@
+"""Layers as matrices: rows times the matrix give the layer's output."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from workbench.graph.sites import Layer, Weight
+from workbench.methods.linear import LinearView, views
+
+SHAPES = [
+    (4, 6, (3, 3), 2, [2, 2], [1, 1], [1, 1], (9, 11)),
+    (8, 8, (3, 5), 8, [1, 2], [1, 2], [2, 1], (12, 13)),
+    (3, 5, (7,), 1, [3], [2], [1], (40,)),
+    (4, 6, (1, 1), 1, [1, 1], [0, 0], [1, 1], (5, 5)),
+    (4, 4, (2, 2, 2), 2, [1, 1, 1], [0, 0, 0], [1, 1, 1], (4, 5, 6)),
+]
+
+
+def conv_view(weight: torch.Tensor, **kwargs: object) -> LinearView:
+    layer = Layer(
+        "conv", "Conv", (Weight("w", 1, 0, 1, tuple(weight.shape)),), None, None, "x", "y", 0, 0
+    )
+    return views(layer, SimpleNamespace(kwargs=kwargs))[0]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("case", SHAPES, ids=str)
+def test_patches_times_matrix_is_the_convolution(case) -> None:  # noqa: ANN001
+    inputs, outputs, kernel, groups, strides, pads, dilations, size = case
+    weight = torch.randn(outputs, inputs // groups, *kernel)
+    x = torch.randn(2, inputs, *size)
+    view = conv_view(weight, group=groups, strides=strides, pads=pads * 2, dilations=dilations)
+    rows = view.rows([x], 10**6, torch.Generator().manual_seed(0))
+    ours = torch.einsum("gnk,gok->ngo", rows, view.matrix(weight)).reshape(-1, outputs)
+    function = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}[len(kernel)]
+    theirs = function(x, weight, None, strides, pads, dilations, groups)
+    assert torch.allclose(ours, theirs.movedim(1, -1).reshape(-1, outputs), atol=1e-4)
+    assert torch.equal(view.tensor(view.matrix(weight)), weight)
+
+
+def test_few_positions_are_a_subset_of_all() -> None:
+    weight, x = torch.randn(6, 4, 3, 3), torch.randn(3, 4, 40, 40)
+    view = conv_view(weight)
+    some = view.rows([x], 50, torch.Generator().manual_seed(1))[0]
+    every = view.rows([x], 10**6, torch.Generator().manual_seed(1))[0]
+    assert 40 <= len(some) / 3 <= 60
+    assert bool((torch.cdist(some, every).amin(1) < 0.05).all())

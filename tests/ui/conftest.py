@@ -1,0 +1,133 @@
+"""A tiny model with data, and the app serving it with its baseline already made."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+HOSTILE = (
+    "<img src=x onerror=window.hit=1>",
+    "${window.hit=1}",
+    "{{hit}}",
+    "</script><script>window.hit=1//",
+)
+PLAIN = ("stem", "blocks.0.depthwise", "blocks.0.project", "head")
+EXAMPLES = 160
+
+
+def tiny_model(names: tuple[str, ...] = PLAIN) -> onnx.ModelProto:
+    """Three convolutions and a linear layer, image (N, 1, 8, 8) to logits (N, 4)."""
+    rng = np.random.default_rng(0)
+
+    def weight(name: str, *shape: int) -> onnx.TensorProto:
+        values = rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+        return numpy_helper.from_array(values.astype(np.float32), name)
+
+    stored = [
+        weight("w0", 8, 1, 3, 3), weight("b0", 8), weight("w1", 8, 1, 3, 3), weight("b1", 8),
+        weight("w2", 16, 8, 1, 1), weight("b2", 16), weight("w3", 4, 16), weight("b3", 4),
+    ]  # fmt: skip
+    pads = [1, 1, 1, 1]
+    nodes = [
+        helper.make_node("Conv", ["image", "w0", "b0"], ["c0"], names[0], pads=pads),
+        helper.make_node("Relu", ["c0"], ["r0"], "relu0"),
+        helper.make_node("Conv", ["r0", "w1", "b1"], ["c1"], names[1], pads=pads, group=8),
+        helper.make_node("Relu", ["c1"], ["r1"], "relu1"),
+        helper.make_node("Conv", ["r1", "w2", "b2"], ["c2"], names[2]),
+        helper.make_node("Relu", ["c2"], ["r2"], "relu2"),
+        helper.make_node("GlobalAveragePool", ["r2"], ["p"], "pool"),
+        helper.make_node("Flatten", ["p"], ["f"], "flatten"),
+        helper.make_node("Gemm", ["f", "w3", "b3"], ["logits"], names[3], transB=1),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, 8, 8])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 4])
+    graph = helper.make_graph(nodes, "tiny", [image], [logits], stored)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
+    model.ir_version = 10
+    return model
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """Files of the tiny model."""
+
+    model: Path
+    data: Path
+    hostile: Path
+    names: tuple[str, ...] = HOSTILE
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """The tiny model, data for it, and the same model with hostile names."""
+    folder = tmp_path_factory.mktemp("tiny")
+    found = Tiny(folder / "tiny.onnx", folder / "tiny-data.npz", folder / "hostile.onnx")
+    onnx.save(tiny_model(), found.model)
+    onnx.save(tiny_model(HOSTILE), found.hostile)
+    rng = np.random.default_rng(1)
+    images = rng.standard_normal((EXAMPLES, 1, 8, 8)).astype(np.float32)
+    np.savez(found.data, image=images, labels=np.arange(EXAMPLES) % 4)
+    return found
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running app."""
+
+    url: str
+    root: Path
+
+
+@pytest.fixture(scope="module")
+def served(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The app on a free port, opened on the tiny model, its baseline made."""
+    from workbench.session.execute import Extent
+    from workbench.session.jobs import Job
+    from workbench.ui.gradio import theme
+    from workbench.ui.gradio.app import build
+    from workbench.ui.gradio.baselines import Baselines
+
+    root = tmp_path_factory.mktemp("app")
+    os.environ["GRADIO_TEMP_DIR"] = str(root / "gradio")
+    extent = Extent(layer_examples=32, verify_examples=32, latency=False)
+    baselines = Baselines(root / "baselines", extent)
+    baselines.ensure(str(tiny.model), str(tiny.data))
+    wait_until(lambda: baselines.find(str(tiny.model), str(tiny.data)) is not None)
+    made = baselines.find(str(tiny.model), str(tiny.data))
+    assert Job(made.directory).wait(240) == "done", made.message
+    demo = build(root, extent, str(tiny.model), str(tiny.data))
+    _, url, _ = demo.launch(
+        server_name="127.0.0.1",
+        prevent_thread_lock=True,
+        quiet=True,
+        theme=theme.theme(),
+        head=theme.head(),
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        share=False,
+        inbrowser=False,
+    )
+    yield Served(url, root)
+    demo.close()
+    for run in root.glob("users/*/runs/*"):
+        Job(run).stop()
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def wait_until(found, seconds: float = 120.0) -> None:
+    """Poll until `found()` is true."""
+    import time
+
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)

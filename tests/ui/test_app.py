@@ -1,0 +1,219 @@
+"""The app in a real browser: what a person does, from the first look to the file."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+PATIENCE = 60_000
+
+
+def opened(page: Page, served) -> Page:
+    """The page with its layers drawn and its key kept."""
+    page.set_default_timeout(PATIENCE)
+    page.goto(served.url)
+    expect(page.locator("#wb-layers .wb-list .wb-row")).to_have_count(4, timeout=PATIENCE)
+    page.wait_for_function("localStorage.getItem('workbench-key') !== null")
+    expect(page.locator("#wb-download-model")).to_be_enabled(timeout=PATIENCE)
+    return page
+
+
+def current(page: Page) -> str | None:
+    return page.locator("#wb-inspector .wb-crumb .wb-name").get_attribute("title")
+
+
+def choose(page: Page, group: str, text: str) -> None:
+    page.locator(f"#{group} label", has_text=text).first.click()
+
+
+def choose_method(page: Page, title: str) -> None:
+    page.locator("#wb-method input").click()
+    page.get_by_role("option", name=title).click()
+
+
+def test_first_look_is_an_analysis(page, served, watch):
+    started = time.monotonic()
+    page.goto(served.url)
+    page.locator("#wb-layers .wb-list .wb-row").first.wait_for()
+    seconds = time.monotonic() - started
+    opened(page, served)
+    scores = page.locator("#wb-scores .wb-kpi").all_inner_texts()
+    assert [text.split("\n")[0] for text in scores][:3] == [
+        "float",
+        "nearest rounding",
+        "ONNX Runtime",
+    ]
+    expect(page.locator("#wb-verdict .wb-line")).not_to_have_count(0)
+    assert page.locator("#wb-inspector .wb-handle").count() == 4
+    assert seconds < 10, f"first look took {seconds:.1f} s"
+    watch.assert_clean()
+
+
+def test_click_and_keys_choose_a_layer(page, served):
+    opened(page, served)
+    row = page.locator("#wb-layers .wb-list .wb-row").nth(2)
+    name = row.get_attribute("data-name")
+    row.click()
+    expect(page.locator(f'#wb-inspector .wb-crumb .wb-name[title="{name}"]')).to_be_visible()
+    page.locator("#wb-layers .wb-list").press("Home")
+    first = page.locator("#wb-layers .wb-list .wb-row").first.get_attribute("data-name")
+    expect(page.locator(f'#wb-inspector .wb-crumb .wb-name[title="{first}"]')).to_be_visible()
+    page.reload()
+    opened(page, served)
+    expect(page.locator(f'#wb-inspector .wb-crumb .wb-name[title="{first}"]')).to_be_visible()
+
+
+def test_channels_of_a_layer(page, served):
+    opened(page, served)
+    page.locator('#wb-layers .wb-row[data-name="stem"]').click()
+    picker = page.locator("#wb-inspector .wb-select")
+    expect(picker.locator("option")).to_have_count(9)
+    picker.select_option("3")
+    expect(page.locator("#wb-inspector .wb-panel").first.locator(".wb-plot-head")).to_contain_text(
+        "int8"
+    )
+    expect(
+        page.locator("#wb-inspector .wb-panel").first.locator(".wb-readout")
+    ).not_to_contain_text("×")
+
+
+def test_dragging_answers_at_once_and_exactly(page, served):
+    opened(page, served)
+    panel = page.locator("#wb-inspector .wb-panel").first
+    readout = panel.locator(".wb-readout")
+    box = panel.locator(".wb-handle").last.locator("circle").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    took = []
+    for step in range(1, 13):
+        before = readout.inner_text()
+        started = time.monotonic()
+        page.mouse.move(x - 6 * step, y)
+        assert readout.inner_text() != before
+        took.append(1000 * (time.monotonic() - started))
+    page.mouse.up()
+    expect(readout).to_contain_text("exact")
+    assert statistics.median(took) < 250, took
+
+
+def test_a_run_survives_a_reload_and_gives_files(page, served, tmp_path: Path):
+    opened(page, served)
+    choose(page, "wb-weights", "3")
+    page.locator("#wb-run").click()
+    expect(page.locator("#wb-stop")).to_be_visible()
+    page.reload()
+    expect(page.locator("#wb-runs tbody tr").first).to_contain_text("W3A8 gram", timeout=PATIENCE)
+    expect(page.locator("#wb-run")).to_be_visible(timeout=120_000)
+    expect(page.locator("#wb-scores")).to_contain_text("learned (gram)", timeout=PATIENCE)
+    expect(page.locator("#wb-curves .wb-curve")).to_have_count(4)
+    expect(page.locator("#wb-runs tbody tr")).to_have_count(2)
+    for name in ("model", "recipe", "report"):
+        with page.expect_download() as download:
+            page.locator(f"#wb-download-{name}").click()
+        download.value.save_as(tmp_path / download.value.suggested_filename)
+    session = ort.InferenceSession(tmp_path / "model.onnx")
+    found = session.run(None, {"image": np.zeros((3, 1, 8, 8), np.float32)})
+    assert found[0].shape == (3, 4)
+    assert "bits = 3" in (tmp_path / "recipe.toml").read_text()
+    page.goto((tmp_path / "report.html").as_uri())
+    expect(page.locator(".wb-list .wb-row")).to_have_count(4)
+
+
+def test_stop_and_resume(page, served):
+    opened(page, served)
+    choose_method(page, "LSQ")
+    page.locator("#wb-options > button").click()
+    page.locator("#wb-option-lsq-epochs input").fill("900")
+    page.locator("#wb-option-lsq-epochs input").blur()
+    page.locator("#wb-run").click()
+    page.locator("#wb-stop").click()
+    expect(page.locator("#wb-resume")).to_be_visible()
+    expect(page.locator("#wb-runs tbody tr").first).to_contain_text("stopped")
+    page.locator("#wb-resume").click()
+    expect(page.locator("#wb-stop")).to_be_visible()
+    page.locator("#wb-stop").click()
+    expect(page.locator("#wb-resume")).to_be_visible()
+
+
+def test_show_code_is_the_recipe_on_screen(page, served):
+    opened(page, served)
+    choose(page, "wb-activations", "float")
+    page.locator("#wb-show-code").click()
+    dialog = page.locator(".wb-dialog")
+    expect(dialog).to_contain_text("workbench quantize tiny.onnx")
+    expect(dialog).to_contain_text("--activations float")
+    dialog.get_by_role("button", name="TOML").click()
+    expect(dialog).to_contain_text('method = "gram"')
+    page.keyboard.press("Escape")
+    expect(dialog).not_to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("noise.onnx", b"\x00\xffthis is no model" * 20),
+        ("empty.onnx", b""),
+        ("page.html", b"<script>alert(1)</script>"),
+    ],
+)
+def test_a_wrong_upload_gets_one_sentence(page, served, tmp_path: Path, name: str, content: bytes):
+    opened(page, served)
+    wrong = tmp_path / name
+    wrong.write_bytes(content)
+    page.locator("#wb-uploads input[type=file]").first.set_input_files(wrong)
+    notice = page.locator(".wb-notice")
+    expect(notice).to_be_visible()
+    text = notice.locator("span").inner_text()
+    assert name.split(".", maxsplit=1)[0] in text
+    assert "Traceback" not in text
+    assert len(text) < 300
+    expect(page.locator("#wb-layers .wb-list .wb-row")).to_have_count(4)
+    notice.get_by_role("button").click()
+    expect(notice).not_to_be_visible()
+
+
+def test_a_truncated_model_gets_one_sentence(page, served, tiny, tmp_path: Path):
+    opened(page, served)
+    cut = tmp_path / "cut.onnx"
+    cut.write_bytes(tiny.model.read_bytes()[:-500])
+    page.locator("#wb-uploads input[type=file]").first.set_input_files(cut)
+    expect(page.locator(".wb-notice")).to_contain_text("cut")
+
+
+def test_hostile_names_are_shown_as_text(page, served, tiny):
+    opened(page, served)
+    page.locator("#wb-uploads input[type=file]").first.set_input_files(tiny.hostile)
+    expect(page.locator("#wb-layers .wb-empty, .wb-notice").first).to_be_visible()
+    page.locator("#wb-uploads input[type=file]").nth(1).set_input_files(tiny.data)
+    rows = page.locator("#wb-layers .wb-list .wb-row")
+    expect(rows).to_have_count(4, timeout=120_000)
+    shown = rows.locator(".wb-name").all_text_contents()
+    assert sorted(shown) == sorted(tiny.names)
+    rows.nth(1).click()
+    expect(page.locator("#wb-inspector .wb-crumb")).to_be_visible()
+    assert page.evaluate("window.hit") is None
+    assert page.locator("#wb-main img").count() == 0
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (1024, 700)])
+def test_nothing_is_cut_off(page, served, size: tuple[int, int]):
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    opened(page, served)
+    wide, tall = page.evaluate(
+        "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+    )
+    assert wide <= size[0]
+    assert tall <= size[1] + 1
+    for name in ("wb-run", "wb-show-code", "wb-download-report"):
+        box = page.locator(f"#{name}").bounding_box()
+        assert box["x"] + box["width"] <= size[0]
+        assert box["y"] + box["height"] <= size[1]

@@ -1,0 +1,129 @@
+"""The server's side of the app without a browser: settings, budgets, checks of what comes in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from workbench.foundation.errors import WorkbenchError
+from workbench.session.recipe import Recipe
+from workbench.ui.gradio import forms
+from workbench.ui.gradio.exact import exact_range
+from workbench.ui.gradio.settings import Form, Settings, run_label, run_settings
+from workbench.ui.gradio.shelf import Shelf
+from workbench.ui.gradio.workspace import Desk
+
+
+def test_settings_survive_a_round_trip():
+    settings = Settings(model="a", form=Form(3, 0, 0, "lsq", {"epochs": 2}), layer="x", channel=4)
+    assert Settings.from_record(json.loads(json.dumps(settings.record()))) == settings
+
+
+def test_settings_of_another_version_are_read_as_far_as_known():
+    assert Settings.from_record({"layer": "x", "new": 1, "form": {"weights": 2, "old": 3}}) == (
+        Settings(layer="x", form=Form(weights=2))
+    )
+
+
+def test_form_and_recipe_are_the_same():
+    form = Form(3, 0, 0, "lsq", {"epochs": 2})
+    recipe = form.recipe()
+    assert recipe.activations is None
+    assert recipe.edges is None
+    assert Form.of(recipe) == form
+    assert run_label(recipe) == "W3Af lsq"
+    assert run_settings(recipe) == {"edges": "same", "options": "epochs 2"}
+    assert Form.of(Recipe()) == Form()
+
+
+def test_an_impossible_form_is_one_sentence():
+    with pytest.raises(WorkbenchError, match="epochs"):
+        Form(method="lsq", options={"epochs": -1}).recipe()
+
+
+def test_the_shelf_keeps_to_its_budget():
+    shelf: Shelf[bytes] = Shelf(100, len)
+    made = []
+
+    def value(key: str) -> bytes:
+        return shelf.get(key, lambda: made.append(key) or bytes(40))
+
+    for key in ("a", "b", "a", "c", "a", "b"):
+        value(key)
+    assert made == ["a", "b", "c", "b"]
+    assert shelf.bytes <= 100
+    assert "c" not in shelf
+
+
+def test_one_large_value_is_kept():
+    shelf: Shelf[bytes] = Shelf(10, len)
+    shelf.get("small", lambda: bytes(5))
+    shelf.get("large", lambda: bytes(50))
+    assert len(shelf) == 1
+
+
+@pytest.mark.parametrize("key", [None, "", "../../etc", "0" * 31, "G" * 32, 7, ["a"]])
+def test_a_key_that_is_none_of_ours_gets_a_fresh_workspace(tmp_path: Path, key: object):
+    desk = Desk(tmp_path)
+    workspace = desk.workspace(key)
+    assert workspace.key != key
+    assert workspace.directory.parent == tmp_path / "users"
+    assert workspace.settings == desk.first
+
+
+def test_damaged_settings_are_forgotten(tmp_path: Path):
+    workspace = Desk(tmp_path).workspace("a" * 32)
+    workspace.update(layer="x")
+    (workspace.directory / "settings.json").write_text("{")
+    assert workspace.settings == Settings()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        3,
+        "",
+        "[]",
+        "{",
+        "null",
+        '{"scale": "x", "zero_point": 0}',
+        '{"scale": NaN, "zero_point": 0}',
+        '{"scale": 1e300, "zero_point": 0}',
+        '{"scale": 1, "zero_point": 1e9}',
+        '{"scale": 1, "zero_point": 0, "channel": "x"}',
+        '{"scale": 1, "zero_point": 0, "key": "../..", "site": "w"}',
+        " " * 5000,
+    ],
+)
+def test_strange_questions_get_no_answer(tmp_path: Path, payload: object):
+    assert exact_range(Desk(tmp_path, first=Settings(model="no such model")), payload) is None
+
+
+@pytest.mark.parametrize("name", ["evil.pkl", "model.pt", "page.html", "noname"])
+def test_other_kinds_of_files_are_refused(tmp_path: Path, name: str):
+    file = tmp_path / name
+    file.write_bytes(b"x")
+    with pytest.raises(WorkbenchError, match="not a kind of file"):
+        Desk(tmp_path).workspace("a" * 32).open_data(file)
+
+
+def test_options_are_read_back_from_their_components():
+    import gradio as gr
+
+    with gr.Blocks():
+        drawn = forms.method_forms("gram")
+    for form in drawn:
+        changed = {form.fields[0][0].name: form.fields[0][0].default}
+        values = forms.values_for(drawn, form.method, changed)
+        assert forms.options_of(drawn, form.method, values) == {}
+    values = forms.values_for(drawn, "lsq", {"epochs": 3})
+    assert forms.options_of(drawn, "lsq", values) == {"epochs": 3}
+    assert forms.options_of(drawn, "gram", values) == {}
+
+
+def test_each_method_says_what_it_learns():
+    for _, name in forms.choices():
+        assert "learns" in forms.about(name)

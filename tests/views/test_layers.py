@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from workbench.views import layers
+
+Record = dict[str, Any]
+
+
+def record(name: str, own: float | None, **more: Any) -> Record:
+    base = {
+        "layer": name,
+        "op": "Conv",
+        "shape": [8, 4, 3, 3],
+        "bits_weights": 4,
+        "bits_activations": 8,
+    }
+    rest = {"parameters": 288, "macs": 1000, "alone_weights_db": own, "alone_activations_db": 40.0}
+    return {**base, **rest, "accumulated_db": 12.0, "damage_flips": 0.01, "damage_kl": 0.1, **more}
+
+
+def test_worst_layer_comes_first():
+    table = layers.table([record("good", 22.0), record("bad", 5.0), record("fair", 15.0)])
+    assert table["order"]["weights"] == ["bad", "fair", "good"]
+    assert table["selected"] == "bad"
+
+
+def test_reference_is_six_decibels_per_bit():
+    cell = layers.table([record("one", 12.04)])["rows"][0]["cells"]["weights"]
+    assert layers.theory(4) == pytest.approx(24.08)
+    assert cell["fraction"] / cell["reference"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_damage_is_sorted_by_divergence():
+    rows = [record(name, 9.0, damage_kl=kl) for name, kl in (("a", 5e-4), ("b", 1e-4), ("c", 9e-3))]
+    table = layers.table(rows, measure="damage")
+    assert table["order"]["damage"] == ["c", "a", "b"]
+    assert table["rows"][0]["cells"]["damage"]["text"] == "0.50"
+
+
+def test_layers_with_many_bits_do_not_flatten_the_others():
+    rows = [record("edge", 50.0, bits_weights=8), *(record(f"l{k}", 12.0) for k in range(5))]
+    cells = [row["cells"]["weights"] for row in layers.table(rows)["rows"]]
+    assert cells[0]["fraction"] == 1
+    assert cells[0]["reference"] is None
+    assert cells[1]["fraction"] > 0.3
+
+
+def test_float_layers_have_no_cell_and_come_last():
+    table = layers.table([record("kept", 3.0, bits_weights=0), record("low", 9.0)])
+    assert table["order"]["weights"] == ["low", "kept"]
+    assert table["rows"][0]["cells"]["weights"] is None
+    assert table["rows"][0]["bits"] == "f·8"
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), float("-inf")])
+def test_numbers_that_are_none_do_not_break_the_table(value: float | None):
+    table = layers.table([record("odd", value), record("low", 9.0)])
+    assert table["order"]["weights"] == ["low", "odd"]
+    json.dumps(table, allow_nan=False)
+
+
+def test_negative_sqnr_has_an_empty_bar():
+    cell = layers.table([record("awful", -3.0), record("low", 9.0)])["rows"][0]["cells"]["weights"]
+    assert cell["fraction"] == 0
+    assert cell["text"] == "−3.0"
+    assert cell["heat"] == 1
+
+
+def test_bytes_follow_the_bits():
+    assert layers.stored_bytes({"parameters": 1000, "bits_weights": 4}) == 500
+    assert layers.stored_bytes({"parameters": 1000, "bits_weights": 0}) == 4000
+
+
+def test_no_layers_say_so():
+    assert layers.table([])["message"]
+
+
+def test_an_unknown_selection_falls_back_to_the_worst(report: Record):
+    table = layers.table(report["layers"], selected="no such layer")
+    assert table["selected"] == table["order"]["weights"][0]

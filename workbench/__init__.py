@@ -1,0 +1,40 @@
+"""A workbench for learning-based quantization of neural networks.
+
+    session = workbench.open("digits-mobilenet")        # or a path, or a live nn.Module
+    run = session.quantize(weights=4, activations=8, method="gram")
+    run.scores, run.layers, run.model
+    run.export("model.onnx").verify()
+
+Everything heavy is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.session.recipe import Recipe
+    from workbench.session.runs import Run
+    from workbench.session.session import Session, open  # noqa: A004 - `workbench.open` reads well
+
+__all__ = ["Recipe", "Run", "Session", "__version__", "open"]
+
+_PLACES = {
+    "Recipe": "workbench.session.recipe",
+    "Run": "workbench.session.runs",
+    "Session": "workbench.session.session",
+    "open": "workbench.session.session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("workbench.session.version").VERSION
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'workbench' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

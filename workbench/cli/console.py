@@ -1,0 +1,145 @@
+"""What all commands share: the application, its options, output and progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from workbench.foundation.errors import DataError, RecipeError
+
+if TYPE_CHECKING:
+    from workbench.methods.base import Event
+    from workbench.session.progress import Progress as Place
+    from workbench.session.session import Session, Watch
+
+app = typer.Typer(
+    name="workbench",
+    help="Learning-based quantization: from a float model to a proven low-bit ONNX file.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+output = Console(soft_wrap=False)
+errors = Console(stderr=True)
+
+Model = Annotated[str, typer.Argument(help="An .onnx file, or a name that `models` lists.")]
+RunName = Annotated[str, typer.Argument(help="A run directory, or a name that `runs` lists.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
+Weights = Annotated[int, typer.Option(help="Bits of the weights, 1 to 8.")]
+Activations = Annotated[str, typer.Option(help="Bits of the activations; 'float' or 0: none.")]
+Edges = Annotated[str, typer.Option(help="Bits of the first and last layer; 'same': as others.")]
+DataPath = Annotated[
+    Path | None,
+    typer.Option("--data", help="An .npz, a folder or zip of pictures, or a text file."),
+]
+Mean = Annotated[str, typer.Option(help="Of the pictures: '127' or '0.485,0.456,0.406'.")]
+Std = Annotated[str, typer.Option(help="Of the pictures, in the same unit as the mean.")]
+Size = Annotated[str, typer.Option(help="Of the pictures: '224' or '224x192' (height x width).")]
+
+
+def say(text: str) -> None:
+    """A line for people, on standard error."""
+    errors.print(Text(text))
+
+
+def emit(value: Any) -> None:
+    """A JSON value on standard output."""
+    from workbench.session.store import finite
+
+    sys.stdout.write(json.dumps(finite(value), indent=2, allow_nan=False) + "\n")
+
+
+def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on standard output; numbers to the right."""
+    table = Table(title=title or None, title_justify="left", header_style="bold")
+    cells = [[str(cell) for cell in row] for row in rows]
+    for index, column in enumerate(columns):
+        numeric = all(_is_number(row[index]) for row in cells)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    output.print(table)
+
+
+def open_session(
+    model: str, data: Path | None = None, mean: str = "", std: str = "", size: str = ""
+) -> Session:
+    """The model with the data and the preprocessing that were asked for."""
+    import workbench
+    from workbench.session import zoo
+    from workbench.session.images import Preprocess
+
+    preprocess: Preprocess | None = None
+    if mean or std or size:
+        base = zoo.preprocess_of(model)
+        means = numbers(mean, "--mean") if mean else base.mean
+        stds = numbers(std, "--std") if std else base.std
+        shape = _shape(size) if size else base.size
+        preprocess = Preprocess.guess_unit(means, stds, size=shape, resize=base.resize)
+    return workbench.open(model, data=data, preprocess=preprocess)
+
+
+def numbers(text: str, option: str) -> tuple[float, ...]:
+    """`'0.5,0.4'` as numbers."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise DataError(f"{option} was '{text}'; give numbers such as 127 or 0.5,0.4,0.4") from None
+
+
+def bits(text: str, option: str, none: str) -> int | None:
+    """Bits as a number; None for `none` or 0."""
+    if text.lower() in (none, "0"):
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise RecipeError(f"{option} was '{text}'; give a number of bits, or '{none}'") from None
+
+
+@contextmanager
+def watching(title: str) -> Iterator[Watch]:
+    """A callback that draws how far a run is, with the time it will take, on standard error."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rest]}", markup=False),
+        TextColumn("{task.fields[text]}", style="dim", markup=False),
+    )
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task(title, total=1.0, text="", rest="")
+        spoken: set[str] = set()
+
+        def watch(_: Event, place: Place) -> None:
+            rest = "" if place.eta_seconds is None else f"{place.eta_seconds:.0f} s left"
+            bar.update(task, completed=place.fraction, text=place.text[:60], rest=rest)
+            if not errors.is_terminal and place.phase not in spoken:
+                spoken.add(place.phase)
+                say(f"{place.seconds:6.1f} s  {place.phase}: {place.text}")
+
+        yield watch
+
+
+def _shape(text: str) -> tuple[int, int]:
+    try:
+        sides = [int(part) for part in text.lower().split("x")]
+        height, width = sides if len(sides) == 2 else (sides[0], sides[0])
+    except (ValueError, IndexError):
+        raise DataError(f"--size was '{text}'; give 224 or 224x192") from None
+    return height, width
+
+
+def _is_number(text: str) -> bool:
+    return text[:1] in "-–+0123456789" if text else True

@@ -1,0 +1,90 @@
+"""Commands that list what there is, or open one of the doors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workbench.cli.console import AsJson, app, emit, output, say, show
+from workbench.foundation.errors import WorkbenchError
+
+
+@app.command()
+def version(as_json: AsJson = False) -> None:
+    """The version of this installation."""
+    from workbench.session.version import VERSION
+
+    if as_json:
+        emit({"version": VERSION})
+    else:
+        output.print(VERSION, highlight=False)
+
+
+@app.command()
+def methods(as_json: AsJson = False) -> None:
+    """The learners, with their options."""
+    from workbench.foundation.options import controls
+    from workbench.methods.registry import METHODS
+
+    found = [
+        {
+            "name": entry.name,
+            "title": entry.title,
+            "description": entry.description,
+            "citation": entry.citation,
+            **entry.facts,
+            "options": [control.record() for control in controls(entry.options)],
+        }
+        for entry in METHODS
+    ]
+    if as_json:
+        emit(found)
+        return
+    columns = ("name", "what it does", "data", "cost", "options")
+    show("Methods", columns, [_method_row(record) for record in found])
+
+
+@app.command(name="app")
+def open_app(
+    model: Annotated[str, typer.Option(help="To open first.")] = "digits-mobilenet",
+    host: Annotated[str, typer.Option(help="Address; others than this need a password.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="Of the server.")] = 7860,
+    password: Annotated[
+        str | None, typer.Option(envvar="WORKBENCH_PASSWORD", help="Asked of every visitor.")
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
+) -> None:
+    """Open the workbench in the browser."""
+    main = import_module("workbench.ui.gradio.app").main  # only this door may import gradio
+    main(host, port, model=model, password=password, open_browser=browser)
+
+
+@app.command()
+def lab() -> None:
+    """Open the lessons in JupyterLab."""
+    folder = _notebooks()
+    say(f"opening {folder}")
+    os.execv(sys.executable, [sys.executable, "-m", "jupyter", "lab", str(folder)])
+
+
+def _notebooks() -> Path:
+    here = Path(__file__).resolve().parents[2] / "notebooks"
+    for folder in (here, Path.cwd() / "notebooks"):
+        if folder.is_dir():
+            return folder
+    raise WorkbenchError(
+        "the lessons are not here; run this in a checkout, or in a folder with 'notebooks' in it"
+    )
+
+
+def _method_row(record: dict[str, Any]) -> tuple[str, ...]:
+    options = "\n".join(f"{o['name']} = {o['default']}" for o in record["options"])
+    texts = (record["name"], record["description"], record.get("data"), record.get("cost"))
+    return (*(str(text or "") for text in texts), options)

@@ -1,0 +1,123 @@
+"""Commands about runs: `runs`, `resume`, `stop`, `export`, `verify`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workbench.cli.console import AsJson, RunName, app, emit, output, say, show, watching
+from workbench.cli.quantize import summary
+
+if TYPE_CHECKING:
+    from workbench.session.runs import Run
+
+DIFFERS = 3
+"""Exit code of `verify` when the file does something else than the simulation."""
+
+
+@app.command()
+def runs(as_json: AsJson = False) -> None:
+    """The runs below `runs/` (or WORKBENCH_RUNS), newest first."""
+    from workbench.session.runs import all_runs
+
+    found = [_record(run) for run in all_runs()]
+    if as_json:
+        emit(found)
+        return
+    columns = ("run", "state", "score", "made")
+    rows = [(r["name"], r["state"], _score(r), _when(r["created"])) for r in found]
+    show("Runs", columns, rows)
+
+
+@app.command()
+def resume(
+    run: RunName,
+    background: Annotated[bool, typer.Option(help="Start a job and return at once.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run that was stopped or has failed."""
+    from workbench.foundation.errors import RunError
+    from workbench.session.jobs import Job
+
+    job = Job(run)
+    if job.state in ("done", "running"):
+        raise RunError(f"run '{job.run.name}' is {job.state}; there is nothing to resume")
+    if background:
+        job.resume()
+        emit(job.progress()) if as_json else say(f"started {job.directory}")
+        return
+    with watching(job.run.name) as watch:
+        job.run.session.make(job.run.files, watch)
+    emit(summary(job.run)) if as_json else say(f"done: {job.directory}")
+
+
+@app.command()
+def stop(run: RunName, as_json: AsJson = False) -> None:
+    """End a job; what it has learned is kept and can be resumed."""
+    from workbench.session.jobs import Job
+
+    job = Job(run)
+    state = job.stop()
+    if as_json:
+        emit({"name": job.run.name, "state": state})
+    else:
+        output.print(f"{job.run.name}: {state}", markup=False)
+
+
+@app.command()
+def export(
+    run: RunName,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("model.onnx"),
+    store: Annotated[
+        str | None, typer.Option(help="packed (small) or int8 (fast); else the recipe's.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the learned model to an ONNX file."""
+    from workbench.session.runs import Run
+
+    written = Run(run).export(out, store).record()
+    if as_json:
+        emit(written)
+    else:
+        output.print(f"{written['path']}: {written['bytes']:,} bytes", markup=False)
+
+
+@app.command()
+def verify(
+    run: RunName,
+    file: Annotated[Path | None, typer.Argument(help="Instead of the run's own.")] = None,
+    examples: Annotated[int, typer.Option(help="Held-out examples to compare on.")] = 128,
+    as_json: AsJson = False,
+) -> None:
+    """Compare an exported file with the simulation, tensor by tensor, in ONNX Runtime."""
+    from workbench.session.runs import Run
+
+    found = Run(run).verify(file, examples)
+    if as_json:
+        emit(found.record())
+    else:
+        output.print(found.sentence(), markup=False)
+    raise typer.Exit(0 if found.ok else DIFFERS)
+
+
+def _record(run: Run) -> dict[str, Any]:
+    about = run.about
+    record = {"name": run.name, "directory": str(run.directory), "state": run.state}
+    record |= {"model": about.get("name"), "created": about.get("created"), "message": run.message}
+    record["summary"] = summary(run) if run.files.report.exists() else None
+    return record
+
+
+def _score(record: dict[str, Any]) -> str:
+    found = record["summary"]
+    if found is None:
+        return "–"
+    return f"{found['learned']:.2f} {found['unit']} (float {found['float']:.2f})"
+
+
+def _when(seconds: float | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)) if seconds else "–"

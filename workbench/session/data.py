@@ -1,0 +1,226 @@
+"""Examples for calibration and for judging, never the same ones, streamed in batches.
+
+A pool (an `.npz`, a folder, a zip, a text) is put in a fixed order first: within each class the
+examples are shuffled by a seed, then the classes are dealt in turn, so that folders sorted by
+class calibrate on all of them. The first `calibration_examples` of that order calibrate, the rest
+judge; at most half of a pool calibrates. Sample models bring two pools that never mix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workbench.foundation.errors import DataError
+from workbench.session.archives import load_npz
+from workbench.session.images import ImageSource, Layout, Preprocess
+from workbench.session.sources import (
+    ArraySource,
+    InputSpec,
+    LazySource,
+    Source,
+    TextSource,
+    is_byte_model,
+    sizes,
+)
+
+Split = Literal["calibration", "test"]
+Task = Literal["classify", "bytes", "none"]
+Batch = tuple[tuple[Tensor, ...], Tensor | None]
+Rows = NDArray[np.int64]
+
+DEFAULT_CALIBRATION = 512
+BATCH_MOST = 64
+_ORDER_SEED = 7
+
+
+@dataclass(frozen=True)
+class Data:
+    """Examples with their split.
+
+    Attributes:
+        name: for people: the file's or the sample's name.
+        task: "classify" (labels are classes), "bytes" (the next byte is the label) or "none".
+        source: the rows.
+        calibration, test: which rows belong to which split, in order.
+        pool: True where `calibrate_on` may move the border between the splits.
+        record: how to open the same data again, as JSON values.
+        fixed: examples in every batch, for a model whose batch axis is fixed; 0 otherwise.
+    """
+
+    name: str
+    task: Task
+    source: Source = field(repr=False)
+    calibration: Rows = field(repr=False)
+    test: Rows = field(repr=False)
+    pool: bool = True
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    fixed: int = 0
+
+    def size(self, split: Split) -> int:
+        """Number of examples in a split."""
+        return len(self._rows(split))
+
+    def split(self, split: Split, limit: int | None = None) -> tuple[Tensor, ...]:
+        """The inputs of a split in one piece; give a `limit` where the data is large."""
+        return self.source.read(self._rows(split)[:limit])
+
+    def batches(self, split: Split, size: int = 64, limit: int | None = None) -> Iterator[Batch]:
+        """Inputs and labels, `size` examples at a time; only one batch is in memory.
+
+        A model with a fixed batch gets exactly that many; a last, smaller batch is left out.
+        """
+        rows = self._rows(split)[:limit]
+        size = self.fixed or size
+        stop = len(rows) - len(rows) % self.fixed if self.fixed else len(rows)
+        for start in range(0, stop, size):
+            chosen = rows[start : start + size]
+            yield self.source.read(chosen), self._targets(chosen)
+
+    def calibrate_on(self, examples: int) -> Data:
+        """The same data with (at most) that many examples in the calibration split."""
+        if not self.pool:
+            return replace(self, calibration=self.calibration[:examples])
+        rows = np.concatenate([self.calibration, self.test])
+        examples = min(examples, len(rows) // 2)
+        return replace(self, calibration=rows[:examples], test=rows[examples:])
+
+    def _rows(self, split: Split) -> Rows:
+        if split not in ("calibration", "test"):
+            raise DataError(f"no split '{split}'; choose 'calibration' or 'test'")
+        return self.calibration if split == "calibration" else self.test
+
+    def _targets(self, rows: Rows) -> Tensor | None:
+        if self.task != "classify" or self.source.labels is None:
+            return None
+        return torch.from_numpy(self.source.labels[rows])
+
+
+def open_data(
+    given: object,
+    inputs: Sequence[InputSpec],
+    preprocess: Preprocess | None = None,
+) -> Data:
+    """Data from what a person gave: a path, arrays, or `(inputs, labels)`.
+
+    Raises:
+        DataError: what was given cannot be read, or does not fit the model's inputs.
+    """
+    if isinstance(given, Data):
+        return given
+    preprocess = preprocess or Preprocess()
+    if isinstance(given, str | Path):
+        return _from_path(Path(given).expanduser(), inputs, preprocess)
+    arrays = _named(given, inputs)
+    source = ArraySource(arrays, inputs, preprocess)
+    record = {"kind": "arrays", "preprocess": preprocess.record()}
+    return pool("arrays", source, inputs, record)
+
+
+def pool(name: str, source: Source, inputs: Sequence[InputSpec], record: Mapping[str, Any]) -> Data:
+    """One pool of rows, ordered and divided in halves until `calibrate_on` says otherwise."""
+    if len(source) < 2:
+        raise DataError(f"'{name}' holds one example; give two or more: one calibrates, one judges")
+    labels = source.labels
+    task: Task = (
+        "bytes"
+        if isinstance(source, TextSource) or (labels is None and is_byte_model(inputs))
+        else "none"
+        if labels is None
+        else "classify"
+    )
+    rows = order(len(source), labels)
+    fixed = sizes(inputs[0])[0] if sizes(inputs[0]) else 0
+    data = Data(name, task, source, rows[:0], rows, True, record, fixed)
+    return data.calibrate_on(DEFAULT_CALIBRATION)
+
+
+def own(name: str, task: Task, calibration: int, test: int, source: Source, fixed: int = 0) -> Data:
+    """A sample's own data: rows of two pools, the calibration rows first."""
+    rows = np.arange(calibration + test)
+    record = {"kind": "own", "name": name}
+    first, rest = rows[:calibration], rows[calibration:]
+    return Data(name, task, source, first, rest, False, record, fixed)
+
+
+def order(count: int, labels: NDArray[np.int64] | None, seed: int = _ORDER_SEED) -> Rows:
+    """Rows shuffled by the seed; with labels, the classes in turn.
+
+    Example:
+        >>> labels = np.array([0, 0, 0, 1, 1, 1])
+        >>> labels[order(6, labels)].tolist()
+        [0, 1, 0, 1, 0, 1]
+    """
+    rows = np.random.default_rng(seed).permutation(count)
+    if labels is None:
+        return rows
+    shuffled = labels[rows]
+    turn = np.empty(count, np.int64)  # how many of the same class came before
+    by_class = np.argsort(shuffled, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(shuffled[by_class]) != 0])
+    lengths = np.diff(np.r_[starts, count])
+    turn[by_class] = np.arange(count) - np.repeat(starts, lengths)
+    return rows[np.lexsort((shuffled, turn))]
+
+
+def _from_path(path: Path, inputs: Sequence[InputSpec], preprocess: Preprocess) -> Data:
+    if not path.exists():
+        raise DataError(f"there is no data at '{path}'; check the path")
+    record = {
+        "kind": "path",
+        "path": str(path.resolve()),
+        "preprocess": preprocess.record(),
+    }
+    return pool(path.name, _source(path, inputs, preprocess), inputs, record)
+
+
+def _source(path: Path, inputs: Sequence[InputSpec], preprocess: Preprocess) -> Source:
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return ArraySource(load_npz(path), inputs, preprocess)
+    if is_byte_model(inputs) and path.is_file():
+        return TextSource(path, inputs[0])
+    if path.is_dir() or suffix == ".zip":
+        if len(inputs) != 1:
+            names = ", ".join(f"'{spec.name}'" for spec in inputs)
+            raise DataError(f"the model has inputs {names}; give an .npz with an array for each")
+        layout = Layout.of(inputs[0].name, sizes(inputs[0]), preprocess)
+        return ImageSource(path, preprocess, layout)
+    raise DataError(
+        f"'{path.name}' is not data for this model; give an .npz, a folder or zip of pictures, or"
+        " (for byte models) a text file"
+    )
+
+
+def _named(given: object, inputs: Sequence[InputSpec]) -> dict[str, NDArray[np.generic]]:
+    """Arrays by name from a mapping, one array, or `(inputs, labels)`."""
+    if isinstance(given, Mapping):
+        return {str(name): np.asarray(value) for name, value in given.items()}
+    if isinstance(given, tuple) and len(given) == 2 and len(inputs) == 1:
+        return {inputs[0].name: np.asarray(given[0]), "labels": np.asarray(given[1])}
+    if isinstance(given, np.ndarray | Tensor) and len(inputs) == 1:
+        return {inputs[0].name: np.asarray(given)}
+    raise DataError(
+        f"data of type '{type(given).__name__}' is not understood; give a path, an array,"
+        " (inputs, labels), or a dict of arrays by input name"
+    )
+
+
+__all__ = [
+    "Batch",
+    "Data",
+    "LazySource",
+    "Preprocess",
+    "Split",
+    "open_data",
+    "order",
+    "own",
+    "pool",
+]

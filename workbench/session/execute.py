@@ -1,0 +1,322 @@
+"""What a run does, from recipe to proven file: one generator, used in this process or in a job.
+
+Learning goes stage by stage; what a finished stage learned is stored, so a run that was stopped
+goes on after it, and inside a stage from the method's own checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as ir
+import torch
+from torch import Tensor
+
+from workbench.analysis.distributions import distributions
+from workbench.analysis.layer_errors import LayerErrors
+from workbench.deploy.export import Exported, export
+from workbench.deploy.latency import compare_latency
+from workbench.deploy.runtime import open_session, run
+from workbench.deploy.verify import verify
+from workbench.graph.quantized import QuantizedGraph
+from workbench.graph.targets import target
+from workbench.methods.base import Event, Task
+from workbench.methods.registry import make
+from workbench.session.data import BATCH_MOST
+from workbench.session.progress import Clock, Progress
+from workbench.session.recipe import Recipe
+from workbench.session.scores import Comparison, Model
+from workbench.session.store import Checkpoint, RunFiles, write_json
+
+if TYPE_CHECKING:
+    import pandas
+
+    from workbench.session.session import Session
+
+Watch = Callable[[int, int], None]
+
+GUILTY = 3  # layers to name
+LATENCY_REPEATS = 20
+FEWEST = 16  # examples, even of large pictures
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much of a run beyond learning and export is wanted.
+
+    Attributes:
+        naive: score nearest rounding on the same grids too.
+        layers: diagnose each layer.
+        verify: compare the file with the simulation, tensor by tensor.
+        latency: time the file and the float model.
+        examples: test examples for scores; 0 for all.
+        layer_examples, verify_examples: the same for diagnosis and verification.
+    """
+
+    naive: bool = True
+    layers: bool = True
+    verify: bool = True
+    latency: bool = True
+    examples: int = 0
+    layer_examples: int = 128
+    verify_examples: int = 128
+
+    def phases(self) -> list[str]:
+        """Names of the phases that will be gone through, in order."""
+        wanted = {"layers": self.layers, "verify": self.verify, "latency": self.latency}
+        every = ("learn", "export", "scores", "layers", "verify", "latency")
+        return [phase for phase in every if wanted.get(phase, True)]
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Extent:
+        """The inverse of `dataclasses.asdict`; unknown keys are left out."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{key: value for key, value in record.items() if key in known})
+
+
+def execute(
+    session: Session, recipe: Recipe, directory: Path, extent: Extent | None = None
+) -> Iterator[tuple[Event, Progress]]:
+    """Do everything `recipe` asks, leaving it in `directory`; yields events as they happen.
+
+    Each event is in `events.jsonl` before it is yielded. Run again over the same directory, it
+    goes on where the last one ended.
+    """
+    extent = extent or Extent()
+    files = RunFiles(directory)
+    clock = Clock(files, extent.phases(), len(recipe.stages))
+    for phase, event in _Execution(session, recipe, files, extent).events():
+        progress = clock.at(phase, event.stage, event.step, event.total, describe(event))
+        files.append_event({"phase": phase, **event.record(), "time": time.time()})
+        yield event, progress
+    files.checkpoint.unlink(missing_ok=True)
+    yield Event("done", text="done"), clock.done()
+
+
+def build(session: Session, recipe: Recipe) -> QuantizedGraph:
+    """The graph with a plain quantizer on every site that the recipe's target asks for."""
+    place = target(recipe.target)
+    sites = place.sites(
+        session.graph, recipe.weights, recipe.activations, recipe.overrides, recipe.edges
+    )
+    return QuantizedGraph(session.graph, sites)
+
+
+def describe(event: Event) -> str:
+    """One line for people."""
+    what = event.text or " ".join(filter(None, (event.method, event.site)))
+    return f"{what} ({event.step}/{event.total})" if event.total else what
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What quantization does to each layer.
+
+    Attributes:
+        records: `LayerError` records as JSON values, in the order of the graph.
+    """
+
+    records: list[dict[str, Any]]
+
+    @property
+    def table(self) -> pandas.DataFrame:
+        """One row for each layer."""
+        import pandas
+
+        return pandas.DataFrame(self.records)
+
+    @property
+    def guilty(self) -> list[str]:
+        """The layers that hurt most, worst first."""
+        return guilty(self.records)
+
+
+class _Execution:
+    """The state of one run while it is made."""
+
+    def __init__(self, session: Session, recipe: Recipe, files: RunFiles, extent: Extent) -> None:
+        self.session = session
+        self.recipe = recipe
+        self.files = files
+        self.extent = extent
+        self.data = session.data.calibrate_on(recipe.calibration_examples)
+        self.model = build(session, recipe).eval()
+        self.report: dict[str, Any] = {}
+        self._naive: QuantizedGraph | None = None
+        self._key = hashlib.sha256(f"{session.sha256}\n{recipe.toml()}".encode()).hexdigest()
+        self._start = time.monotonic()
+
+    def events(self) -> Iterator[tuple[str, Event]]:
+        """Phase by phase."""
+        steps: dict[str, Callable[[], Iterator[Event]]] = {
+            "learn": self._learn,
+            "export": self._export,
+            "scores": self._scores,
+            "layers": self._layers,
+            "verify": self._verify,
+            "latency": self._latency,
+        }
+        for phase in self.extent.phases():
+            for event in steps[phase]():
+                yield phase, event
+        self._write_report()
+
+    def _learn(self) -> Iterator[Event]:
+        stored = Checkpoint(self.files.state, self._key)
+        found = stored.load()
+        finished = 0
+        if found is not None:
+            tensors, finished = found
+            self.model.load_state(tensors)
+        yield from self.stages(self.model, self.recipe, stored, finished)
+
+    def stages(
+        self, model: QuantizedGraph, recipe: Recipe, stored: Checkpoint | None, finished: int
+    ) -> Iterator[Event]:
+        """Learn stage after stage; with `stored`, what a finished stage learned is kept."""
+        for index, stage in enumerate(recipe.stages):
+            if index < finished:
+                continue
+            torch.manual_seed(recipe.seed)
+            task = self._task(recipe, index, keep=stored is not None)
+            yield from make(stage.method, stage.options).learn(model, task)
+            if stored is not None:
+                stored.save(model.state(), index + 1)
+                self.files.checkpoint.unlink(missing_ok=True)
+
+    def _task(self, recipe: Recipe, stage: int, keep: bool) -> Task:
+        def batches() -> Iterator[tuple[Tensor, ...]]:
+            size = self.session.batch_size
+            return (inputs for inputs, _ in self.data.batches("calibration", size))
+
+        task = Task(batches, self.data.size("calibration"), recipe.seed, stage=stage)
+        if keep:
+            task.checkpoint = Checkpoint(self.files.checkpoint, f"{self._key}/{stage}")
+        return task
+
+    def _export(self) -> Iterator[Event]:
+        yield self._note("writing the ONNX file", 0)
+        metadata = {"workbench.recipe": self.recipe.toml(), "workbench.model": self.session.name}
+        written = export(self.model, self.files.model, store=self.recipe.store, metadata=metadata)
+        self.report |= _sizes(written)
+        yield self._note(f"wrote {written.bytes:,} bytes", 1)
+
+    def _scores(self) -> Iterator[Event]:
+        candidates: dict[str, Model] = {"learned": self.model, "onnxruntime": self._runtime}
+        if self.extent.naive:
+            yield self._note("rounding to nearest, for comparison", 0)
+            candidates["naive"] = self._naive = self._nearest()
+        limit = self.extent.examples or None
+        total = min(limit or self.data.size("test"), self.data.size("test"))
+        comparison = Comparison(self.session.model, candidates, self.data.task)
+        done = 0
+        for inputs, labels in self.data.batches("test", self.session.batch_size, limit):
+            comparison.add(inputs, labels)
+            done += len(inputs[0])
+            yield self._note("scoring on held-out examples", done, total)
+        found = comparison.records()
+        ordered = ("float", "naive", "learned", "onnxruntime")
+        self.report["scores"] = {name: found[name] for name in ordered if name in found}
+
+    def _nearest(self) -> QuantizedGraph:
+        recipe = self.recipe.naive()
+        model = build(self.session, recipe).eval()
+        for _ in self.stages(model, recipe, None, 0):
+            pass
+        return model
+
+    @cached_property
+    def _runtime(self) -> Model:
+        """The exported file in ONNX Runtime, with exact kernels."""
+        runtime = open_session(self.files.model, exact=True)
+
+        def call(*inputs: Tensor) -> tuple[Tensor, ...]:
+            return tuple(torch.from_numpy(value) for value in run(runtime, inputs).values())
+
+        return call
+
+    def _layers(self) -> Iterator[Event]:
+        models = {"layers": self.model}
+        if self._naive is not None:
+            models["naive_layers"] = self._naive
+        for index, (key, model) in enumerate(models.items()):
+            errors = LayerErrors(model, self.few(self.extent.layer_examples))
+            for place in errors:
+                step, total = index * place.total + place.step, len(models) * place.total
+                yield self._note("looking at each layer", step, total)
+            self.report[key] = [error.record() for error in errors.errors]
+        self.report["guilty"] = guilty(self.report.get("naive_layers") or self.report["layers"])
+        batches = self.few(self.extent.layer_examples)
+        self.report["histograms"] = distributions(self.model, batches)
+
+    def _verify(self) -> Iterator[Event]:
+        yield self._note("comparing with ONNX Runtime, tensor by tensor", 0)
+        found = verify(self.files.model, self.model, self.few(self.extent.verify_examples))
+        self.report["verification"] = found.record()
+        yield self._note(found.sentence(), 1)
+
+    def few(self, examples: int) -> Iterator[tuple[Tensor, ...]]:
+        """Held-out inputs for what keeps every tensor: fewer where the inputs are large."""
+        size = self.session.batch_size
+        most = max(FEWEST, examples * size // BATCH_MOST)
+        return (b for b, _ in self.data.batches("test", size, min(examples, most)))
+
+    def _latency(self) -> Iterator[Event]:
+        yield self._note("measuring latency", 0)
+        one = next(self.data.batches("test", 1))[0]
+        original = ir.to_proto(self.session.graph.model).SerializeToString()
+        found = compare_latency(original, self.files.model, one, repeats=LATENCY_REPEATS)
+        self.report["latency_ms"] = found.quantized_ms
+        self.report["float_latency_ms"] = found.float_ms
+        yield self._note(f"{found.quantized_ms:.2f} ms, float {found.float_ms:.2f} ms", 1)
+
+    def _write_report(self) -> None:
+        head = {"model": self.session.about(), "recipe": self.recipe.toml()}
+        tail = {"extent": asdict(self.extent), "seconds": time.monotonic() - self._start}
+        write_json(self.files.report, {**head, **self.report, **tail})
+
+    def _note(self, text: str, step: int, total: int = 1) -> Event:
+        return Event("note", stage=len(self.recipe.stages), step=step, total=total, text=text)
+
+
+def diagnose(session: Session, recipe: Recipe, watch: Watch | None = None) -> Diagnosis:
+    """Quantize as the recipe says, keep nothing, and look at each layer on held-out examples.
+
+    Args:
+        session: model and data.
+        recipe: usually one that rounds to nearest.
+        watch: called with (step, total).
+    """
+    with TemporaryDirectory() as folder:
+        work = _Execution(session, recipe, RunFiles(Path(folder)), Extent())
+        for _ in work.stages(work.model, recipe, None, 0):
+            pass
+        errors = LayerErrors(work.model, work.few(Extent().layer_examples))
+        for place in errors:
+            if watch is not None:
+                watch(place.step, place.total)
+    return Diagnosis([error.record() for error in errors.errors])
+
+
+def guilty(layers: list[dict[str, Any]], count: int = GUILTY) -> list[str]:
+    """The layers whose quantization alone changes the output most, worst first."""
+    ranked = sorted(layers, key=lambda layer: layer.get("damage_kl") or 0.0, reverse=True)
+    return [str(layer["layer"]) for layer in islice(ranked, count)]
+
+
+def _sizes(written: Exported) -> dict[str, Any]:
+    return {
+        "bytes": written.bytes,
+        "float_bytes": written.float_bytes,
+        "opset": written.opset,
+        "store": written.store,
+        "notes": list(written.notes),
+    }

@@ -1,0 +1,193 @@
+"""The recipe: everything that decides what a run does, frozen, in TOML in and out.
+
+    target = "ort-cpu"
+    edges = 8                    # bits of the first and last layer; "same" treats them as others
+    store = "packed"             # or "int8": low-bit codes in 8-bit containers, larger and faster
+    seed = 0
+    calibration_examples = 512
+
+    [weights]
+    bits = 4
+
+    [activations]                # activations = "float" leaves them alone
+    bits = 8
+
+    [[stages]]
+    method = "gram"
+
+Fields left out take their defaults; a key that is not known is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomlkit
+from pydantic import Field, ValidationError, field_validator, model_validator
+from tomlkit.exceptions import TOMLKitError
+
+from workbench.foundation.errors import RecipeError
+from workbench.foundation.options import Options, explain
+from workbench.graph import targets
+
+MAX_BYTES = 2**20
+FLOAT = "float"
+SAME = "same"
+
+
+class _Part(Options):
+    """Options that explain themselves with a `RecipeError` however they are built."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explained(cls, values: Any, build: Callable[[Any], Self]) -> Self:
+        try:
+            return build(values)
+        except ValidationError as error:
+            raise RecipeError(explain(error, cls.owner(), sorted(cls.model_fields))) from None
+
+    @classmethod
+    def owner(cls) -> str:
+        """What messages call this part."""
+        return cls.__name__.removesuffix("Spec").lower()
+
+
+class WeightSpec(targets.WeightGrid, _Part):
+    """What is asked of the weights."""
+
+    @classmethod
+    def owner(cls) -> str:
+        return "weights"
+
+
+class ActivationSpec(targets.ActivationGrid, _Part):
+    """What is asked of the activations."""
+
+    @classmethod
+    def owner(cls) -> str:
+        return "activations"
+
+
+class Override(targets.Override, _Part):
+    """Other bits for the layers that match a pattern."""
+
+
+class Stage(_Part):
+    """One learner with its options; they are checked against the method's own."""
+
+    method: Annotated[str, Field(description="a name that `workbench methods` lists")]
+    options: dict[str, Any] = Field(default_factory=dict, description="the method's options")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        self.parsed()
+        return self
+
+    def parsed(self) -> Options:
+        """The method's typed options.
+
+        Raises:
+            RecipeError: an unknown method, an unknown option, or a value out of range.
+        """
+        from workbench.methods.registry import METHODS  # pulls in every method: only when asked
+
+        return METHODS[self.method].options.parse(self.options, f"method '{self.method}'")
+
+
+class Recipe(_Part):
+    """A frozen, ordered description of a run."""
+
+    target: Annotated[str, Field(description="where the file will run")] = "ort-cpu"
+    weights: Annotated[WeightSpec, Field(description="what is asked of weights")] = WeightSpec()
+    activations: Annotated[
+        ActivationSpec | None, Field(description="what is asked of activations; float if none")
+    ] = ActivationSpec()
+    edges: Annotated[
+        int | None, Field(ge=2, le=8, description="bits of the first and last layer")
+    ] = 8
+    overrides: Annotated[tuple[Override, ...], Field(description="other bits for some layers")] = ()
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1, description="methods, in order")] = (
+        Stage.model_construct(method="gram", options={}),
+    )
+    store: Annotated[Literal["packed", "int8"], Field(description="containers of the codes")] = (
+        "packed"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="seed of all chance")] = 0
+    calibration_examples: Annotated[
+        int, Field(ge=1, le=1_000_000, description="examples to learn from")
+    ] = 512
+
+    @field_validator("activations", mode="before")
+    @classmethod
+    def _float_activations(cls, value: Any) -> Any:
+        return None if value == FLOAT else value
+
+    @field_validator("edges", mode="before")
+    @classmethod
+    def _same_edges(cls, value: Any) -> Any:
+        return None if value == SAME else value
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        targets.target(self.target).check(self.weights, self.activations)
+        return self
+
+    def changed(self, **changes: Any) -> Self:
+        """A copy with other values, checked like a new one."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**{**values, **changes})
+
+    def naive(self) -> Self:
+        """The same grids with nothing learned: nearest rounding."""
+        return self.changed(stages=(Stage(method="rtn"),))
+
+    def toml(self) -> str:
+        """The recipe as TOML; `parse` gives an equal one back."""
+        values = self.model_dump()
+        values["activations"] = FLOAT if self.activations is None else values["activations"]
+        values["edges"] = SAME if self.edges is None else self.edges
+        values["overrides"] = [_without(item, None) for item in values["overrides"]]
+        values["stages"] = [_without(item, {}) for item in values["stages"]]
+        plain = {k: v for k, v in values.items() if not isinstance(v, dict | list | tuple)}
+        tables = {k: _listed(v) for k, v in values.items() if k not in plain and v != []}
+        return tomlkit.dumps({**plain, **tables})
+
+    def save(self, path: str | Path) -> None:
+        """Write the TOML to `path`."""
+        Path(path).write_text(self.toml(), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a TOML file.
+
+        Raises:
+            RecipeError: no such file, not TOML, or not a possible recipe.
+        """
+        path = Path(path).expanduser()
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise RecipeError(f"'{path}' is larger than a recipe can be; give a recipe file")
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise RecipeError(f"recipe '{path}' cannot be read: {reason}; check the path") from None
+        return cls.from_toml(text)
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """The inverse of `toml`."""
+        try:
+            values = tomlkit.parse(text).unwrap()
+        except (TOMLKitError, ValueError) as error:
+            raise RecipeError(f"the recipe is not TOML: {error}; correct that line") from None
+        return cls(**values)
+
+
+def _without(values: Mapping[str, Any], left_out: object) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value != left_out}
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,271 @@
+"""A run: a directory on disk with what was asked, what happened and what came of it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from os import environ
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from workbench.foundation.errors import RunError, WorkbenchError
+from workbench.session import processes
+from workbench.session.recipe import Recipe
+from workbench.session.store import Checkpoint, RunFiles, read_json, write_bytes, write_json
+
+if TYPE_CHECKING:
+    import pandas
+
+    from workbench.deploy.export import Exported
+    from workbench.deploy.verify import Verification
+    from workbench.graph.quantized import QuantizedGraph
+    from workbench.session.session import Session
+
+log = logging.getLogger(__name__)
+
+State = Literal["running", "stopped", "done", "failed"]
+
+_LAUNCH_SECONDS = 20.0  # a run without a process may still be about to get one
+
+
+class Stopped(BaseException):
+    """The run was asked to stop; not an `Exception`, so that nothing swallows it on the way."""
+
+
+class Run:
+    """A run that is being made or has been made.
+
+    Args:
+        directory: its folder, or its name below `runs_dir()`.
+
+    Raises:
+        RunError: there is no run.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = locate(directory)
+        self.files = RunFiles(self.directory)
+        self.about = self.files.read_run()
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.directory)!r}, {self.state})"
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.directory.name
+
+    @property
+    def state(self) -> State:
+        """Where it stands; a run whose process is gone counts as stopped and can be resumed."""
+        about = self.files.read_run()
+        state: State = about["state"]
+        if state != "running":
+            return state
+        process = processes.load(self.files.pid)
+        if process is None:
+            young = time.time() - float(about["changed"]) < _LAUNCH_SECONDS
+            return "running" if young else "stopped"
+        return "running" if process.alive() else "stopped"
+
+    @property
+    def message(self) -> str:
+        """Why it failed, in one sentence; empty otherwise."""
+        return str(self.files.read_run().get("message", ""))
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """What was asked."""
+        return Recipe.load(self.files.recipe)
+
+    def report(self) -> dict[str, Any]:
+        """The whole outcome.
+
+        Raises:
+            RunError: the run is not done.
+        """
+        if not self.files.report.exists():
+            raise RunError(
+                f"run '{self.name}' is {self.state} and has no report yet;"
+                f" go on with: workbench resume {self.name}"
+            )
+        return read_json(self.files.report, "holds no report")
+
+    @property
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """Records by candidate: "float", "naive", "learned", "onnxruntime"."""
+        return self.report()["scores"]
+
+    @property
+    def layers(self) -> pandas.DataFrame:
+        """One row for each layer, in the order of the graph."""
+        import pandas
+
+        return pandas.DataFrame(self.report().get("layers", []))
+
+    def events(self, start: int = 0) -> list[dict[str, Any]]:
+        """What was reported, from the `start`-th event on."""
+        return self.files.read_events(start)
+
+    @cached_property
+    def session(self) -> Session:
+        """The model and data it was made with, opened again."""
+        from workbench.session.session import reopen
+
+        return reopen(self.directory)
+
+    @cached_property
+    def model(self) -> QuantizedGraph:
+        """The learned simulation, an `nn.Module`."""
+        from workbench.session.execute import build
+
+        model = build(self.session, self.recipe).eval()
+        stored = Checkpoint.read(self.files.state)
+        if stored is None:
+            raise RunError(
+                f"run '{self.name}' has learned nothing yet; go on with:"
+                f" workbench resume {self.name}"
+            )
+        model.load_state(stored)
+        return model
+
+    def export(self, path: str | Path = "model.onnx", store: str | None = None) -> File:
+        """Write the learned model to `path`; the result can `.verify()` itself."""
+        from workbench.deploy.export import export
+
+        metadata = {
+            "workbench.recipe": self.recipe.toml(),
+            "workbench.model": str(self.about["name"]),
+        }
+        kind = self.recipe.changed(store=store).store if store else self.recipe.store
+        return File(self, export(self.model, path, store=kind, metadata=metadata))
+
+    def verify(self, path: str | Path | None = None, examples: int = 128) -> Verification:
+        """Compare a file (by default the run's own) with the simulation on held-out data."""
+        from workbench.deploy.verify import verify
+
+        data = self.session.data.calibrate_on(self.recipe.calibration_examples)
+        size = min(self.session.batch_size, examples)
+        batches = (inputs for inputs, _ in data.batches("test", size, examples))
+        return verify(path or self.files.model, self.model, batches)
+
+
+class File:
+    """An exported file together with the run that it came from."""
+
+    def __init__(self, run: Run, exported: Exported) -> None:
+        self._run = run
+        self.exported = exported
+        self.path = exported.path
+        self.bytes = exported.bytes
+
+    def verify(self, examples: int = 128) -> Verification:
+        """Compare the file with the run's simulation."""
+        return self._run.verify(self.path, examples)
+
+    def record(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return self.exported.record()
+
+
+def runs_dir() -> Path:
+    """Where runs go unless told otherwise: `WORKBENCH_RUNS`, or `runs` in the current folder."""
+    return Path(environ.get("WORKBENCH_RUNS") or "runs")
+
+
+def locate(run: str | Path) -> Path:
+    """The folder of a run, given as a path or as a name below `runs_dir()`."""
+    for folder in (Path(run).expanduser(), runs_dir() / run):
+        if (folder / "run.json").is_file():
+            return folder.resolve()
+    raise RunError(f"there is no run '{run}'; list them with: workbench runs")
+
+
+def all_runs() -> list[Run]:
+    """The runs below `runs_dir()`, newest first; broken ones are left out with a warning."""
+    found: list[Run] = []
+    for path in runs_dir().glob("*/run.json"):
+        try:
+            found.append(Run(path.parent))
+        except WorkbenchError as error:
+            log.warning("%s", error)
+    return sorted(found, key=lambda run: float(run.about.get("created", 0)), reverse=True)
+
+
+def run_name(model: str, recipe: Recipe) -> str:
+    """A readable, new name, such as `digits-mobilenet-w4a8-gram-3f9a1c`."""
+    active = recipe.activations.bits if recipe.activations else "f"
+    methods = "-".join(stage.method for stage in recipe.stages)[:40]
+    plain = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")[:40] or "model"
+    return f"{plain}-w{recipe.weights.bits}a{active}-{methods}-{secrets.token_hex(3)}"
+
+
+def create(directory: Path, recipe: Recipe, about: dict[str, Any]) -> RunFiles:
+    """A fresh run directory.
+
+    Raises:
+        RunError: there is a run, or something else, in it already.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise RunError(
+            f"'{directory}' is there and not empty; choose another folder,"
+            f" or go on with it: workbench resume {directory}"
+        )
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"'{directory}' cannot be made ({error.strerror}); choose another") from None
+    files = RunFiles(directory)
+    write_bytes(files.recipe, recipe.toml().encode())
+    now = time.time()
+    write_json(files.run, {**about, "state": "stopped", "created": now, "changed": now})
+    return files
+
+
+def set_state(files: RunFiles, state: State, message: str = "") -> None:
+    """Record where a run stands."""
+    files.update_run(state=state, message=message, changed=time.time())
+
+
+@contextmanager
+def making(files: RunFiles) -> Iterator[None]:
+    """While the block makes the run: note the process, and afterwards how it ended.
+
+    Raises:
+        RunError: another process is making it.
+    """
+    claim(files)
+    try:
+        yield
+    except WorkbenchError as error:
+        set_state(files, "failed", str(error))
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else ""
+        set_state(files, "failed", f"internal error: {type(error).__name__}: {reason}")
+        raise
+    except BaseException:  # asked to stop: SIGTERM, Ctrl-C, or the caller's loop ended early
+        set_state(files, "stopped")
+        raise
+    else:
+        set_state(files, "done")
+    finally:
+        files.pid.unlink(missing_ok=True)
+        shutil.rmtree(files.scratch, ignore_errors=True)
+
+
+def claim(files: RunFiles) -> None:
+    """Make this process the one that makes the run."""
+    other = processes.load(files.pid)
+    this = processes.current()
+    if other is not None and other.pid != this.pid and other.alive():
+        raise RunError(f"run '{files.directory.name}' is being made by process {other.pid}; wait")
+    files.tidy()
+    set_state(files, "running")
+    this.save(files.pid)

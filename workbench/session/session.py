@@ -1,0 +1,390 @@
+"""A session: one model with its data, and everything a person does with the two."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from workbench.foundation.errors import DataError, ModelError, RunError
+from workbench.graph import Graph, build, fold, from_module, load
+from workbench.methods.base import Event
+from workbench.session import zoo
+from workbench.session.data import BATCH_MOST, Data, open_data
+from workbench.session.images import Preprocess
+from workbench.session.progress import Progress
+from workbench.session.recipe import ActivationSpec, Recipe, Stage, WeightSpec
+from workbench.session.runs import Run, create, making, run_name, runs_dir
+from workbench.session.sources import sizes
+from workbench.session.store import RunFiles, replacing
+from workbench.session.version import VERSION
+
+if TYPE_CHECKING:
+    from workbench.session.execute import Diagnosis, Extent
+    from workbench.session.jobs import Job
+
+log = logging.getLogger(__name__)
+
+Float = Literal["float"]
+Watch = Callable[[Event, Progress], None]
+
+#: numbers in one batch of inputs, so that large pictures come in small batches
+_BATCH_NUMBERS = 2**21
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model came from.
+
+    Attributes:
+        kind: "sample" (by name), "file" (by path) or "module" (a live one).
+        value: the name or the path; the class's name of a module.
+    """
+
+    kind: Literal["sample", "file", "module"]
+    value: str
+
+
+class Session:
+    """A model and its data. Made by `workbench.open`.
+
+    Attributes:
+        name: for people and run directories.
+        graph: the folded ONNX graph and the module built from it.
+        origin: where the model came from.
+        card: what is known about a named model, else {}.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        name: str,
+        origin: Origin,
+        data: object = None,
+        known: zoo.Known | None = None,
+        preprocess: Preprocess | None = None,
+    ) -> None:
+        self.name = name
+        self.origin = origin
+        self.card = dict(known.card) if known else {}
+        self.source = model
+        folded, self.folds = fold(model)
+        self.graph: Graph = build(folded)
+        self._known = known
+        self._given = data
+        self._preprocess = preprocess or (known.preprocess if known else None)
+
+    def __repr__(self) -> str:
+        return f"Session({self.name!r}, {len(self.graph.model.graph)} nodes)"
+
+    @property
+    def model(self) -> nn.Module:
+        """The float network; called with the inputs it gives a tuple of outputs."""
+        return self.graph.module
+
+    @cached_property
+    def data(self) -> Data:
+        """Calibration and test examples.
+
+        Raises:
+            DataError: none were given and the model brings none, or they do not fit the model.
+        """
+        if self._given is not None:
+            return open_data(self._given, self.graph.inputs, self._preprocess)
+        if self._known is not None and self._known.data is not None:
+            return self._known.data(self.graph.inputs)
+        raise DataError(
+            f"'{self.name}' brings no data of its own; give some with --data PATH"
+            " (Python: data=...): an .npz, a folder or zip of pictures, or a text file"
+        )
+
+    def use_data(self, given: object, preprocess: Preprocess | None = None) -> None:
+        """Take other data from now on; checked at once."""
+        self._preprocess = preprocess or self._preprocess
+        self._given = given
+        self.__dict__.pop("data", None)
+        _ = self.data
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the model as it was given, serialised."""
+        return hashlib.sha256(self._bytes()).hexdigest()
+
+    @property
+    def batch_size(self) -> int:
+        """Examples in a batch: fixed by the model, or as many as make a handy amount of numbers."""
+        first = self.graph.inputs[0]
+        numbers = max(math.prod(filter(None, sizes(spec)[1:])) for spec in self.graph.inputs)
+        fixed = sizes(first)[0] if sizes(first) else 1
+        return fixed or max(1, min(BATCH_MOST, _BATCH_NUMBERS // max(1, numbers)))
+
+    def about(self) -> dict[str, Any]:
+        """Name, origin and size of the model, as JSON values."""
+        from workbench.graph.sites import layers
+
+        found = layers(self.graph)
+        return {
+            "name": self.name,
+            "origin": asdict(self.origin),
+            "sha256": self.sha256,
+            "opset": self.graph.opset,
+            "nodes": len(self.graph.model.graph),
+            "layers": len(found),
+            "parameters": sum(layer.parameters for layer in found),
+            "macs": sum(layer.macs for layer in found),
+            "inputs": [_spec(spec) for spec in self.graph.inputs],
+            "outputs": [_spec(spec) for spec in self.graph.outputs],
+            "card": self.card,
+        }
+
+    def recipe(
+        self,
+        weights: int | WeightSpec = 4,
+        activations: int | Float | ActivationSpec | None = 8,
+        method: str = "gram",
+        edges: int | None = 8,
+        **options: Any,
+    ) -> Recipe:
+        """A recipe of one stage; `options` are the method's, or fields of `Recipe`."""
+        fields = {key: options.pop(key) for key in tuple(options) if key in _RECIPE_FIELDS}
+        return Recipe(
+            weights=WeightSpec(bits=weights) if isinstance(weights, int) else weights,
+            activations=_activations(activations),
+            edges=edges,
+            stages=(Stage(method=method, options=options),),
+            **fields,
+        )
+
+    def quantize(  # noqa: PLR0913 - the recipe, said in one line
+        self,
+        weights: int | WeightSpec = 4,
+        activations: int | Float | ActivationSpec | None = 8,
+        method: str = "gram",
+        data: object = None,
+        edges: int | None = 8,
+        recipe: Recipe | None = None,
+        out: str | Path | None = None,
+        progress: Watch | None = None,
+        extent: Extent | None = None,
+        **options: Any,
+    ) -> Run:
+        """Learn, export, prove and judge, in this process.
+
+        Args:
+            weights, activations: bits; activations None, 0 or "float" stay float.
+            method: one that `workbench methods` lists; `options` are its own, or recipe fields.
+            data: other data than the session's.
+            edges: bits of the first and last layer; None treats them as the others.
+            recipe: instead of all the above.
+            out: run directory; by default a new one below `runs/`.
+            progress: called with each event and how far the run is.
+            extent: what to leave out.
+
+        Raises:
+            WorkbenchError: in one sentence, what does not fit and how to mend it.
+        """
+        if data is not None:
+            self.use_data(data)
+        recipe = recipe or self.recipe(weights, activations, method, edges, **options)
+        files = self.prepare(recipe, out, extent)
+        self.make(files, progress)
+        return Run(files.directory)
+
+    def make(self, files: RunFiles, progress: Watch | None = None) -> None:
+        """Make, or go on with, a prepared run in this process."""
+        from workbench.session.execute import Extent, execute
+
+        extent = Extent.from_record(files.read_run().get("extent", {}))
+        with making(files):
+            recipe = Recipe.load(files.recipe)
+            for event, position in execute(self, recipe, files.directory, extent):
+                if progress is not None:
+                    progress(event, position)
+
+    def start(
+        self,
+        recipe: Recipe,
+        out: str | Path | None = None,
+        extent: Extent | None = None,
+        memory_gib: float | None = None,
+        seconds: float | None = None,
+    ) -> Job:
+        """The same as `quantize` as a job in its own process; returns at once."""
+        from workbench.session.jobs import Job
+
+        files = self.prepare(recipe, out, extent)
+        return Job(files.directory).start(memory_gib, seconds)
+
+    def prepare(
+        self, recipe: Recipe, out: str | Path | None = None, extent: Extent | None = None
+    ) -> RunFiles:
+        """A run directory in which everything is checked and nothing is done yet."""
+        from workbench.session.execute import Extent, build
+
+        build(self, recipe)
+        data = self.data
+        directory = Path(out).expanduser() if out else runs_dir() / run_name(self.name, recipe)
+        about = {
+            "name": self.name,
+            "source": asdict(self.origin),
+            "sha256": self.sha256,
+            "data": dict(data.record),
+            "version": VERSION,
+            "extent": asdict(extent or Extent()),
+        }
+        files = create(directory.resolve(), recipe, about)
+        if self.origin.kind == "module":
+            self.save(files.directory / "source.onnx")
+        if data.record.get("kind") == "arrays":
+            self._save_arrays(files.directory / "data.npz")
+        return files
+
+    def diagnose(
+        self,
+        weights: int | WeightSpec = 4,
+        activations: int | Float | ActivationSpec | None = 8,
+        method: str = "rtn",
+        recipe: Recipe | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **options: Any,
+    ) -> Diagnosis:
+        """Which layers suffer: each alone and all together, on held-out data."""
+        from workbench.session.execute import diagnose
+
+        recipe = recipe or self.recipe(weights, activations, method, **options)
+        return diagnose(self, recipe, progress)
+
+    def save(self, path: str | Path) -> None:
+        """Write the float model, as it was given, to `path`."""
+        with replacing(Path(path)) as temporary:
+            temporary.write_bytes(self._bytes())
+
+    def _bytes(self) -> bytes:
+        return ir.to_proto(self.source).SerializeToString(deterministic=True)
+
+    def _save_arrays(self, path: Path) -> None:
+        """The data as an `.npz` in its present order, for the job's process."""
+        rows = np.arange(len(self.data.source))
+        read = [tensor.numpy() for tensor in self.data.source.read(rows)]
+        names = (spec.name for spec in self.graph.inputs)
+        arrays = dict(zip(names, read, strict=True))
+        if self.data.source.labels is not None:
+            arrays["labels"] = self.data.source.labels
+        with replacing(path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **arrays)
+
+
+def open(  # noqa: A001 - it is `workbench.open` to those who call it
+    source: str | Path | nn.Module | ir.Model,
+    example_inputs: Sequence[Tensor] | None = None,
+    data: object = None,
+    name: str | None = None,
+    preprocess: Preprocess | None = None,
+) -> Session:
+    """Open a model.
+
+    Args:
+        source: an `.onnx` path, the name of a known model, or an `nn.Module`.
+        example_inputs: what a module is called with, for its export.
+        data: a path, arrays, or `(inputs, labels)`; a sample brings its own.
+        name: for a module or file, instead of the class's or file's name.
+        preprocess: what the model's pictures need.
+
+    Raises:
+        ModelError, DataError: what does not fit, and the cure.
+    """
+    if isinstance(source, nn.Module):
+        return _from_module(source, example_inputs, data, name, preprocess)
+    if isinstance(source, ir.Model):
+        return Session(
+            source, name or "model", Origin("module", "ir.Model"), data, None, preprocess
+        )
+    if not isinstance(source, str | Path):
+        raise ModelError(
+            f"a model of type '{type(source).__name__}' cannot be opened; give an .onnx path,"
+            " a known name, or an nn.Module"
+        )
+    if _is_file(source):
+        path = Path(source).expanduser()
+        origin = Origin("file", str(path.resolve()))
+        return Session(load(path), name or path.stem, origin, data, None, preprocess)
+    known = zoo.find(str(source))
+    origin = Origin("sample", known.name)
+    return Session(load(known.path()), name or known.name, origin, data, known, preprocess)
+
+
+def reopen(directory: Path) -> Session:
+    """The session that a run was made with.
+
+    Raises:
+        RunError: the model or data are gone, or are not the same any more.
+    """
+    files = RunFiles(directory)
+    about = files.read_run()
+    origin = Origin(**about["source"])
+    stored = dict(about.get("data", {}))
+    data: object = None
+    if stored.get("kind") == "path":
+        data = stored["path"]
+    elif stored.get("kind") == "arrays":
+        data = directory / "data.npz"
+    preprocess = Preprocess.from_record(stored["preprocess"]) if "preprocess" in stored else None
+    place = directory / "source.onnx" if origin.kind == "module" else origin.value
+    session = open(str(place), data=data, name=about["name"], preprocess=preprocess)
+    session.origin = origin
+    if session.sha256 != about["sha256"]:
+        raise RunError(
+            f"the model '{origin.value}' has changed since run '{directory.name}' began;"
+            " start a new run"
+        )
+    return session
+
+
+def _from_module(
+    module: nn.Module,
+    example_inputs: Sequence[Tensor] | None,
+    data: object,
+    name: str | None,
+    preprocess: Preprocess | None,
+) -> Session:
+    if example_inputs is None:
+        raise ModelError(
+            "a module needs inputs to be traced with; give example_inputs=(tensor,) with a batch"
+            " of one or more"
+        )
+    given = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
+    kind = type(module).__name__
+    with torch.no_grad():
+        model = from_module(module, given)
+    return Session(model, name or kind.lower(), Origin("module", kind), data, None, preprocess)
+
+
+def _is_file(source: str | Path) -> bool:
+    text = os.fspath(source)
+    looks = Path(text).suffix != "" or os.sep in text
+    return isinstance(source, Path) or looks or Path(text).exists()
+
+
+def _activations(given: int | Float | ActivationSpec | None) -> ActivationSpec | None:
+    if given in (None, 0, "float"):
+        return None
+    return ActivationSpec(bits=given) if isinstance(given, int) else given
+
+
+def _spec(spec: Any) -> dict[str, Any]:
+    shape = [dim if isinstance(dim, int) else str(dim or "?") for dim in spec.shape]
+    return {"name": spec.name, "shape": shape, "dtype": str(spec.dtype).removeprefix("torch.")}
+
+
+_RECIPE_FIELDS = frozenset(Recipe.model_fields) - {"weights", "activations", "edges", "stages"}

@@ -1,0 +1,237 @@
+"""Where examples come from: rows that are read on demand, with labels where there are any."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workbench.foundation.errors import DataError
+from workbench.session.archives import shapes
+from workbench.session.images import Layout, Preprocess, to_input
+
+BYTE_VOCABULARY = 256
+WINDOW = 128
+MAX_TEXT = 2**30
+INPUT_NAMES = ("images", "x", "inputs", "data", "input")
+LABEL_NAMES = ("labels", "y", "label", "targets")
+
+
+class InputSpec(Protocol):
+    """What a model says about one of its inputs; the batch axis comes first."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> Sequence[int | str | None]: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+
+class Source(Protocol):
+    """Rows of examples."""
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """One class for each row, or None."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        """One tensor for each model input, stacked along the first axis."""
+        ...
+
+
+def sizes(spec: InputSpec) -> tuple[int, ...]:
+    """The input's shape with 0 for every length that is not fixed."""
+    return tuple(dim if isinstance(dim, int) and dim > 0 else 0 for dim in spec.shape)
+
+
+class ArraySource:
+    """Arrays in memory, one for each input, checked against the model when built.
+
+    Arrays are matched by the names of the inputs; a model with one input also takes `images`, `x`,
+    `inputs` or `data`. Labels are `labels`, `y`, `label` or `targets`. Pictures may be uint8,
+    `(N, H, W)` or `(N, H, W, C)`: they are preprocessed like picture files.
+
+    Raises:
+        DataError: a missing array, a wrong shape or type, or values that are not finite.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, NDArray[np.generic]],
+        inputs: Sequence[InputSpec],
+        preprocess: Preprocess | None = None,
+    ) -> None:
+        self._preprocess = preprocess or Preprocess()
+        self._inputs = list(inputs)
+        self._arrays = [_pick(arrays, spec, len(self._inputs) == 1) for spec in self._inputs]
+        counts = {len(array) for array in self._arrays}
+        if len(counts) != 1 or 0 in counts:
+            raise DataError(
+                f"every input needs the same number of examples, at least one; found:"
+                f" {shapes(arrays)}"
+            )
+        self.labels = _labels(arrays, counts.pop())
+        self.read(np.arange(1))
+
+    def __len__(self) -> int:
+        return len(self._arrays[0])
+
+    def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        pairs = zip(self._arrays, self._inputs, strict=True)
+        return tuple(self._tensor(array[rows], spec) for array, spec in pairs)
+
+    def _tensor(self, array: NDArray[np.generic], spec: InputSpec) -> Tensor:
+        if array.dtype == np.uint8 and spec.dtype.is_floating_point and len(sizes(spec)) == 4:
+            array = _as_pictures(array, spec, self._preprocess)
+        _check_shape(array, spec)
+        return _typed(array, spec)
+
+
+class TextSource:
+    """Bytes of a text file in windows of the model's length; windows do not overlap.
+
+    Raises:
+        DataError: no such file, or one shorter than two windows.
+    """
+
+    labels = None
+
+    def __init__(self, path: Path, spec: InputSpec) -> None:
+        self._length = sizes(spec)[1] or WINDOW
+        self._dtype = spec.dtype
+        self._bytes = _text(path)
+        if len(self) < 2:
+            raise DataError(
+                f"'{path}' has {self._bytes.size} bytes, fewer than two windows of"
+                f" {self._length}; give a longer text"
+            )
+
+    def __len__(self) -> int:
+        return self._bytes.size // self._length
+
+    def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        places = rows[:, None] * self._length + np.arange(self._length)
+        return (torch.from_numpy(self._bytes[places].astype(np.int64)).to(self._dtype),)
+
+
+class LazySource:
+    """Rows that are made when first asked for: opening a sample model then costs nothing."""
+
+    def __init__(self, count: int, make: Callable[[], Source]) -> None:
+        self._count = count
+        self._make = make
+
+    @cached_property
+    def _source(self) -> Source:
+        return self._make()
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        return self._source.labels
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        return self._source.read(rows)
+
+
+def is_byte_model(inputs: Sequence[InputSpec]) -> bool:
+    """True for a single integer input `(batch, length)`."""
+    if len(inputs) != 1:
+        return False
+    spec = inputs[0]
+    return len(sizes(spec)) == 2 and not spec.dtype.is_floating_point
+
+
+def _pick(
+    arrays: Mapping[str, NDArray[np.generic]], spec: InputSpec, alone: bool
+) -> NDArray[np.generic]:
+    names = (spec.name, *(INPUT_NAMES if alone else ()))
+    for name in names:
+        if name in arrays and arrays[name].ndim > 0:
+            return arrays[name]
+    raise DataError(
+        f"no array for the model's input '{spec.name}'; found: {shapes(arrays) or 'nothing'};"
+        f" name it '{spec.name}'"
+    )
+
+
+def _labels(arrays: Mapping[str, NDArray[np.generic]], count: int) -> NDArray[np.int64] | None:
+    found = [arrays[name] for name in LABEL_NAMES if name in arrays]
+    if not found:
+        return None
+    labels = found[0]
+    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(
+            f"labels have shape {labels.shape} and type {labels.dtype}; they need to be {count}"
+            " whole numbers, one for each example"
+        )
+    return labels.astype(np.int64)
+
+
+def _as_pictures(
+    array: NDArray[np.generic], spec: InputSpec, preprocess: Preprocess
+) -> NDArray[np.generic]:
+    layout = Layout.of(spec.name, sizes(spec), preprocess)
+    pictures = array[..., None] if array.ndim == 3 else array
+    if pictures.ndim == 4 and pictures.shape[3] not in (1, 3) and pictures.shape[1] in (1, 3):
+        pictures = pictures.transpose(0, 2, 3, 1)
+    if pictures.ndim != 4 or pictures.shape[3] not in (1, 3):
+        return array  # not pictures: the shape check tells what was wanted
+    pixels = np.ascontiguousarray(pictures, dtype=np.uint8)
+    return torch.stack([to_input(one, preprocess, layout) for one in pixels]).numpy()
+
+
+def _check_shape(array: NDArray[np.generic], spec: InputSpec) -> None:
+    wanted = sizes(spec)
+    fits = array.ndim == len(wanted) and all(
+        want in (0, have) for want, have in zip(wanted[1:], array.shape[1:], strict=True)
+    )
+    if not fits:
+        want = ", ".join(["N", *(str(dim or "any") for dim in wanted[1:])])
+        have = ", ".join(["N", *map(str, array.shape[1:])])
+        raise DataError(
+            f"data for input '{spec.name}' has shape ({have}), but the model takes ({want});"
+            " reshape the array, or give data made for this model"
+        )
+
+
+def _typed(array: NDArray[np.generic], spec: InputSpec) -> Tensor:
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"data for input '{spec.name}' has type {array.dtype}; numbers are needed")
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        raise DataError(
+            f"data for input '{spec.name}' holds values that are not finite; take them out"
+        )
+    if tensor.is_floating_point() and not spec.dtype.is_floating_point:
+        raise DataError(
+            f"data for input '{spec.name}' has type {array.dtype}, but the model takes whole"
+            f" numbers ({spec.dtype}); save it as integers"
+        )
+    return tensor.to(spec.dtype)
+
+
+def _text(path: Path) -> NDArray[np.uint8]:
+    try:
+        if path.suffix != ".gz":
+            return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
+        with gzip.open(path) as stream:
+            data = stream.read(MAX_TEXT + 1)
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"'{path}' cannot be read ({error}); check the path") from None
+    if len(data) > MAX_TEXT:
+        raise DataError(f"'{path}' unpacks to more than {MAX_TEXT} bytes; give a shorter text")
+    return np.frombuffer(data, np.uint8)

@@ -1,0 +1,196 @@
+"""The files of a run: each replaced in one step, so that whoever looks sees old or new, never half.
+
+recipe.toml          what was asked
+run.json             source, its sha256, data, version, state
+events.jsonl         what learning reported, one JSON object in a line, only ever appended
+progress.json        how far it is: fraction, eta_seconds, stage, step, total, text
+checkpoint.safetensors   the stage in progress, if it offers one
+state.safetensors    what finished stages learned
+report.json, model.onnx  the outcome
+pid.json             the process at work, and when it was born
+worker.log           output of the job's process
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from workbench.foundation.errors import RunError
+
+_TEMPORARY = ".partial-"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends without error."""
+    owner = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = path.with_name(f"{_TEMPORARY}{owner}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
+    """Replace `path` by `content` in one step; `durable` waits until it is on the disk."""
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        if durable:
+            os.fsync(stream.fileno())
+
+
+def write_json(path: Path, value: Mapping[str, Any], durable: bool = True) -> None:
+    """Replace `path` by strict JSON; numbers that are not finite become null."""
+    write_bytes(path, json.dumps(finite(value), indent=1, allow_nan=False).encode(), durable)
+
+
+def finite(value: Any) -> Any:
+    """The same JSON value with null for NaN and infinity, which JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
+class RunFiles:
+    """The files of one run directory.
+
+    Args:
+        directory: the run's own folder.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.recipe = directory / "recipe.toml"
+        self.run = directory / "run.json"
+        self.events = directory / "events.jsonl"
+        self.progress = directory / "progress.json"
+        self.state = directory / "state.safetensors"
+        self.checkpoint = directory / "checkpoint.safetensors"
+        self.report = directory / "report.json"
+        self.model = directory / "model.onnx"
+        self.pid = directory / "pid.json"
+        self.log = directory / "worker.log"
+        self.scratch = directory / "scratch"
+
+    def read_run(self) -> dict[str, Any]:
+        """`run.json`, or `RunError` where this is no run."""
+        return read_json(self.run, "holds no run")
+
+    def update_run(self, **changes: Any) -> None:
+        """Change fields of `run.json`."""
+        write_json(self.run, {**self.read_run(), **changes})
+
+    def read_progress(self) -> dict[str, Any]:
+        """The last progress, {} before there is any."""
+        return read_json(self.progress, "holds no progress") if self.progress.exists() else {}
+
+    def append_event(self, record: Mapping[str, Any]) -> None:
+        """Add one line in a single write, so that a kill cannot leave two lines mixed."""
+        line = json.dumps(finite(record), allow_nan=False) + "\n"
+        handle = os.open(self.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(handle, line.encode())
+        finally:
+            os.close(handle)
+
+    def read_events(self, start: int = 0) -> list[dict[str, Any]]:
+        """All events from the `start`-th on; a last line that is not finished is left out."""
+        if not self.events.exists():
+            return []
+        lines = self.events.read_bytes().split(b"\n")[:-1]
+        return [json.loads(line) for line in lines[start:] if line]
+
+    def tidy(self) -> None:
+        """Remove what a killed process left: temporary files and half an event."""
+        for leftover in self.directory.glob(f"{_TEMPORARY}*"):
+            leftover.unlink(missing_ok=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        if not self.events.exists():
+            return
+        content = self.events.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            write_bytes(self.events, content[:whole])
+
+
+class Checkpoint:
+    """Tensors and a step number in one file: what a stage needs to go on where it was.
+
+    Args:
+        path: the file.
+        key: what the tensors belong to, such as the stage's number and recipe; a checkpoint with
+            another key is not used.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        self._path = path
+        self._key = key
+
+    def save(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Replace the checkpoint."""
+        plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        write_bytes(self._path, save(plain, {"key": self._key, "step": str(step)}))
+
+    def load(self) -> tuple[dict[str, Tensor], int] | None:
+        """The tensors and the step that were saved last; None if there is nothing to go on from."""
+        if not self._path.exists():
+            return None
+        try:
+            with safe_open(str(self._path), framework="pt") as stored:
+                about = stored.metadata() or {}
+                if about.get("key") != self._key:
+                    return None
+                return _tensors(stored), int(about["step"])
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise RunError(
+                f"'{self._path}' is damaged ({error}); delete it to start this run again"
+            ) from None
+
+    @staticmethod
+    def read(path: Path) -> dict[str, Tensor] | None:
+        """The tensors in `path`, whatever they belong to; None if it does not exist."""
+        if not path.exists():
+            return None
+        try:
+            with safe_open(str(path), framework="pt") as stored:
+                return _tensors(stored)
+        except (SafetensorError, OSError) as error:
+            raise RunError(f"'{path}' is damaged ({error}); start the run again") from None
+
+
+def _tensors(stored: Any) -> dict[str, Tensor]:
+    names = stored.keys()  # a `safe_open` is no mapping: it cannot be iterated over
+    return {name: stored.get_tensor(name) for name in names}
+
+
+def read_json(path: Path, fault: str) -> dict[str, Any]:
+    """A JSON object, or `RunError` naming the folder and its `fault`."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(
+            f"'{path.parent}' {fault} (no {path.name}); list the runs with 'workbench runs'"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"'{path}' is damaged ({error}); start the run again") from None
+    if not isinstance(value, dict):
+        raise RunError(f"'{path}' is not a run's file; start the run again")
+    return value

@@ -1,0 +1,1 @@
+"""The doors: a Gradio app and notebook widgets, thin adapters over `workbench.views`."""

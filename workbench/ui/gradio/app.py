@@ -1,0 +1,155 @@
+"""The Gradio app: one screen from a float model to a proven low-bit file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+
+from workbench.session import zoo
+from workbench.session.execute import Extent
+from workbench.session.store import write_bytes
+from workbench.ui.gradio import theme
+from workbench.ui.gradio.exact import exact_range
+from workbench.ui.gradio.handlers import Handlers
+from workbench.ui.gradio.layout import Page, page
+from workbench.ui.gradio.pictures import payload
+from workbench.ui.gradio.screen import screen
+from workbench.ui.gradio.settings import FIRST_MODEL, Settings
+from workbench.ui.gradio.workspace import Desk
+
+log = logging.getLogger(__name__)
+
+MAX_UPLOAD = "200mb"
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def build(
+    root: str | Path | None = None,
+    extent: Extent | None = None,
+    model: str = FIRST_MODEL,
+    data: str | None = None,
+) -> gr.Blocks:
+    """The app, not yet served.
+
+    Args:
+        root: folder for baselines, uploads and runs; by default `app` in the cache folder.
+        extent: what runs include beyond learning and export.
+        model: what a new page shows, a name or a path; data: for a model that brings none.
+    """
+    folder = Path(root) if root else zoo.cache_dir() / "app"
+    folder.mkdir(parents=True, exist_ok=True)
+    title = Path(model).stem if Path(model).is_file() else model
+    first = Settings(model=model, title=title, data=data)
+    desk = Desk(folder, extent, first)
+    desk.baselines.ensure(first.model, first.data)
+
+    def exact_range_of(payload: Any) -> dict[str, float] | None:
+        return exact_range(desk, payload)
+
+    exact_range_of.__name__ = "exact_range"
+    with gr.Blocks(title="Workbench", analytics_enabled=False, fill_width=True) as demo:
+        drawn = page(exact_range_of, _secret(folder), first)
+        for name, view in screen(desk.nobody()).items():
+            drawn.pictures[name].value = payload(view)
+        _connect(demo, drawn, Handlers(desk, drawn))
+    demo.queue(default_concurrency_limit=16, max_size=256)
+    return demo
+
+
+def main(
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    *,
+    root: str | Path | None = None,
+    model: str = FIRST_MODEL,
+    data: str | None = None,
+    password: str | None = None,
+    open_browser: bool = False,
+    prevent_thread_lock: bool = False,
+) -> gr.Blocks:
+    """Serve the app until it is interrupted.
+
+    Args:
+        host: address to bind; anything but this machine itself needs a password.
+        port: to listen on; 0 takes a free one.
+        root: folder for everything the app keeps.
+        model: what a new page shows, a name or a path; data: for a model that brings none.
+        password: asked of everyone (user name `workbench`).
+        open_browser: show the page.
+        prevent_thread_lock: return at once, for tests and notebooks.
+    """
+    password = password or os.environ.get("WORKBENCH_PASSWORD") or None
+    if host not in LOOPBACK and not password:
+        log.warning("no password is set, so only this machine can connect")
+        host = "127.0.0.1"
+    demo = build(root, model=model, data=data)
+    demo.launch(
+        server_name=host,
+        server_port=port or None,
+        auth=("workbench", password) if password else None,
+        inbrowser=open_browser,
+        prevent_thread_lock=prevent_thread_lock,
+        share=False,
+        quiet=prevent_thread_lock,
+        theme=theme.theme(),
+        head=theme.head(),
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        max_file_size=MAX_UPLOAD,
+        strict_cors=True,
+    )
+    return demo
+
+
+def _secret(folder: Path) -> str:
+    """A key of this installation that keeps the browser's store readable after a restart."""
+    path = folder / "browser-secret"
+    if not path.exists():
+        write_bytes(path, secrets.token_hex(16).encode())
+        path.chmod(0o600)
+    return path.read_text(encoding="utf-8")
+
+
+def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
+    """Wire components to handlers."""
+    key, controls = drawn.key, drawn.controls
+    groups = [form.group for form in controls.forms]
+    pictures = list(drawn.pictures.values())
+    buttons = [controls.run, controls.stop, controls.resume]
+    form = [controls.model, *controls.recipe, controls.about, *groups]
+    everything = [*pictures, *drawn.downloads.values(), drawn.seen, drawn.timer, *buttons]
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    light: dict[str, Any] = {**quiet, "concurrency_limit": None}
+    recipe = [key, *controls.recipe]
+
+    demo.load(handlers.load, [key], [key, *form, *everything], **light)
+    drawn.timer.tick(handlers.poll, [key, drawn.seen], everything, **light)
+    controls.model.input(
+        handlers.choose_model, [key, controls.model], [*form, *everything], **quiet
+    )
+    for button, handler in (
+        (controls.upload_model, handlers.upload_model),
+        (controls.upload_data, handlers.upload_data),
+    ):
+        button.upload(handler, [key, button], [*form, *everything], **quiet)
+    for component in (controls.weights, controls.activations, controls.edges, *controls.options):
+        component.input(handlers.change_form, recipe, None, **light)
+    controls.method.input(handlers.choose_method, recipe, [controls.about, *groups], **light)
+    for name in ("layers", "inspector", "curves", "runs"):
+        wanted = [*form, *everything] if name == "runs" else pictures
+        drawn.pictures[name].select(
+            handlers.select, [key], wanted, trigger_mode="always_last", **light
+        )
+    controls.run.click(handlers.run, recipe, everything, **quiet)
+    controls.stop.click(handlers.stop, [key], everything, **quiet)
+    controls.resume.click(handlers.resume, [key], everything, **quiet)
+    controls.code.click(handlers.show_code, recipe, [drawn.code, drawn.pictures["notice"]], **light)

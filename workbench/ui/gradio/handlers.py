@@ -1,0 +1,243 @@
+"""What happens when something is chosen, clicked or dragged.
+
+Handlers are thin: they change the workspace, then say which components are drawn anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from workbench.foundation.errors import WorkbenchError
+from workbench.ui.gradio import forms, screen
+from workbench.ui.gradio.layout import Page, model_choices
+from workbench.ui.gradio.pictures import payload
+from workbench.ui.gradio.settings import Form
+from workbench.ui.gradio.workspace import Desk, Workspace
+from workbench.views import strings
+from workbench.views.code import code as code_view
+
+log = logging.getLogger(__name__)
+
+Updates = dict[Any, Any]
+
+
+class Handlers:
+    """The handlers of one page.
+
+    Args:
+        desk: the server's store.
+        page: its components.
+    """
+
+    def __init__(self, desk: Desk, page: Page) -> None:
+        self.desk = desk
+        self.page = page
+        self._asked = 0
+
+    def load(self, key: str | None) -> Updates:
+        """A page was opened or reloaded."""
+        workspace = self.desk.workspace(key)
+        settings = workspace.settings
+        self.desk.baselines.ensure(settings.model, settings.data)
+        return {
+            self.page.key: workspace.key,
+            **self._form(workspace),
+            **self._everything(workspace),
+        }
+
+    def poll(self, key: str | None, seen: str) -> Updates:
+        """Something is being made: draw its progress, and everything once it is done."""
+        workspace = self.desk.workspace(key)
+        if screen.token(workspace) != seen:
+            return self._everything(workspace)
+        return {self.page.pictures["curves"]: payload(screen.learning(workspace))}
+
+    def choose_model(self, key: str | None, model: str) -> Updates:
+        """Another model."""
+        workspace = self.desk.workspace(key)
+        if model != workspace.settings.model:
+            workspace.update(model=model, title=model, data=None, run="", layer=None, channel=None)
+        return self._after(workspace, lambda: None)
+
+    def upload_model(self, key: str | None, path: str | None) -> Updates:
+        """A model of one's own."""
+        workspace = self.desk.workspace(key)
+        return self._after(workspace, lambda: path and workspace.open_model(Path(path)))
+
+    def upload_data(self, key: str | None, path: str | None) -> Updates:
+        """Data of one's own."""
+        workspace = self.desk.workspace(key)
+        return self._after(workspace, lambda: path and workspace.open_data(Path(path)))
+
+    def change_form(self, key: str | None, *values: Any) -> None:
+        """Keep what the form says."""
+        self.desk.workspace(key).update(form=self._read(values))
+
+    def choose_method(self, key: str | None, *values: Any) -> Updates:
+        """Another method: its options, and what it does."""
+        form = self._read(values)
+        self.desk.workspace(key).update(form=form)
+        return self._method(form.method)
+
+    def select(self, key: str | None, event: gr.EventData) -> Updates:
+        """A layer, channel or run was clicked in a picture."""
+        workspace = self.desk.workspace(key)
+        message = dict(event._data or {})
+        kind = message.get("kind")
+        if kind == "layer":
+            workspace.update(layer=str(message.get("layer")), channel=None)
+            return self._layer(workspace, table=event.target is not self.page.pictures["layers"])
+        if kind == "channel":
+            chosen = message.get("channel")
+            workspace.update(channel=int(chosen) if isinstance(chosen, int | float) else None)
+            return self._layer(workspace, table=False)
+        if kind == "run":
+            workspace.update(run=str(message.get("run") or ""), channel=None)
+            return {**self._everything(workspace), **self._adopt(workspace)}
+        return {}
+
+    def run(self, key: str | None, *values: Any) -> Updates:
+        """Start a job."""
+        workspace = self.desk.workspace(key)
+        form = self._read(values)
+        workspace.update(form=form)
+        return self._after(workspace, workspace.start, form=False)
+
+    def stop(self, key: str | None) -> Updates:
+        """End the job."""
+        workspace = self.desk.workspace(key)
+        return self._after(workspace, workspace.stop, form=False)
+
+    def resume(self, key: str | None) -> Updates:
+        """Go on with it."""
+        workspace = self.desk.workspace(key)
+        return self._after(workspace, workspace.resume, form=False)
+
+    def show_code(self, key: str | None, *values: Any) -> Updates:
+        """The form as code."""
+        workspace = self.desk.workspace(key)
+        form, settings = self._read(values), workspace.settings
+        try:
+            toml = form.recipe().toml()
+        except WorkbenchError as error:
+            return {self.page.pictures["notice"]: payload({"text": str(error), "tone": "bad"})}
+        self._asked += 1
+        model = settings.model if settings.model == settings.title else f"{settings.title}.onnx"
+        data = Path(settings.data).name if settings.data else None
+        view = code_view(_recipe_words(form), toml, model, data)
+        return {self.page.code: payload({**view, "asked": self._asked})}
+
+    def _after(
+        self, workspace: Workspace, action: Callable[[], Any], *, form: bool = True
+    ) -> Updates:
+        """Do it, then draw; what is not possible becomes one calm sentence."""
+        notice = ""
+        try:
+            action()
+        except WorkbenchError as error:
+            notice = str(error)
+        except Exception:
+            log.exception("a handler failed")
+            notice = strings.UNFORESEEN
+        settings = workspace.settings
+        self.desk.baselines.ensure(settings.model, settings.data)
+        updates = self._everything(workspace, notice)
+        return {**updates, **self._form(workspace)} if form else updates
+
+    def _everything(self, workspace: Workspace, notice: str = "") -> Updates:
+        """All pictures, buttons and downloads."""
+        seen = screen.token(workspace)
+        views = screen.screen(workspace, notice)
+        updates: Updates = {self.page.pictures[name]: payload(v) for name, v in views.items()}
+        active = any(run.state == "running" for run in workspace.runs())
+        chosen = workspace.chosen()
+        halted = chosen is not None and chosen.state in ("stopped", "failed") and not active
+        controls = self.page.controls
+        return {
+            **updates,
+            **self._files(workspace),
+            self.page.seen: seen,
+            self.page.timer: gr.Timer(active=screen.busy(workspace)),
+            controls.run: gr.Button(visible=not active),
+            controls.stop: gr.Button(visible=active),
+            controls.resume: gr.Button(visible=halted),
+        }
+
+    def _layer(self, workspace: Workspace, *, table: bool) -> Updates:
+        run = workspace.shown()
+        report = {} if run is None else screen.named(workspace, run)
+        view = screen.detail(workspace, run, report)
+        updates: Updates = {self.page.pictures["inspector"]: payload(view)}
+        if table:
+            updates[self.page.pictures["layers"]] = payload(screen.layer_table(workspace, report))
+        return updates
+
+    def _form(self, workspace: Workspace) -> Updates:
+        """The controls as the settings say."""
+        settings = workspace.settings
+        form, controls = settings.form, self.page.controls
+        values = forms.values_for(controls.forms, form.method, form.options)
+        return {
+            controls.model: gr.Dropdown(choices=model_choices(settings), value=settings.model),
+            controls.weights: form.weights,
+            controls.activations: form.activations,
+            controls.edges: form.edges,
+            controls.method: form.method,
+            **dict(zip(controls.options, values, strict=True)),
+            **self._method(form.method),
+        }
+
+    def _adopt(self, workspace: Workspace) -> Updates:
+        """Show the recipe of the chosen run in the form."""
+        run = workspace.chosen()
+        if run is None:
+            return {}
+        workspace.update(form=Form.of(run.recipe))
+        return self._form(workspace)
+
+    def _method(self, method: str) -> Updates:
+        controls = self.page.controls
+        groups = {form.group: gr.Column(visible=form.method == method) for form in controls.forms}
+        return {controls.about: forms.about(method), **groups}
+
+    def _files(self, workspace: Workspace) -> Updates:
+        """Copies for download: Gradio serves only what lies in the temporary folder."""
+        found = screen.downloads(workspace)
+        run = workspace.shown()
+        updates: Updates = {}
+        for name, button in self.page.downloads.items():
+            path = found.get(name)
+            copy = None if path is None or run is None else _copied(path, workspace.key, run.name)
+            updates[button] = gr.DownloadButton(value=copy, interactive=copy is not None)
+        return updates
+
+    def _read(self, values: Sequence[Any]) -> Form:
+        weights, activations, edges, method, *options = values
+        chosen = forms.options_of(self.page.controls.forms, method, options)
+        return Form(int(weights), int(activations), int(edges), str(method), chosen)
+
+
+def _copied(path: Path, key: str, run: str) -> str:
+    folder = Path(tempfile.gettempdir()) / "workbench-downloads" / key / run
+    copy = folder / path.name
+    if not copy.exists() or copy.stat().st_mtime_ns < path.stat().st_mtime_ns:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.copyfile(path, copy)
+    return str(copy)
+
+
+def _recipe_words(form: Form) -> dict[str, Any]:
+    return {
+        "weights": form.weights,
+        "activations": form.activations or None,
+        "edges": form.edges or None,
+        "method": form.method,
+        "options": dict(form.options),
+    }

@@ -1,0 +1,200 @@
+"""From a workspace to everything that is on the screen: view-models by picture."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workbench.analysis.distributions import channel_record
+from workbench.foundation.errors import WorkbenchError
+from workbench.session.runs import Run
+from workbench.ui.gradio.settings import run_label, run_method, run_settings
+from workbench.ui.gradio.workspace import Workspace
+from workbench.views import inspector, layers, progress, strings, summary, verification
+
+log = logging.getLogger(__name__)
+
+PICTURES = ("scores", "layers", "inspector", "curves", "runs", "verdict", "notice")
+BASELINE = "nearest"
+View = dict[str, Any]
+
+
+def screen(workspace: Workspace, notice: str = "", tone: str = "bad") -> dict[str, View]:
+    """The view-model of every picture."""
+    run = workspace.shown()
+    report = {} if run is None else named(workspace, run)
+    return {
+        "scores": _scores(workspace, run, report),
+        "layers": layer_table(workspace, report),
+        "inspector": detail(workspace, run, report),
+        "curves": learning(workspace),
+        "runs": runs(workspace),
+        "verdict": verification.verdict(report.get("verification"), report),
+        "notice": _notice(workspace, notice, tone),
+    }
+
+
+def token(workspace: Workspace) -> str:
+    """Changes whenever more than the learning curves must be drawn again."""
+    states = [f"{run.name}={run.state}" for run in workspace.runs()]
+    baseline = workspace.baseline()
+    settings = workspace.settings
+    problem = workspace.desk.baselines.problem(settings.model, settings.data)
+    about = "none" if baseline is None else baseline.state
+    return f"{settings.model}|{settings.data}|{settings.run}|{about}|{problem}|{','.join(states)}"
+
+
+def busy(workspace: Workspace) -> bool:
+    """True while something on the page is still being made."""
+    settings = workspace.settings
+    making = workspace.desk.baselines.busy(settings.model, settings.data)
+    return making or any(run.state == "running" for run in workspace.runs())
+
+
+def named(workspace: Workspace, run: Run) -> View:
+    """A run's report with its method."""
+    report = workspace.desk.report(run)
+    return {**report, "method": run_method(run.recipe)}
+
+
+def layer_table(workspace: Workspace, report: Mapping[str, Any]) -> View:
+    """The table of layers, or what is being done about it."""
+    if not report:
+        return {"rows": None, "message": _waiting(workspace)}
+    return layers.table(report.get("layers") or [], selected=_layer(workspace, report))
+
+
+def detail(workspace: Workspace, run: Run | None, report: Mapping[str, Any]) -> View:
+    """The selected layer."""
+    records = report.get("layers") or []
+    layer = _layer(workspace, report)
+    if run is None or layer is None:
+        return {"layer": None, "message": _waiting(workspace)}
+    histograms = report.get("histograms") or {}
+    channel = _channel(workspace, run, histograms, layer)
+    name = workspace.settings.title
+    before = report.get("naive_layers") or ()
+    view = inspector.inspector(name, records, histograms, layer, channel, before)
+    return {**view, "key": workspace.key, "run": run.name}
+
+
+def learning(workspace: Workspace) -> View:
+    """Curves of the run that is being made, else of the chosen one."""
+    active = next((run for run in workspace.runs() if run.state == "running"), None)
+    run = active or workspace.chosen()
+    if run is None:
+        baseline = workspace.baseline()
+        if baseline is not None and baseline.state == "running":
+            found = baseline.files.read_progress()
+            return progress.learning([], found, "running", strings.BASELINE_TITLE)
+        return progress.learning([], None, "")
+    return progress.learning(run.events(), run.files.read_progress(), run.state, label(run))
+
+
+def runs(workspace: Workspace) -> View:
+    """The table of runs, the baseline last."""
+    shown = workspace.chosen()
+    entries = [_entry(workspace, run, label(run)) for run in workspace.runs()]
+    baseline = workspace.baseline()
+    if baseline is not None and entries:
+        name = label(baseline).replace("rtn", BASELINE)
+        entries.append({**_entry(workspace, baseline, name), "id": ""})
+    return summary.runs(entries, "" if shown is None else shown.name)
+
+
+def label(run: Run) -> str:
+    """A short name for a run: bits and method."""
+    return run_label(run.recipe)
+
+
+def failure(workspace: Workspace) -> str:
+    """Why the chosen run failed, or the baseline could not be made; empty otherwise."""
+    chosen = workspace.chosen()
+    if chosen is not None and chosen.state == "failed":
+        return chosen.message
+    settings = workspace.settings
+    return workspace.desk.baselines.problem(settings.model, settings.data)
+
+
+def downloads(workspace: Workspace) -> dict[str, Path]:
+    """Files of the run on screen that can be taken home."""
+    run = workspace.shown()
+    if run is None:
+        return {}
+    report = run.directory / "report.html"
+    if not report.exists():
+        from workbench.views.report import write
+
+        write(named(workspace, run), report, run.events())
+    found = {"model": run.files.model, "recipe": run.files.recipe, "report": report}
+    return {name: path for name, path in found.items() if path.exists()}
+
+
+def _scores(workspace: Workspace, run: Run | None, report: View) -> View:
+    if run is None:
+        return {"items": []}
+    baseline = workspace.baseline()
+    scores = dict(report.get("scores") or {})
+    if "naive" not in scores and baseline is not None and run.name == baseline.name:
+        scores["naive"] = scores.pop("learned", None)
+    return summary.scores({**report, "scores": scores})
+
+
+def _layer(workspace: Workspace, report: Mapping[str, Any]) -> str | None:
+    records = report.get("layers") or []
+    wanted = workspace.settings.layer
+    if any(record["layer"] == wanted for record in records):
+        return wanted
+    return layers.worst(records)
+
+
+def _channel(
+    workspace: Workspace, run: Run, histograms: Mapping[str, Any], layer: str
+) -> View | None:
+    """The record of one channel's weights, if one is chosen."""
+    index = workspace.settings.channel
+    record = next(
+        (
+            h | {"site": site}
+            for site, h in histograms.items()
+            if h.get("layer") == layer and h.get("kind") == "weight"
+        ),
+        None,
+    )
+    if index is None or record is None:
+        return None
+    if not 0 <= index < len((record.get("channels") or {}).get("ranges", ())):
+        return None
+    try:
+        model = workspace.desk.model(run)
+    except WorkbenchError as error:
+        log.warning("%s", error)
+        return None
+    site = record["site"]
+    weight = model.weight(site).detach()
+    frozen = model.quantizer(site).frozen(weight)
+    return {"index": index, "record": channel_record(weight, frozen, index)}
+
+
+def _waiting(workspace: Workspace) -> str:
+    settings = workspace.settings
+    problem = workspace.desk.baselines.problem(settings.model, settings.data)
+    return problem or strings.ANALYSING
+
+
+def _notice(workspace: Workspace, text: str, tone: str) -> View:
+    problem = text or failure(workspace)
+    return {"text": problem, "tone": tone if text else "bad"}
+
+
+def _entry(workspace: Workspace, run: Run, name: str) -> View:
+    done = run.state == "done"
+    return {
+        "id": run.name,
+        "name": name,
+        "state": run.state,
+        "settings": run_settings(run.recipe),
+        "report": workspace.desk.report(run) if done else None,
+    }

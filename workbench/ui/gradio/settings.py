@@ -1,0 +1,107 @@
+"""What one browser has chosen, as a plain record that survives a restart of the server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from workbench.session.recipe import ActivationSpec, Recipe, Stage, WeightSpec
+
+FIRST_MODEL = "digits-mobilenet"
+WEIGHT_BITS = (8, 6, 5, 4, 3, 2)
+ACTIVATION_BITS = (0, 16, 8, 6, 4)
+WORST_FIRST = "weights"
+
+
+@dataclass(frozen=True)
+class Form:
+    """The controls of the recipe.
+
+    Attributes:
+        weights: bits; activations: bits, 0 for float.
+        edges: bits of the first and last layer, 0 to treat them as the others.
+        method: name of the learner; options: those that differ from its defaults.
+    """
+
+    weights: int = 4
+    activations: int = 8
+    edges: int = 8
+    method: str = "gram"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def recipe(self) -> Recipe:
+        """The recipe that the controls ask for.
+
+        Raises:
+            RecipeError: it is not possible.
+        """
+        return Recipe(
+            weights=WeightSpec(bits=self.weights),
+            activations=ActivationSpec(bits=self.activations) if self.activations else None,
+            edges=self.edges or None,
+            stages=(Stage(method=self.method, options=dict(self.options)),),
+        )
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Self:
+        """The controls that show `recipe` (its last stage)."""
+        stage = recipe.stages[-1]
+        bits = recipe.activations.bits if recipe.activations else 0
+        return cls(recipe.weights.bits, bits, recipe.edges or 0, stage.method, dict(stage.options))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a page shows follows from this and from the files of the runs.
+
+    Attributes:
+        model: sample name, or path of an uploaded file; title: for people.
+        data: path of uploaded data, or None for the model's own.
+        run: directory name of the run on screen, "" for the baseline.
+        layer: the selected layer; channel: the selected channel of its weights.
+    """
+
+    model: str = FIRST_MODEL
+    title: str = FIRST_MODEL
+    data: str | None = None
+    form: Form = Form()
+    run: str = ""
+    layer: str | None = None
+    channel: int | None = None
+
+    def changed(self, **changes: Any) -> Self:
+        """A copy with other values."""
+        return replace(self, **changes)
+
+    def record(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """The inverse of `record`; unknown or missing fields take their defaults."""
+        known = {key: record[key] for key in cls.__dataclass_fields__ if key in record}
+        form = {k: v for k, v in record.get("form", {}).items() if k in Form.__dataclass_fields__}
+        return cls(**{**known, "form": Form(**form)})
+
+
+def run_settings(recipe: Recipe) -> dict[str, str]:
+    """What the name of a run does not tell, as short texts."""
+    form = Form.of(recipe)
+    options = ", ".join(f"{key} {value}" for key, value in form.options.items())
+    return {
+        "edges": str(form.edges or "same"),
+        "options": options,
+    }
+
+
+def run_method(recipe: Recipe) -> str:
+    """Names of the recipe's methods."""
+    return " + ".join(stage.method for stage in recipe.stages)
+
+
+def run_label(recipe: Recipe) -> str:
+    """A short name such as `W4A8 gram`; `f` stands for float."""
+    active = recipe.activations.bits if recipe.activations else "f"
+    return f"W{recipe.weights.bits}A{active} {run_method(recipe)}"

@@ -1,0 +1,247 @@
+"""The server's side of a page: settings and runs in a folder that only the browser's key names."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from workbench.foundation.errors import ModelError, RunError, WorkbenchError
+from workbench.graph.quantized import QuantizedGraph
+from workbench.session.execute import Extent
+from workbench.session.jobs import Job
+from workbench.session.runs import Run, run_name
+from workbench.session.session import open as open_session
+from workbench.session.store import read_json, write_json
+from workbench.ui.gradio.baselines import Baselines
+from workbench.ui.gradio.settings import Settings
+from workbench.ui.gradio.shelf import Shelf
+
+log = logging.getLogger(__name__)
+
+_KEY = re.compile(r"[0-9a-f]{32}")
+_REPORTS = 256 << 20
+_MODELS = 1 << 30
+PROMPT = Extent(layer_examples=64, verify_examples=64)  # enough to see, soon enough to wait for
+_JOBS = 2  # learning at the same time on this machine
+_JOB_SECONDS = 4 * 3600.0
+
+
+class Desk:
+    """All pages of this server; the browser holds nothing but a key.
+
+    Args:
+        root: folder for baselines and users.
+        extent: what runs include beyond learning and export.
+        first: what a new page shows.
+    """
+
+    def __init__(
+        self, root: Path, extent: Extent | None = None, first: Settings | None = None
+    ) -> None:
+        self.root = root
+        self.first = first or Settings()
+        self.extent = extent or PROMPT
+        self.baselines = Baselines(root / "baselines", self.extent)
+        self._reports: Shelf[dict[str, Any]] = Shelf(_REPORTS, _json_bytes)
+        self._models: Shelf[QuantizedGraph] = Shelf(_MODELS, _model_bytes)
+        self._lock = threading.Lock()
+
+    def workspace(self, key: object) -> Workspace:
+        """The workspace of a key; a fresh one if the key is none of ours."""
+        if not isinstance(key, str) or not _KEY.fullmatch(key):
+            key = secrets.token_hex(16)
+        return Workspace(self, key, self.root / "users" / key)
+
+    def nobody(self) -> Workspace:
+        """What a page shows before its browser has told its key."""
+        return Workspace(self, "", self.root / "users" / "nobody")
+
+    def report(self, run: Run) -> dict[str, Any]:
+        """A finished run's report."""
+        path = run.files.report
+        return self._reports.get((path, path.stat().st_mtime_ns), run.report)
+
+    def model(self, run: Run) -> QuantizedGraph:
+        """A finished run's simulation."""
+        return self._models.get(run.directory, lambda: run.model)
+
+    def start(self, job: Job) -> None:
+        """Start a job, unless the machine has enough to do.
+
+        Raises:
+            RunError: too many jobs are running.
+        """
+        with self._lock:
+            active = [path for path in self.root.glob("users/*/runs/*/run.json") if _active(path)]
+            if len(active) >= _JOBS:
+                raise RunError(
+                    f"{len(active)} jobs are running on this machine already; wait for one to end,"
+                    " or stop one"
+                )
+            job.start(memory_gib=_memory_gib(), seconds=_JOB_SECONDS)
+
+
+class Workspace:
+    """One browser's settings, uploads and runs.
+
+    Args:
+        desk: the server's store.
+        key: what the browser holds; directory: its folder.
+    """
+
+    def __init__(self, desk: Desk, key: str, directory: Path) -> None:
+        self.desk = desk
+        self.key = key
+        self.directory = directory
+        self._file = directory / "settings.json"
+
+    @property
+    def settings(self) -> Settings:
+        """What was chosen last."""
+        if not self._file.exists():
+            return self.desk.first
+        try:
+            return Settings.from_record(read_json(self._file, "holds no settings"))
+        except (WorkbenchError, TypeError):
+            log.warning("settings of a page were damaged and are forgotten: %s", self._file)
+            return self.desk.first
+
+    def update(self, **changes: Any) -> Settings:
+        """Choose something else."""
+        settings = self.settings.changed(**changes)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        write_json(self._file, settings.record())
+        return settings
+
+    def baseline(self) -> Run | None:
+        """Nearest rounding of the model, if it has been begun."""
+        settings = self.settings
+        return self.desk.baselines.find(settings.model, settings.data)
+
+    def runs(self) -> list[Run]:
+        """Runs of the chosen model and data, newest first."""
+        found = []
+        settings = self.settings
+        for path in (self.directory / "runs").glob("*/run.json"):
+            try:
+                run = Run(path.parent)
+            except WorkbenchError as error:
+                log.warning("%s", error)
+                continue
+            if (run.about["source"]["value"], _data(run)) == (settings.model, settings.data):
+                found.append(run)
+        return sorted(found, key=lambda run: float(run.about.get("created", 0)), reverse=True)
+
+    def chosen(self) -> Run | None:
+        """The run that was chosen; None where the baseline is."""
+        name = self.settings.run
+        return next((run for run in self.runs() if run.name == name), None)
+
+    def shown(self) -> Run | None:
+        """The finished run whose report is on screen: the chosen one, else the baseline."""
+        for run in (self.chosen(), self.baseline()):
+            if run is not None and run.state == "done":
+                return run
+        return None
+
+    def start(self) -> Run:
+        """Start a job with the recipe of the form.
+
+        Raises:
+            WorkbenchError: in one sentence, what is not possible.
+        """
+        settings = self.settings
+        if any(run.state == "running" for run in self.runs()):
+            raise RunError("a run of this page is being made already; stop it first, or wait")
+        recipe = settings.form.recipe()
+        session = open_session(settings.model, data=settings.data, name=settings.title)
+        directory = self.directory / "runs" / run_name(settings.title, recipe)
+        session.prepare(recipe, directory, self.desk.extent)
+        self.desk.start(Job(directory))
+        self.update(run=directory.name)
+        return Run(directory)
+
+    def stop(self) -> None:
+        """Stop the job that is running."""
+        for run in self.runs():
+            if run.state == "running":
+                Job(run.directory).stop()
+
+    def resume(self) -> None:
+        """Go on with the chosen run."""
+        run = self.chosen()
+        if run is not None and run.state in ("stopped", "failed"):
+            self.desk.start(Job(run.directory))
+
+    def open_model(self, uploaded: Path) -> None:
+        """Take an uploaded model, checked first.
+
+        Raises:
+            ModelError: it is not an ONNX model we can use.
+        """
+        kept = self._keep(uploaded, ".onnx")
+        try:
+            open_session(kept)
+        except WorkbenchError as error:
+            kept.unlink(missing_ok=True)
+            raise type(error)(str(error).replace(str(kept), uploaded.name)) from None
+        self.update(model=str(kept), title=kept.stem, data=None, run="", layer=None, channel=None)
+
+    def open_data(self, uploaded: Path) -> None:
+        """Take uploaded data, checked against the model first."""
+        kept = self._keep(uploaded, uploaded.suffix.lower())
+        settings = self.settings
+        try:
+            _ = open_session(settings.model, data=str(kept)).data
+        except WorkbenchError as error:
+            kept.unlink(missing_ok=True)
+            raise type(error)(str(error).replace(str(kept), uploaded.name)) from None
+        self.update(data=str(kept), run="", layer=None, channel=None)
+
+    def _keep(self, uploaded: Path, suffix: str) -> Path:
+        """A copy with a harmless name in this workspace."""
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", uploaded.stem).strip(".-")[:60] or "model"
+        if suffix not in (".onnx", ".npz", ".zip", ".txt", ".py", ".md"):
+            raise ModelError(
+                f"'{uploaded.name}' is not a kind of file we can use; give an .onnx model, or data"
+                " as .npz, .zip or .txt"
+            )
+        folder = self.directory / "uploads"
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / f"{stem}{suffix}"
+        shutil.copyfile(uploaded, kept)
+        return kept
+
+
+def _data(run: Run) -> str | None:
+    stored = run.about.get("data") or {}
+    return stored.get("path") if stored.get("kind") == "path" else None
+
+
+def _active(path: Path) -> bool:
+    try:
+        return Run(path.parent).state == "running"
+    except WorkbenchError:
+        return False
+
+
+def _memory_gib() -> float:
+    """Most of the machine, so that a job cannot take it down."""
+    return max(2.0, 0.8 * psutil.virtual_memory().total / 2**30)
+
+
+def _json_bytes(report: dict[str, Any]) -> int:
+    """A fair guess: numbers in histograms are nearly all of it."""
+    bins = sum(len(h.get("counts", ())) * 2 for h in report.get("histograms", {}).values())
+    return 32 * bins + 100_000
+
+
+def _model_bytes(model: QuantizedGraph) -> int:
+    return 2 * sum(p.numel() * p.element_size() for p in model.parameters())

@@ -1,0 +1,7 @@
+"""Notebook widgets: the pictures of the app, in a cell."""
+
+from __future__ import annotations
+
+from workbench.ui.widgets.layers import LayersWidget
+
+__all__ = ["LayersWidget"]

@@ -1,0 +1,60 @@
+"""The same recipe as a command, as Python and as TOML: what was clicked can be typed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+
+def code(recipe: Mapping[str, Any], toml: str, model: str, data: str | None) -> dict[str, Any]:
+    """Tabs of the "Show code" dialog.
+
+    Args:
+        recipe: `{"weights", "activations" (None is float), "edges", "method", "options"}`.
+        toml: the recipe's own text.
+        model: sample name or path; data: path, or None for the sample's own.
+    """
+    return {
+        "tabs": [
+            {"label": "Command", "text": command(recipe, model, data), "note": "In a terminal"},
+            {"label": "Python", "text": python(recipe, model, data), "note": "In a notebook"},
+            {"label": "TOML", "text": toml, "note": "recipe.toml: all there is to a run"},
+        ]
+    }
+
+
+def command(recipe: Mapping[str, Any], model: str, data: str | None) -> str:
+    """The command line."""
+    activations = recipe["activations"]
+    words = [
+        ["workbench", "quantize", model],
+        ["--weights", str(recipe["weights"])],
+        ["--activations", "float" if activations is None else str(activations)],
+        ["--method", recipe["method"]],
+    ]
+    if recipe.get("edges") != 8:
+        words.append(["--edges", str(recipe["edges"] or "same")])
+    words += [["--option", f"{key}={value}"] for key, value in recipe["options"].items()]
+    words += [["--data", data]] if data else []
+    words.append(["--out", "run"])
+    return " \\\n    ".join(shlex.join(part) for part in words)
+
+
+def python(recipe: Mapping[str, Any], model: str, data: str | None) -> str:
+    """The same in Python."""
+    arguments = [f"weights={recipe['weights']!r}", f"activations={recipe['activations']!r}"]
+    arguments.append(f"method={recipe['method']!r}")
+    if recipe.get("edges") != 8:
+        arguments.append(f"edges={recipe['edges']!r}")
+    arguments += [f"{key}={value!r}" for key, value in recipe["options"].items()]
+    arguments += [f"data={data!r}"] if data else []
+    listed = "".join(f"    {argument},\n" for argument in arguments)
+    return (
+        "import workbench\n\n"
+        f"session = workbench.open({model!r})\n"
+        f"run = session.quantize(\n{listed})\n"
+        "print(run.scores)\n"
+        'exported = run.export("model.onnx")\n'
+        "print(exported.verify().verdict)\n"
+    )

@@ -1,0 +1,114 @@
+// Small helpers: elements, numbers, the light or dark scheme, and sizes.
+// Text from a model file only ever enters a page through textContent or setAttribute.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export function h(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+export function s(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value == null || (value === false && !name.startsWith("aria-"))) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "class") element.setAttribute("class", value);
+    else element.setAttribute(name, value === true && !name.startsWith("aria-") ? "" : String(value));
+  }
+  for (const child of children) {
+    if (child != null) element.append(child instanceof Node ? child : String(child));
+  }
+  return element;
+}
+
+export function replace(element, ...children) {
+  element.replaceChildren(...children.filter((child) => child != null));
+}
+
+// 12345 → "12,345"; minus signs are true minus signs, for tabular columns.
+export function whole(value) {
+  return Math.round(value).toLocaleString("en-US").replace("-", "−");
+}
+
+export function decimal(value, digits = 1) {
+  if (value == null || Number.isNaN(value)) return "–";
+  if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
+  return value.toFixed(digits).replace("-", "−");
+}
+
+// Three significant digits without a tail of zeros.
+export function short(value) {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  const text = size >= 1e4 || size < 1e-3 ? value.toExponential(1) : value.toPrecision(3);
+  return text.replace("-", "−").replace(/(\.\d*?)0+(?=$|e)/, "$1").replace(/\.(?=$|e)/, "");
+}
+
+// A name whose beginning and end stay readable when space is short: it is cut in the middle.
+export function nameParts(name) {
+  const cut = Math.min(9, Math.ceil(name.length / 2));
+  return [name.slice(0, cut), name.slice(cut)];
+}
+
+export function nameElement(name, className = "wb-name") {
+  const [head, tail] = nameParts(name);
+  return h("span", { class: className, title: name }, h("span", {}, head), h("span", {}, h("bdi", {}, tail)));
+}
+
+// "light" or "dark": an explicit choice of the page first, then the system's.
+function schemeOf(element) {
+  const marked = element.closest("[data-theme]");
+  if (marked) return marked.dataset.theme;
+  const body = document.body;
+  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false" ? "dark" : "light";
+  if (body.dataset.vscodeThemeKind) return /dark|high-contrast$/.test(body.dataset.vscodeThemeKind) ? "dark" : "light";
+  if (element.closest(".gradio-container")) return body.classList.contains("dark") ? "dark" : "light";
+  return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+}
+
+// Keep `root.dataset.scheme` right while the page or the system changes; returns a stop function.
+export function followScheme(root) {
+  const paint = () => { root.dataset.scheme = schemeOf(root); };
+  const watcher = new MutationObserver(paint);
+  for (const target of [document.documentElement, document.body]) {
+    watcher.observe(target, { attributes: true, attributeFilter: ["class", "data-theme", "data-jp-theme-light", "data-vscode-theme-kind"] });
+  }
+  const media = matchMedia("(prefers-color-scheme: dark)");
+  media.addEventListener("change", paint);
+  paint();
+  return () => { watcher.disconnect(); media.removeEventListener("change", paint); };
+}
+
+// Prepare the root of a picture; returns it and a function that stops its observers.
+export function stage(element, className) {
+  const root = h("div", { class: `wb ${className}` });
+  element.replaceChildren(root);
+  return { root, stop: followScheme(root) };
+}
+
+// Call `draw(width, height)` now and at each change of size, at most once a frame.
+export function onSize(element, draw) {
+  let waiting = 0;
+  const run = () => {
+    waiting = 0;
+    const { width, height } = element.getBoundingClientRect();
+    if (width > 20 && height > 20) draw(width, height);
+  };
+  const observer = new ResizeObserver(() => { waiting = waiting || requestAnimationFrame(run); });
+  observer.observe(element);
+  run();
+  return () => observer.disconnect();
+}
+
+// Round tick positions for an axis: at most `count` of them inside [low, high].
+export function ticks(low, high, count) {
+  const rough = (high - low) / Math.max(1, count);
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((k) => k * power).find((k) => k >= rough) || power;
+  const found = [];
+  for (let k = Math.ceil(low / step); k * step <= high + step * 1e-9; k += 1) found.push(k * step);
+  return found;
+}

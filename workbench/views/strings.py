@@ -1,0 +1,107 @@
+"""The words of the pictures, in one place."""
+
+from __future__ import annotations
+
+MEASURES: dict[str, dict[str, str]] = {
+    "weights": {
+        "label": "weights",
+        "bar": "SQNR",
+        "unit": "dB",
+        "help": "Signal to quantization noise with only this layer's weights quantized",
+    },
+    "activations": {
+        "label": "input",
+        "bar": "SQNR",
+        "unit": "dB",
+        "help": "Signal to quantization noise with only this layer's input quantized",
+    },
+    "accumulated": {
+        "label": "total",
+        "bar": "SQNR",
+        "unit": "dB",
+        "help": "Signal to noise of this layer's output with the whole network quantized",
+    },
+    "damage": {
+        "label": "damage",
+        "bar": "KL",
+        "unit": "mnat",
+        "help": "How far the predictions move when only this layer is quantized (KL divergence)",
+    },
+}
+
+FOOT_THEORY = "Bar: signal over noise. Tick: theory for its bits, 6.02 dB each. Held-out data."
+FOOT_ACCUMULATED = "Signal over all noise up to each layer, whole network quantized. Held-out data."
+FOOT_DAMAGE = "How far predictions move when only this layer is quantized (KL). Held-out data."
+
+WEIGHTS_TITLE = "Weights"
+ACTIVATIONS_TITLE = "Input activations"
+CHANNELS_TITLE = "Widest weight of each channel"
+NETWORK_TITLE = "Along the network, dB"
+STAYS_FLOAT = "stays float: no grid"
+NO_HISTOGRAM = "No values were recorded for this tensor."
+NO_LAYERS = "This model has no layer with weights to quantize."
+
+RUNS_TITLE = "Runs"
+RUNS_EMPTY = "No runs yet. Choose bits and a method, then Run: each run is kept here to compare."
+LEARN_TITLE = "Learning"
+LEARN_EMPTY = "Run a method to watch each layer learn; what you see above is nearest rounding."
+LEARN_WAITING = "Starting the job: opening the model and measuring it in float."
+ANALYSING = "Rounding each layer to the nearest level and measuring what it costs…"
+BASELINE_TITLE = "nearest rounding"
+EPOCHS = "loss, epochs"
+VERIFY_TITLE = "Verification"
+VERIFY_EMPTY = (
+    "Not exported yet. After a run the file is executed in ONNX Runtime and compared tensor by"
+    " tensor, in quantization steps."
+)
+
+UNFORESEEN = "That did not work for a reason we did not foresee; the server's log has the details."
+DOWNLOADS = {"model": "model.onnx", "recipe": "recipe.toml", "report": "report.html"}
+
+STATES = {
+    "running": "running",
+    "stopped": "stopped",
+    "done": "done",
+    "failed": "failed",
+    "queued": "waiting",
+}
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 layer`, `3 layers`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def bits_long(weights: int, activations: int) -> str:
+    """For screen readers and tips."""
+    return f"weights {bits(weights)}, activations {bits(activations)}"
+
+
+def bits(count: int) -> str:
+    """`4 bit`, or `float` for 0."""
+    return f"{count} bit" if count else "float"
+
+
+def bits_short(weights: int, activations: int) -> str:
+    """`4·8`; `f` stands for float."""
+    return f"{weights or 'f'}·{activations or 'f'}"
+
+
+def seconds(value: float) -> str:
+    """`8 s`, `2 min 05 s`, `1 h 10 min`."""
+    whole = max(0, round(value))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def size(count: float) -> str:
+    """Bytes as `12.3 kB` or `4.1 MB` (thousands, as file managers show)."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.{0 if count >= 100 * factor else 1}f} {unit}"
+    return f"{count:.0f} B"
