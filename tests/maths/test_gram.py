@@ -15,7 +15,7 @@ from workbench.maths.grid import Granularity, Grid
 CHANNEL = Granularity("channel", 0)
 
 
-def make(rows: int = 400, inputs: int = 12, outputs: int = 5, seed: int = 0):  # noqa: ANN201
+def make(rows: int = 400, inputs: int = 12, outputs: int = 5, seed: int = 0):
     generator = torch.Generator().manual_seed(seed)
     mix = torch.randn(inputs, inputs, generator=generator)
     x = torch.randn(rows, inputs, generator=generator) @ mix + 0.5

@@ -105,7 +105,7 @@ grids = st.builds(
 
 
 @given(values, grids)
-def test_on_grid_idempotent_and_within_half_a_step(x, grid: Grid) -> None:  # noqa: ANN001
+def test_on_grid_idempotent_and_within_half_a_step(x, grid: Grid) -> None:
     x = torch.from_numpy(x)
     rows = grid.granularity.rows(x)
     low = grid.granularity.unrows(rows.amin(1), x.shape)

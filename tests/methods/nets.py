@@ -29,7 +29,7 @@ def _weights(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def network() -> Graph:
-    """Convolution, depthwise, pointwise with a residual, MatMul + Add, Gemm; input (N, 1, 10, 10)."""
+    """Conv, depthwise, pointwise with a residual, MatMul + Add, Gemm; input (N, 1, 10, 10)."""
     node = helper.make_node
     nodes = [
         node("Conv", ["x", "stem.w", "stem.b"], ["stem"], "stem", pads=[1] * 4, strides=[2, 2]),

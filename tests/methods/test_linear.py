@@ -27,7 +27,7 @@ def conv_view(weight: torch.Tensor, **kwargs: object) -> LinearView:
 
 
 @pytest.mark.parametrize("case", SHAPES, ids=str)
-def test_patches_times_matrix_is_the_convolution(case) -> None:  # noqa: ANN001
+def test_patches_times_matrix_is_the_convolution(case) -> None:
     inputs, outputs, kernel, groups, strides, pads, dilations, size = case
     weight = torch.randn(outputs, inputs // groups, *kernel)
     x = torch.randn(2, inputs, *size)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.methods.nets import examples, network, quantized, task
 
+from tests.methods.nets import examples, network, quantized, task
 from workbench.graph import capture
 from workbench.methods.registry import make
 from workbench.methods.walk import ActivationStop, LayerStop, Shelf, Walk
 
 
 @pytest.fixture(scope="module")
-def graph():  # noqa: ANN201
+def graph():
     return network()
 
 
 @pytest.mark.parametrize("budget", [1 << 30, 0], ids=["memory", "disk"])
-def test_streams_are_what_the_networks_compute(graph, budget: int) -> None:  # noqa: ANN001
+def test_streams_are_what_the_networks_compute(graph, budget: int) -> None:
     model = quantized(graph)
     for _ in make("rtn").learn(model, task()):
         pass
@@ -38,7 +38,7 @@ def test_streams_are_what_the_networks_compute(graph, budget: int) -> None:  # n
     assert seen == ["stem", "depth", "point", "mix", "head"]
 
 
-def test_what_is_set_at_a_stop_is_what_later_layers_see(graph) -> None:  # noqa: ANN001
+def test_what_is_set_at_a_stop_is_what_later_layers_see(graph) -> None:
     model = quantized(graph, activations=None)
     arrived = {}
     for stop in Walk(model, task().batches()):
@@ -54,14 +54,14 @@ def test_what_is_set_at_a_stop_is_what_later_layers_see(graph) -> None:  # noqa:
     assert torch.allclose(arrived["depth"], expected, atol=1e-5)
 
 
-def test_a_float_prefix_hands_over_one_tensor_for_both(graph) -> None:  # noqa: ANN001
+def test_a_float_prefix_hands_over_one_tensor_for_both(graph) -> None:
     for stop in Walk(quantized(graph), task().batches(), prefix="float"):
         if isinstance(stop, LayerStop):
             floats, quant = next(stop.arguments())
             assert floats[0] is quant[0]
 
 
-def test_the_shelf_spills_and_cleans_up(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+def test_the_shelf_spills_and_cleans_up(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     shelf = Shelf(budget_bytes=100)
     small, large = torch.arange(10.0), torch.arange(1000.0)

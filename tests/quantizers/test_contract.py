@@ -38,7 +38,7 @@ def x() -> torch.Tensor:
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
 @pytest.mark.parametrize("grid", GRIDS, ids=lambda g: g.describe())
 class TestContract:
-    def test_frozen_is_on_the_grid(self, entry, grid: Grid, x: torch.Tensor) -> None:  # noqa: ANN001
+    def test_frozen_is_on_the_grid(self, entry, grid: Grid, x: torch.Tensor) -> None:
         frozen = ready(entry.name, grid, x).frozen(x)
         assert frozen.codes is not None
         assert frozen.scale.shape == grid.granularity.shape(x.shape)
@@ -47,13 +47,13 @@ class TestContract:
         assert int(frozen.codes.max()) <= grid.qmax
         assert frozen.values().shape == x.shape
 
-    def test_serialisable(self, entry, grid: Grid, x: torch.Tensor) -> None:  # noqa: ANN001
+    def test_serialisable(self, entry, grid: Grid, x: torch.Tensor) -> None:
         first = ready(entry.name, grid, x)
         second = QUANTIZERS[entry.name].make(grid, tuple(x.shape))
         second.load_state_dict(first.state_dict())
         assert torch.equal(first(x), second(x))
 
-    def test_differentiable(self, entry, grid: Grid, x: torch.Tensor) -> None:  # noqa: ANN001
+    def test_differentiable(self, entry, grid: Grid, x: torch.Tensor) -> None:
         quantizer = ready(entry.name, grid, x)
         x = x.clone().requires_grad_()
         learnables = [x, *quantizer.parameters()]
@@ -67,14 +67,14 @@ class TestContract:
         assert any(bool(g.abs().sum() > 0) for g in gradients)
         assert all(bool(torch.isfinite(g).all()) for g in gradients)
 
-    def test_switched_off_passes_everything(self, entry, grid: Grid, x: torch.Tensor) -> None:  # noqa: ANN001
+    def test_switched_off_passes_everything(self, entry, grid: Grid, x: torch.Tensor) -> None:
         quantizer = ready(entry.name, grid, x)
         quantizer.enabled = False
         assert quantizer(x) is x
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
-def test_entries_say_what_they_are(entry) -> None:  # noqa: ANN001
+def test_entries_say_what_they_are(entry) -> None:
     assert entry.title
     assert entry.description
     entry.options()

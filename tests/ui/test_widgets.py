@@ -81,10 +81,8 @@ def test_viewers_without_widgets_get_a_table_as_text(run: Run):
 def lab(tmp_path: Path, run: Run) -> Iterator[str]:
     """JupyterLab on a notebook that shows the widget; yields its address."""
     cells = [
-        (
-            "from workbench.session.runs import Run\nfrom workbench.ui.widgets import LayersWidget\n"
-            f"widget = LayersWidget(Run({str(run.directory)!r}))\nwidget"
-        ),
+        "from workbench.session.runs import Run\nfrom workbench.ui.widgets import LayersWidget",
+        f"widget = LayersWidget(Run({str(run.directory)!r}))\nwidget",
         "print('selected:', widget.selected)",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
@@ -155,7 +153,7 @@ def test_the_widget_in_jupyterlab(browser, lab: str, tiny, watch):
     handle = page.locator(".wb-widget .wb-handle").first
     handle.press("ArrowRight")
     page.locator(".wb-widget .wb-readout", has_text="exact").first.wait_for()
-    page.locator(".jp-CodeCell").nth(1).click()
+    page.locator(".jp-CodeCell").nth(2).click()
     page.keyboard.press("Shift+Enter")
     page.locator(".jp-OutputArea-output", has_text=f"selected: {name}").wait_for()
     assert page.evaluate("window.hit") is None

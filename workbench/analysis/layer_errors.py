@@ -1,9 +1,10 @@
 """The error of each layer, alone and accumulated, for weights and activations apart.
 
 Alone: only this layer is quantized, the rest of the network is float; its error is read at the
-layer's own output (dB) and at the network's output (KL divergence, changed predictions). Accumulated:
-everything is quantized, and the error is read along the network. Weights that were learned to undo
-errors of earlier layers look worse alone than they are; judge those by the accumulated error.
+layer's own output (dB) and at the network's output (KL divergence, changed predictions).
+Accumulated: everything is quantized, and the error is read along the network. Weights that were
+learned to undo errors of earlier layers look worse alone than they are; judge those by the
+accumulated error.
 """
 
 from __future__ import annotations
@@ -101,17 +102,17 @@ class _Part:
         return total / max(1, self.examples)
 
 
-@dataclass
-class _Tally:
-    alone: dict[str, _Part] = field(default_factory=lambda: _parts())
-    accumulated: dict[str, _Part] = field(default_factory=lambda: _parts())
-
-
 PARTS = ("weights", "activations", "both")
 
 
 def _parts() -> dict[str, _Part]:
     return {part: _Part() for part in PARTS}
+
+
+@dataclass
+class _Tally:
+    alone: dict[str, _Part] = field(default_factory=_parts)
+    accumulated: dict[str, _Part] = field(default_factory=_parts)
 
 
 class LayerErrors:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.fx.node import map_arg
 
 from workbench.graph.quantized import QuantizedGraph
 from workbench.quantizers.base import Quantizer
@@ -98,8 +99,8 @@ class PartialNetwork:
         return self._call(node, self.floats) if node.op == "call_function" else None
 
     def _call(self, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
-        arguments = fx.node.map_arg(node.args, values.__getitem__)
-        keywords = fx.node.map_arg(dict(node.kwargs), values.__getitem__)
+        arguments = map_arg(node.args, values.__getitem__)
+        keywords = map_arg(dict(node.kwargs), values.__getitem__)
         return node.target(*arguments, **keywords)  # type: ignore[operator]
 
 

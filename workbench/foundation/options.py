@@ -22,7 +22,7 @@ class Options(BaseModel):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], owner: str) -> Self:
-        """Build from plain values, or raise `RecipeError` naming the field, the value and the cure."""
+        """Build from plain values; a `RecipeError` names the field, the value and the cure."""
         try:
             return cls(**values)
         except ValidationError as error:

@@ -55,7 +55,7 @@ class Registry(Generic[T]):
         citation: str = "",
         **facts: Any,
     ) -> Callable[[T], T]:
-        """Decorator that files `make` under `name`; the description is its docstring's first line."""
+        """Decorator that files `make` under `name`, described by its docstring's first line."""
 
         def decorate(make: T) -> T:
             if name in self._entries:

@@ -116,7 +116,7 @@ class QuantizedGraph(nn.Module):
 
     @torch.no_grad()
     def load_values(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore what `state` gave into the quantizers as they are; parameters keep their identity."""
+        """Restore what `state` gave into the quantizers as they are, tensor by tensor."""
         for key, value in tensors.items():
             group, _, rest = key.partition("/")
             if group == "parameter":
@@ -127,7 +127,7 @@ class QuantizedGraph(nn.Module):
 
     @torch.no_grad()
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore what `state` gave, quantizers of other kinds included; the sites must be the same.
+        """Restore what `state` gave, with the kinds of quantizer it names; sites must be the same.
 
         Raises:
             RunError: a tensor belongs to no site of this graph.

@@ -135,7 +135,7 @@ def _layer(node: ir.Node) -> Layer | None:
         input=data.name,
         output=str(node.outputs[0].name),
         parameters=sum(sizes) + bias_size,
-        macs=_macs(node, sum(sizes), weights[0]),
+        macs=_macs(node, sum(sizes)),
     )
 
 
@@ -188,7 +188,7 @@ def _offset(node: ir.Node, bias: ir.Value | None, weight: Weight) -> str | None:
     return other.name if weight.index == 1 else None
 
 
-def _macs(node: ir.Node, weights: int, weight: Weight) -> int:
+def _macs(node: ir.Node, weights: int) -> int:
     """Multiply-adds for one example: weights used once per output position."""
     out = value_shape(node.outputs[0])
     if node.op_type in ("GRU", "LSTM", "RNN"):

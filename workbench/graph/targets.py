@@ -163,9 +163,9 @@ def _bits(
     """Bits of each layer: the global ones, then first and last layer, then overrides in order."""
     active = activations.bits if activations is not None else 0
     table = {layer.name: LayerBits(weights.bits, active) for layer in found}
-    for layer in (found[0], found[-1]) if edges and found else ():
+    if edges and found:
         raised = LayerBits(max(edges, weights.bits), max(edges, active) if active else 0)
-        table[layer.name] = raised
+        table |= {layer.name: raised for layer in (found[0], found[-1])}
     for override in overrides:
         names = [name for name in table if fnmatchcase(name, override.pattern)]
         if not names:

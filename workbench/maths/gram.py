@@ -11,8 +11,8 @@ Where the layer has a bias both moments are centred, and the best bias follows i
 
     b̂ = b + w·E x - ŵ·E x_q
 
-The rounding is then a closest-vector problem, min over codes q of (s q - t) H (s q - t)ᵀ, attacked by
-a scale search weighted with H and by coordinate descent over the codes: the exact minimum over one
+The rounding is then a closest-vector problem, min over codes q of (s q - t) H (s q - t)ᵀ, met by a
+scale search weighted with H and by coordinate descent over the codes: the exact minimum over one
 code with the others fixed is round(ŵ_j - g_j / H_jj) with the gradient g = (ŵ - t) H.
 Relatives: GPTQ (arXiv:2210.17323), OBQ (arXiv:2208.11580), COMQ (arXiv:2403.07134).
 
@@ -183,7 +183,7 @@ def coordinate_descent(
 
 
 def refit_scale(problem: Problem, codes: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
-    """Least-squares scale (G, O, 1) for fixed codes, s = q H tᵀ / q H qᵀ; one scale along K only."""
+    """Least-squares scale (G, O, 1) for fixed codes, s = q H tᵀ / q H qᵀ; B must be 1."""
     offset = codes - expand(zero_point, codes.shape[-1])
     weighted = offset @ problem.hessian
     top, bottom = (weighted * problem.target).sum(-1), (weighted * offset).sum(-1)

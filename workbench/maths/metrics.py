@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -29,7 +28,7 @@ def sqnr_db(reference: Tensor, x: Tensor) -> float:
 
 
 def uniform_sqnr_db(bits: int) -> float:
-    """What a uniform input reaches on a grid of 2^bits levels between its ends, 20 log10(2^b - 1)."""
+    """SQNR of a uniform input whose ends are levels of a grid of 2^bits, 20 log10(2^bits - 1)."""
     return 20.0 * math.log10(2**bits - 1) if bits > 0 else 0.0
 
 

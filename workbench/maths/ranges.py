@@ -33,7 +33,7 @@ CLIPPED_SHARE = 1e-5
 ENTROPY_BINS = 2048
 
 
-def minmax(values: Tensor, counts: Tensor | None, grid: Grid) -> Range:
+def minmax(values: Tensor, counts: Tensor | None, grid: Grid) -> Range:  # noqa: ARG001
     """The extremes of each row."""
     if counts is None:
         return values.amin(dim=1), values.amax(dim=1)
@@ -43,7 +43,7 @@ def minmax(values: Tensor, counts: Tensor | None, grid: Grid) -> Range:
     return low, high
 
 
-def percentile(values: Tensor, counts: Tensor | None, grid: Grid) -> Range:
+def percentile(values: Tensor, counts: Tensor | None, grid: Grid) -> Range:  # noqa: ARG001
     """Leaves a share of `CLIPPED_SHARE` of the values outside, half on each side."""
     order = values.argsort(dim=1)
     ranked = values.gather(1, order)

@@ -110,7 +110,7 @@ class LsqTraining(Method):
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            total += float(loss) * len(chosen)
+            total += float(loss.detach()) * len(chosen)
         for group, rate in zip(optimiser.param_groups, base, strict=True):
             group["lr"] = rate
         return total / count

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx
+from torch.fx.node import map_arg
 
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Layer, Site, layers
@@ -110,19 +111,16 @@ class Walk:
                 n: fixed[n] if n in fixed else self._columns[n].get(batch)
                 for n in node.all_input_nodes
             }
-            yield tuple(  # type: ignore[misc]
-                [fx.node.map_arg(a, lambda n, side=side: pairs[n][side]) for a in node.args]
-                for side in (0, 1)
-            )
+            yield _filled(node, pairs, 0), _filled(node, pairs, 1)
 
     def follow(self, node: fx.Node, value: Tensor) -> Tensor:
         """`node` computed with `value` as its first input; the others must be constant."""
-        rest = [fx.node.map_arg(a, lambda n: self._constant(n)[0]) for a in node.args[1:]]
+        rest = [map_arg(a, lambda n: self._constant(n)[0]) for a in node.args[1:]]
         return self.call(node, [value, *rest])
 
     def call(self, node: fx.Node, arguments: Sequence[Any]) -> Any:
         """The node's function on these arguments, with its attributes."""
-        keywords = fx.node.map_arg(dict(node.kwargs), lambda n: self._constant(n)[0])
+        keywords = map_arg(dict(node.kwargs), lambda n: self._constant(n)[0])
         return node.target(*arguments, **keywords)  # type: ignore[operator]
 
     def _visit(self) -> Iterator[ActivationStop | LayerStop]:
@@ -179,10 +177,7 @@ class Walk:
         if node.op == "get_attr":
             return self._attribute(str(node.target))
         pairs = {n: self._constant(n) for a in node.args for n in _nodes(a)}
-        sides = [
-            [fx.node.map_arg(a, lambda n, side=side: pairs[n][side]) for a in node.args]
-            for side in (0, 1)
-        ]
+        sides = _filled(node, pairs, 0), _filled(node, pairs, 1)
         if node.op == "call_module":
             module = self._model.module.get_submodule(str(node.target))
             value = sides[0][0]
@@ -277,9 +272,14 @@ def _bytes(value: Any) -> int:
     return sum(_bytes(v) for v in value) if isinstance(value, (tuple, list)) else 0
 
 
+def _filled(node: fx.Node, pairs: Mapping[fx.Node, tuple[Any, Any]], side: int) -> list[Any]:
+    """The node's arguments with the values of one stream in place of its sources."""
+    return [map_arg(argument, lambda n: pairs[n][side]) for argument in node.args]
+
+
 def _nodes(argument: Any) -> list[fx.Node]:
     found: list[fx.Node] = []
-    fx.node.map_arg(argument, found.append)
+    map_arg(argument, found.append)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Integer biases: the accumulator's grid, derived from what meets in it (Jacob et al. 2018, eq. 11).
+"""Integer biases: the accumulator's grid, from what meets in it (Jacob et al. 2018, eq. 11).
 
     s_bias = s_input * s_weight,   z_bias = 0,   32 bits
 

@@ -21,6 +21,9 @@ from workbench.quantizers.registry import quantizer
 class Codes(Quantizer):
     """Holds the integer codes that a rounding method chose for one weight."""
 
+    scale: nn.Parameter
+    chosen: Tensor
+
     def __init__(self, grid: Grid, shape: tuple[int, ...], options: Options | None = None) -> None:
         super().__init__(grid, shape, options)
         size = grid.granularity.shape(self.shape)

@@ -40,6 +40,8 @@ def inverse_rectified_sigmoid(h: Tensor) -> Tensor:
 class Rounding(Quantizer):
     """Learns for each weight whether to round down or up; the scale is fixed."""
 
+    floor: Tensor
+
     def __init__(self, grid: Grid, shape: tuple[int, ...], options: Options | None = None) -> None:
         super().__init__(grid, shape, options)
         size = grid.granularity.shape(self.shape)

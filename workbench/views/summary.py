@@ -139,10 +139,9 @@ def _differing(settings: Sequence[Record]) -> list[str]:
 
 
 def _metric_labels(entries: Sequence[Record]) -> list[str]:
-    named = (((e.get("report") or {}).get("scores") or {}).get("float") for e in entries)
-    metrics = (str(record["metric"]) for record in named if record and record.get("metric"))
-    score = next(metrics, None) or "score"
-    return [score, "SQNR", "size", "time"]
+    scores = [(entry.get("report") or {}).get("scores") or {} for entry in entries]
+    metrics = [str((found.get("float") or {}).get("metric") or "") for found in scores]
+    return [next(filter(None, metrics), "score"), "SQNR", "size", "time"]
 
 
 def _measured(entry: Record) -> list[str]:
