@@ -108,7 +108,8 @@ def run_all(model: ir.Model, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarr
     present = {value.name for value in proto.graph.output}
     names = [name for node in proto.graph.node for name in node.output if name]
     proto.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in present)
-    return dict(zip(names, runtime(proto).run(names, feeds), strict=True))
+    values = runtime(proto).run(names, feeds)
+    return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
 
 
 def worst_difference(model: ir.Model, inputs: list[Tensor]) -> tuple[float, str, int]:

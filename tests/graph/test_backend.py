@@ -67,7 +67,7 @@ def run(case: TestCase) -> None:
     model = ir.from_proto(case.model)
     give_names(model)
     graph = build(model)
-    for inputs, outputs in case.data_sets:
+    for inputs, outputs in case.data_sets or ():
         specs = case.model.graph.input
         given = [as_tensor(value, spec) for value, spec in zip(inputs, specs, strict=False)]
         results = graph.module(*given)

@@ -77,4 +77,4 @@ def quantized(graph: Graph, bits: int = 3, activations: int | None = 8) -> Quant
 def task(**fields: object) -> Task:
     """Calibration on `examples()`."""
     inputs = examples()
-    return Task(lambda: ((part,) for part in inputs.split(BATCH)), EXAMPLES, **fields)  # type: ignore[arg-type]
+    return Task(lambda: ((part,) for part in inputs.split(BATCH)), EXAMPLES, **fields)

@@ -23,7 +23,7 @@ def conv_view(weight: torch.Tensor, **kwargs: object) -> LinearView:
     layer = Layer(
         "conv", "Conv", (Weight("w", 1, 0, 1, tuple(weight.shape)),), None, None, "x", "y", 0, 0
     )
-    return views(layer, SimpleNamespace(kwargs=kwargs))[0]  # type: ignore[arg-type]
+    return views(layer, SimpleNamespace(kwargs=kwargs))[0]
 
 
 @pytest.mark.parametrize("case", SHAPES, ids=str)

@@ -29,7 +29,7 @@ def test_catalogued_numbers(
     assert result.tolist() == pytest.approx(expected, abs=1e-6)
     assert quantizer.gradient_factor(v) == pytest.approx(factor, abs=1e-7)
     result.sum().backward()
-    assert float(quantizer.scale.grad) == pytest.approx(gradient, abs=1e-5)  # type: ignore[arg-type]
+    assert float(quantizer.scale.grad) == pytest.approx(gradient, abs=1e-5)
     quantizer.init_from(v)
     assert float(quantizer.scale) == pytest.approx(initial, abs=1e-5)
 
@@ -47,7 +47,7 @@ def test_per_channel_gradient_counts_the_values_of_one_channel() -> None:
         inside = (u > grid.qmin) & (u < grid.qmax)
         by_hand = torch.where(inside, u.round() - u, u.clamp(grid.qmin, grid.qmax).round()).sum()
         expected = float(by_hand) / math.sqrt(54 * 7)
-        found = float(quantizer.scale.grad[channel])  # type: ignore[index]
+        found = float(quantizer.scale.grad[channel])
         assert found == pytest.approx(expected, rel=1e-4)
 
 

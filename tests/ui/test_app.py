@@ -20,6 +20,21 @@ def opened(page: Page, served) -> Page:
     """The page with its layers drawn and its key kept."""
     page.set_default_timeout(PATIENCE)
     page.goto(served.url)
+    return ready(page)
+
+
+def reloaded(page: Page, watch) -> Page:
+    """The same after a reload; requests that the reload cut off are no fault of the page."""
+    page.reload()
+    ready(page)
+    cut_off = ("AbortError", "Connection errored out")
+    kept = [text for text in watch.console_errors if not any(word in text for word in cut_off)]
+    watch.console_errors[:] = kept
+    return page
+
+
+def ready(page: Page) -> Page:
+    """Wait until the page has its data."""
     expect(page.locator("#wb-layers .wb-list .wb-row")).to_have_count(4, timeout=PATIENCE)
     page.wait_for_function("localStorage.getItem('workbench-key') !== null")
     expect(page.locator("#wb-download-model")).to_be_enabled(timeout=PATIENCE)
@@ -44,7 +59,7 @@ def test_first_look_is_an_analysis(page, served, watch):
     page.goto(served.url)
     page.locator("#wb-layers .wb-list .wb-row").first.wait_for()
     seconds = time.monotonic() - started
-    opened(page, served)
+    ready(page)
     scores = page.locator("#wb-scores .wb-kpi").all_inner_texts()
     assert [text.split("\n")[0] for text in scores][:3] == [
         "float",
@@ -57,7 +72,7 @@ def test_first_look_is_an_analysis(page, served, watch):
     watch.assert_clean()
 
 
-def test_click_and_keys_choose_a_layer(page, served):
+def test_click_and_keys_choose_a_layer(page, served, watch):
     opened(page, served)
     row = page.locator("#wb-layers .wb-list .wb-row").nth(2)
     name = row.get_attribute("data-name")
@@ -66,8 +81,7 @@ def test_click_and_keys_choose_a_layer(page, served):
     page.locator("#wb-layers .wb-list").press("Home")
     first = page.locator("#wb-layers .wb-list .wb-row").first.get_attribute("data-name")
     expect(page.locator(f'#wb-inspector .wb-crumb .wb-name[title="{first}"]')).to_be_visible()
-    page.reload()
-    opened(page, served)
+    reloaded(page, watch)
     expect(page.locator(f'#wb-inspector .wb-crumb .wb-name[title="{first}"]')).to_be_visible()
 
 
@@ -105,12 +119,12 @@ def test_dragging_answers_at_once_and_exactly(page, served):
     assert statistics.median(took) < 250, took
 
 
-def test_a_run_survives_a_reload_and_gives_files(page, served, tmp_path: Path):
+def test_a_run_survives_a_reload_and_gives_files(page, served, watch, tmp_path: Path):
     opened(page, served)
     choose(page, "wb-weights", "3")
     page.locator("#wb-run").click()
     expect(page.locator("#wb-stop")).to_be_visible()
-    page.reload()
+    reloaded(page, watch)
     expect(page.locator("#wb-runs tbody tr").first).to_contain_text("W3A8 gram", timeout=PATIENCE)
     expect(page.locator("#wb-run")).to_be_visible(timeout=120_000)
     expect(page.locator("#wb-scores")).to_contain_text("learned (gram)", timeout=PATIENCE)

@@ -63,7 +63,7 @@ class PartialNetwork:
 
     def output(self, changed: Mapping[fx.Node, Any]) -> Tensor:
         """The first output of the network."""
-        first = self._nodes[-1].args[0][0]  # type: ignore[index]
+        first = self._nodes[-1].args[0][0]
         assert isinstance(first, fx.Node)
         return self.value(first, changed)
 

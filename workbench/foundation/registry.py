@@ -11,12 +11,13 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from workbench.foundation.errors import RecipeError
 from workbench.foundation.options import Options
 
 T = TypeVar("T")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,16 @@ class Registry(Generic[T]):
         options: type[Options] = Options,
         citation: str = "",
         **facts: Any,
-    ) -> Callable[[T], T]:
+    ) -> Callable[[Made], Made]:
         """Decorator that files `make` under `name`, described by its docstring's first line."""
 
-        def decorate(make: T) -> T:
+        def decorate(make: Made) -> Made:
             if name in self._entries:
                 raise ValueError(f"{self._noun} '{name}' is registered twice; rename one of them")
             doc = (getattr(make, "__doc__", None) or "").strip()
             description = doc.splitlines()[0] if doc else ""
-            self._entries[name] = Entry(name, make, title, description, citation, options, facts)
+            entry = Entry(name, cast(T, make), title, description, citation, options, facts)
+            self._entries[name] = entry
             return make
 
         return decorate

@@ -6,8 +6,9 @@ grids, or refuses with the node and the nearest legal choice.
 
 from __future__ import annotations
 
+import math
 from abc import ABC
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Annotated, ClassVar, Literal
@@ -24,6 +25,8 @@ from workbench.maths.grid import Granularity, Grid
 BIAS_BITS = 32
 #: operators whose data input is quantized so that the runtime can use integer kernels
 INTEGER_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+#: a convolution runs on integers only if its output is quantized; these read it without a weight
+POOLS = frozenset({"GlobalAveragePool", "AveragePool", "ReduceMean"})
 
 
 class WeightGrid(Options):
@@ -236,13 +239,26 @@ def _activation_width(
     if node.name in by_name:
         asked = bits[node.name]
         return asked.activations if asked.weights and node.op_type in INTEGER_OPS else 0
+    if node.op_type in POOLS:
+        maker = _maker(node)
+        return request.bits if maker in by_name and bits[maker].activations else 0
     return request.bits if node.op_type in ("Add", "MatMul") else 0
+
+
+def _maker(node: ir.Node) -> str:
+    """The convolution whose output, through its activation function, this node reads."""
+    value = node.inputs[0]
+    producer = value.producer() if value is not None else None
+    while producer is not None and producer.op_type in ("Relu", "Clip"):
+        source = producer.inputs[0]
+        producer = source.producer() if source is not None else None
+    return str(producer.name) if producer is not None and producer.op_type == "Conv" else ""
 
 
 def _read(node: ir.Node, by_name: dict[str, Layer]) -> Iterator[tuple[int, ir.Value]]:
     """The (index, value) pairs of a node's inputs that are activations worth quantizing."""
     weights = {w.index for w in by_name[node.name].weights} if node.name in by_name else set()
-    indices = (0,) if node.op_type in ("Conv", "ConvTranspose", "Gemm") else (0, 1)
+    indices = (0, 1) if node.op_type in ("Add", "MatMul") else (0,)
     pairs = [(i, v) for i in indices if (v := node.inputs[i]) is not None]
     constant = any(is_constant(value) for index, value in pairs if index not in weights)
     floats = all(value.dtype in (ir.DataType.FLOAT, None) for _, value in pairs)
@@ -260,18 +276,27 @@ def _bias_sites(
     sites = []
     for layer in found:
         weight = by_layer.get(layer.name)
-        if layer.bias is None or weight is None or (layer.name, 0) not in inputs:
+        if weight is None or (layer.name, 0) not in inputs or not _has_own_bias(layer, weight):
             continue
         kind = weight.grid.granularity.kind
         granularity = Granularity("channel", 0) if kind == "channel" else Granularity()
         grid = Grid(BIAS_BITS, granularity=granularity)
         edge = (layer.name, 2)
-        size = (weight.shape[weight.grid.granularity.axis],) if kind == "channel" else (0,)
-        sites.append(Site(layer.bias, "bias", layer.bias, (edge,), layer.name, grid, size))
+        size = (layer.parameters - math.prod(weight.shape),)
+        name = str(layer.bias)
+        sites.append(Site(name, "bias", name, (edge,), layer.name, grid, size))
     return sites
 
 
-def _order(graph: Graph):  # noqa: ANN202
+def _has_own_bias(layer: Layer, weight: Site) -> bool:
+    """A bias of this layer alone, with one value for each scale (grouped ConvTranspose has more)."""
+    if layer.bias is None or layer.offset != layer.bias:
+        return False
+    grid, size = weight.grid, layer.parameters - math.prod(weight.shape)
+    return grid.granularity.kind != "channel" or size == weight.shape[grid.granularity.axis]
+
+
+def _order(graph: Graph) -> Callable[[Site], tuple[int, int, int]]:
     """Sort key: position of the first reader; activation, weight, bias within a node."""
     position = {node.name: index for index, node in enumerate(graph.model.graph)}
     rank = {"activation": 0, "weight": 1, "bias": 2}

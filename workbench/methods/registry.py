@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from workbench.foundation.options import Options
 from workbench.foundation.registry import Registry
 from workbench.methods.base import Method
+
+Made = TypeVar("Made", bound=type[Method])
 
 METHODS: Registry[type[Method]] = Registry("method", "workbench.methods")
 
 
 def method(
     name: str, *, title: str, options: type[Options], citation: str, **facts: Any
-) -> Callable[[type[Method]], type[Method]]:
+) -> Callable[[Made], Made]:
     """Register a method class.
 
     Facts that doors show: `signal` (what drives it), `scope` (layer, block, network), `learnables`,
     `data` (none, unlabelled, labelled), `cost` (seconds, minutes).
     """
 
-    def decorate(cls: type[Method]) -> type[Method]:
+    def decorate(cls: Made) -> Made:
         cls.name = name
         register = METHODS.register(name, title=title, options=options, citation=citation, **facts)
         return register(cls)

@@ -21,7 +21,6 @@ from workbench.quantizers.registry import quantizer
 class Codes(Quantizer):
     """Holds the integer codes that a rounding method chose for one weight."""
 
-    scale: nn.Parameter
     chosen: Tensor
 
     def __init__(self, grid: Grid, shape: tuple[int, ...], options: Options | None = None) -> None:

@@ -141,13 +141,14 @@ def _differing(settings: Sequence[Record]) -> list[str]:
 def _metric_labels(entries: Sequence[Record]) -> list[str]:
     scores = [(entry.get("report") or {}).get("scores") or {} for entry in entries]
     metrics = [str((found.get("float") or {}).get("metric") or "") for found in scores]
-    return [next(filter(None, metrics), "score"), "SQNR", "size", "time"]
+    return [next((name for name in metrics if name), "score"), "SQNR", "size", "time"]
 
 
 def _measured(entry: Record) -> list[str]:
     report = entry.get("report")
     if not report:
-        return [strings.STATES.get(entry["state"], entry["state"]), "", "", ""]
+        state = str(entry["state"])
+        return [strings.STATES.get(state, state), "", "", ""]
     learned = (report.get("scores") or {}).get("learned") or {}
     noise = number(learned.get("sqnr_db"))
     count, seconds = number(report.get("bytes")), number(report.get("seconds"))
