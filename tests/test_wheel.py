@@ -11,7 +11,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CARRIED = {
-    "sample_models/onnx": "workbench/sample_models/onnx",
     "sample_models/cards": "workbench/sample_models/cards",
     "sample_models/data": "workbench/sample_models/data",
     "workbench/views/js": "workbench/views/js",
@@ -37,6 +36,12 @@ def test_the_wheel_carries(wheel: list[str], source: str, target: str):
     expected = {f"{target}/{path.relative_to(folder).as_posix()}" for path in files}
     assert expected, f"'{source}' is empty"
     assert expected <= set(wheel)
+
+
+def test_the_wheel_carries_the_models(wheel: list[str]):
+    names = {path.name for path in (ROOT / "sample_models").glob("*.onnx")}
+    assert len(names) == 5
+    assert {f"workbench/sample_models/{name}" for name in names} <= set(wheel)
 
 
 def test_the_wheel_carries_nothing_else(wheel: list[str]):

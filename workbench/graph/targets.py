@@ -289,7 +289,7 @@ def _bias_sites(
 
 
 def _has_own_bias(layer: Layer, weight: Site) -> bool:
-    """A bias of this layer alone, with one value for each scale (grouped ConvTranspose has more)."""
+    """A bias of this layer alone, one value for each scale (a grouped ConvTranspose has more)."""
     if layer.bias is None or layer.offset != layer.bias:
         return False
     grid, size = weight.grid, layer.parameters - math.prod(weight.shape)

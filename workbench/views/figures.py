@@ -85,7 +85,7 @@ def before_after(
         ax.plot(end, row, "o", color=FLOAT, markersize=5)
     ax.set_yticks(range(len(shown)), [_short(record["layer"]) for record in shown], fontsize=7)
     ax.invert_yaxis()
-    ax.set_xlabel("SQNR of the layer's output, dB (open: nearest, full: learned)")
+    ax.set_xlabel("total SQNR, dB (open: nearest, full: learned)")
     return figure
 
 
