@@ -188,6 +188,17 @@ def test_recipes_from_options_and_from_a_file(model: list[str], call: Callable, 
     assert "--recipe and --weights do not go together" in errors
 
 
+def test_a_strange_run_does_not_hide_the_others(model: list[str], call: Callable, ask: Callable):
+    made = Path(ask("quantize", *model, "--fast", "--method", "rtn")["directory"])
+    report = json.loads((made / "report.json").read_text())
+    (made / "report.json").write_text(json.dumps({**report, "scores": {}}))
+    (made.parent / "broken").mkdir()
+    (made.parent / "broken" / "run.json").write_text("{")
+    (listed,) = ask("runs")
+    assert listed["summary"] is None
+    assert call("runs")[0] == 0
+
+
 def test_diagnose(model: list[str], ask: Callable[..., Any]):
     found = ask("diagnose", *model, "--weights", 2)
     assert len(found["layers"]) == 2

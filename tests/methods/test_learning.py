@@ -15,6 +15,7 @@ from workbench.maths.metrics import sqnr_db
 from workbench.methods.base import Event
 from workbench.methods.registry import METHODS, make
 from workbench.quantizers.codes import Codes
+from workbench.quantizers.registry import QUANTIZERS
 from workbench.signals.regularisers import annealed_beta, rounding_regulariser
 
 QUICK = {"adaround": {"iterations": 60}, "lsq": {"epochs": 3}}
@@ -156,6 +157,21 @@ def test_lsq_lowers_its_loss_and_lifts_the_output(graph) -> None:
     losses = [e.values["loss"] for e in events if "loss" in e.values]
     assert losses[-1] < losses[0]
     assert quality(trained) > quality(naive)
+
+
+@pytest.mark.parametrize(
+    "entry", [e for e in QUANTIZERS if not e.facts.get("weights_only")], ids=lambda e: e.name
+)
+def test_training_takes_any_registered_quantizer(graph, entry) -> None:
+    model = quantized(graph, bits=4)
+    learn(model, "lsq", {"epochs": 2, "quantizer": entry.name})
+    assert type(model.quantizer("depth.w")) is entry.make
+    assert quality(model) > 12
+
+
+def test_a_quantizer_of_weights_only_is_refused_for_training() -> None:
+    with pytest.raises(RecipeError, match="'codes' holds weights only"):
+        make("lsq", {"quantizer": "codes"})
 
 
 def test_group_wise_weights_learn_too(graph) -> None:

@@ -174,7 +174,7 @@ def summary(run: Run) -> dict[str, Any]:
         "examples": file["examples"],
         "agreement": file["agreement"],
         "sqnr_db": file["sqnr_db"],
-        "same_as_simulation": file["agreement_with_simulation"],
+        "same_as_simulation": file.get("agreement_with_simulation"),
         **{key: report.get(key) for key in keys},
         "verified": None if verification is None else bool(verification["ok"]),
         "verdict": None if verification is None else verification["verdict"],

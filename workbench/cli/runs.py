@@ -10,6 +10,7 @@ import typer
 
 from workbench.cli.console import AsJson, RunName, app, emit, output, say, show, watching
 from workbench.cli.quantize import summary
+from workbench.foundation.errors import RunError, WorkbenchError
 
 if TYPE_CHECKING:
     from workbench.session.runs import Run
@@ -39,7 +40,6 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on with a run that was stopped or has failed."""
-    from workbench.foundation.errors import RunError
     from workbench.session.jobs import Job
 
     job = Job(run)
@@ -108,8 +108,16 @@ def _record(run: Run) -> dict[str, Any]:
     about = run.about
     record = {"name": run.name, "directory": str(run.directory), "state": run.state}
     record |= {"model": about.get("name"), "created": about.get("created"), "message": run.message}
-    record["summary"] = summary(run) if run.files.report.exists() else None
+    record["summary"] = _summary(run)
     return record
+
+
+def _summary(run: Run) -> dict[str, Any] | None:
+    """None where there is no report, or one that another version wrote."""
+    try:
+        return summary(run) if run.files.report.exists() else None
+    except (KeyError, TypeError, WorkbenchError):
+        return None
 
 
 def _score(record: dict[str, Any]) -> str:

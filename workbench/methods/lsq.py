@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from workbench.foundation.options import Options
@@ -22,8 +22,9 @@ from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.base import Batch, Event, Method, Task
 from workbench.methods.calibrate import is_calibrated
 from workbench.methods.registry import make, method
+from workbench.quantizers.base import Quantizer
 from workbench.quantizers.codes import Codes
-from workbench.quantizers.lsq import LSQ
+from workbench.quantizers.registry import QUANTIZERS
 from workbench.signals.distillation import distillation
 
 
@@ -36,7 +37,17 @@ class LsqOptions(Options):
     scale_learning_rate: Annotated[
         float, Field(gt=0, le=1, description="of the scales, as a share of each scale")
     ] = 1e-3
+    quantizer: Annotated[
+        str, Field(description="registered quantizer that sits on every site and learns its range")
+    ] = "lsq"
     temperature: Annotated[float, Field(gt=0, le=100, description="T of the distillation")] = 2.0
+
+    @field_validator("quantizer")
+    @classmethod
+    def _serves_every_site(cls, name: str) -> str:
+        if QUANTIZERS[name].facts.get("weights_only"):
+            raise ValueError(f"quantizer '{name}' holds weights only; choose 'lsq' or 'uniform'")
+        return name
 
 
 @method(
@@ -59,7 +70,7 @@ class LsqTraining(Method):
         """One event an epoch, each a checkpoint."""
         if not all(is_calibrated(model, site) for site in model.sites.values()):
             yield from make("rtn").learn(model, task)
-        _install(model)
+        _install(model, self.options.quantizer)
         optimiser = self._optimiser(model)
         inputs = _gather(task)
         teacher = _teacher(model, inputs, self.options.batch_size)
@@ -78,7 +89,8 @@ class LsqTraining(Method):
 
     def _optimiser(self, model: QuantizedGraph) -> torch.optim.Adam:
         """Scales get a rate in proportion to their size, since Adam steps ignore gradient size."""
-        scales = [m.scale for m in model.module.modules() if isinstance(m, LSQ)]
+        learners = [m for m in model.module.modules() if isinstance(m, Quantizer)]
+        scales = [p for learner in learners for p in learner.parameters()]
         owned = {id(p) for p in scales}
         weights = [p for p in model.module.parameters() if id(p) not in owned]
         groups = [{"params": weights, "lr": self.options.learning_rate}]
@@ -116,17 +128,18 @@ class LsqTraining(Method):
         return total / count
 
 
-def _install(model: QuantizedGraph) -> None:
-    """Put an LSQ quantizer on every weight and activation site, with the scale it has now."""
+def _install(model: QuantizedGraph, kind: str) -> None:
+    """Put a learnable quantizer on every weight and activation site, with the scale it has now."""
+    make_quantizer = QUANTIZERS[kind].make
     for name, site in model.sites.items():
-        if site.kind == "bias" or isinstance(model.quantizer(name), LSQ):
+        if site.kind == "bias" or type(model.quantizer(name)) is make_quantizer:
             continue
         before = model.quantizer(name)
         if isinstance(before, Codes):
             with torch.no_grad():
                 weight = model.weight(name)
                 weight.copy_(before(weight))
-        learner = LSQ(site.grid, site.shape)
+        learner = make_quantizer(site.grid, site.shape)
         learner.set_affine(*before.affine())
         model.set_quantizer(name, learner)
 
