@@ -1,4 +1,4 @@
-"""What round-to-nearest costs each sample model, measured and written into its card.
+"""What nearest rounding costs each sample model, and what learning gives back, for its card.
 
     python -m sample_models.train.nearest [NAME ...]
 
@@ -34,12 +34,11 @@ def measure(name: str, bits: int, method: str) -> float:
         return round(float(run.scores["learned"]["score"]), 3)
 
 
-def write(path: Path) -> None:
-    """Measure the model of one card and store the table in it."""
+def write(path: Path, method: str) -> None:
+    """Measure the model of one card with one method and store the table in it."""
     card = json.loads(path.read_text(encoding="utf-8"))
-    for method in METHODS:
-        card[method] = {f"W{b}A8": measure(card["name"], b, method) for b in BITS}
-        log.info("%s %s %s", card["name"], method, card[method])
+    card[method] = {f"W{b}A8": measure(card["name"], b, method) for b in BITS}
+    log.info("%s %s %s", card["name"], method, card[method])
     path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
@@ -48,8 +47,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = samples_dir() / "cards"
     names = sys.argv[1:] or sorted(path.stem for path in folder.glob("*.json"))
-    for name in names:
-        write(folder / f"{name}.json")
+    for method in METHODS:
+        for name in names:
+            write(folder / f"{name}.json", method)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class GramOptions(Options):
     refits: Annotated[int, Field(ge=0, le=8, description="scale refits between descents")] = 1
     damping: Annotated[
         float, Field(gt=0, le=1, description="ridge, share of the mean diagonal of H")
-    ] = 0.01
+    ] = 0.1
     rows: Annotated[
         int,
         Field(ge=256, le=2**24, description="most rows in a layer's moments, over all examples"),
