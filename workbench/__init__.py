@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from workbench.session.recipe import Recipe
     from workbench.session.runs import Run
     from workbench.session.session import Session, open  # noqa: A004 - `workbench.open` reads well
-    from workbench.session.version import VERSION as __version__
+    from workbench.session.version import VERSION as __version__  # noqa: N811 - tools look for it
 
 __all__ = ["Recipe", "Run", "Session", "__version__", "open"]
 

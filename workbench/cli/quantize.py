@@ -56,6 +56,10 @@ Methods = Annotated[
 MethodOptions = Annotated[
     list[str] | None, typer.Option("--option", help="KEY=VALUE of the method, or METHOD.KEY=VALUE.")
 ]
+Granularity = Annotated[
+    str | None,
+    typer.Option("--granularity", help="tensor, channel, or the size of a group \\[channel]."),
+]
 OptionalEdges = Annotated[
     str | None,
     typer.Option("--edges", help="Bits of first and last layer; 'same': as others \\[8]."),
@@ -87,6 +91,7 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
     activations: OptionalActivations = None,
     method: Methods = None,
     option: MethodOptions = None,
+    granularity: Granularity = None,
     edges: OptionalEdges = None,
     override: Overrides = None,
     target: TargetName = None,
@@ -109,6 +114,7 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
         "activations": activations,
         "method": method,
         "option": option,
+        "granularity": granularity,
         "edges": edges,
         "override": override,
         "target": target,
@@ -199,7 +205,9 @@ def _recipe(given: Mapping[str, Any], file: Path | None) -> Recipe:
     stages = _stages(named.pop("method", ["gram"]), named.pop("option", []))
     values: dict[str, Any] = {
         "target": target,
-        "weights": WeightSpec(bits=named.pop("weights", 4)),
+        "weights": WeightSpec(
+            bits=named.pop("weights", 4), **_granularity(named.pop("granularity", "channel"))
+        ),
         "activations": None if active is None else ActivationSpec(bits=active),
         "edges": bits(named.pop("edges", "8"), "--edges", "same"),
         "overrides": tuple(_override(text) for text in named.pop("override", [])),
@@ -207,6 +215,13 @@ def _recipe(given: Mapping[str, Any], file: Path | None) -> Recipe:
         **named,
     }
     return Recipe(**values)
+
+
+def _granularity(text: str) -> dict[str, Any]:
+    """The fields of `WeightSpec` for a word or a group size."""
+    if text.isdecimal():
+        return {"granularity": "group", "group_size": int(text)}
+    return {"granularity": text}
 
 
 def _stages(methods: Sequence[str], options: Sequence[str]) -> tuple[Any, ...]:
@@ -266,11 +281,25 @@ def _print_run(run: Run, as_json: bool) -> None:
         "latency ms",
     )
     show(run.name, columns, rows)
+    if _is_slower(report):
+        output.print(
+            "Codes below 8 bits are unpacked at each run; --store int8 keeps them in 8-bit"
+            " containers: a larger, faster file.",
+            markup=False,
+        )
     if report.get("guilty"):
         output.print("hurt most: " + ", ".join(report["guilty"]), markup=False)
     if "verification" in report:
         output.print(report["verification"]["sentence"], markup=False)
     output.print(str(run.directory), markup=False)
+
+
+def _is_slower(report: Mapping[str, Any]) -> bool:
+    """The packed file takes longer than the float model."""
+    learned, original = report.get("latency_ms"), report.get("float_latency_ms")
+    if learned is None or original is None:
+        return False
+    return learned > original and report["store"] == "packed"
 
 
 def _row(name: str, record: Mapping[str, Any], report: Mapping[str, Any]) -> tuple[str, ...]:
