@@ -60,6 +60,34 @@ def network() -> Graph:
     return build(fold(ir.from_proto(model))[0])
 
 
+def recurrent() -> Graph:
+    """A GRU over four frames of 25 values, then a classifier; the same input as `network`."""
+    rng = np.random.default_rng(1)
+    node = helper.make_node
+    size, inputs = 8, 25
+    shapes = {"gru.w": (1, 3 * size, inputs), "gru.r": (1, 3 * size, size), "head.w": (5, size)}
+    held = {n: rng.standard_normal(s).astype(np.float32) * 0.4 for n, s in shapes.items()}
+    nodes = [
+        node("Reshape", ["x", "rows"], ["frames"], "frames"),
+        node("Transpose", ["frames"], ["time"], "time", perm=[1, 0, 2]),
+        node("GRU", ["time", "gru.w", "gru.r"], ["states", "last"], "gru", hidden_size=size,
+             linear_before_reset=1),
+        node("Squeeze", ["last", "axis"], ["hidden"], "hidden"),
+        node("Gemm", ["hidden", "head.w"], ["logits"], "head", transB=1),
+    ]  # fmt: skip
+    constants = {"rows": np.array([-1, 4, inputs]), "axis": np.array([0])}
+    graph = helper.make_graph(
+        nodes,
+        "recurrent",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1, 10, 10])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 5])],
+        [numpy_helper.from_array(value, name) for name, value in {**held, **constants}.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.checker.check_model(model)
+    return build(fold(ir.from_proto(model))[0])
+
+
 def examples(seed: int = 0, count: int = EXAMPLES) -> torch.Tensor:
     """Smooth inputs, so that neighbouring pixels and channels are correlated."""
     generator = torch.Generator().manual_seed(seed)

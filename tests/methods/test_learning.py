@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from tests.methods.nets import examples, network, quantized, task
+from tests.methods.nets import examples, network, quantized, recurrent, task
 from workbench.foundation.errors import RecipeError
 from workbench.foundation.options import controls
 from workbench.graph.quantized import QuantizedGraph
@@ -127,6 +127,16 @@ def test_gram_beats_nearest_rounding_on_held_out_data(graph, bits: int) -> None:
     learn(naive, "rtn")
     learn(learned, "gram")
     assert quality(learned) > quality(naive) + 3
+
+
+@pytest.mark.parametrize("bits", [8, 3])
+def test_gram_learns_both_weights_of_a_recurrence(bits: int) -> None:
+    graph = recurrent()
+    naive, learned = quantized(graph, bits, None), quantized(graph, bits, None)
+    learn(naive, "rtn")
+    learn(learned, "gram")
+    assert quality(naive) > 6 * bits - 12
+    assert quality(learned) > quality(naive) - 0.5
 
 
 def test_each_part_of_gram_helps(graph) -> None:

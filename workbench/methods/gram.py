@@ -96,11 +96,15 @@ class Gram(Method):
     @torch.no_grad()
     def _layer(self, model: QuantizedGraph, stop: LayerStop, task: Task) -> dict[str, float]:
         signals: dict[str, float] = {}
-        for view in views(stop.layer, stop.node):
-            if view.weight.name not in model.sites:
-                continue
+        own = [v for v in views(stop.layer, stop.node) if v.weight.name in model.sites]
+        for view in own:  # the second weight of a recurrence sees the first one quantized, itself not
+            view
+        ) in own:  # a second weight (of a recurrence) sees the first one's error, not its own
+            model.quantizer(view.weight.name).enabled = False
+        for view in own:
             if not view.exact:
                 calibrate_weight(model, model.sites[view.weight.name], task.weight_calibrator)
+                model.quantizer(view.weight.name).enabled = True
                 continue
             moments = self._gather(stop, view, task)
             signals.update(self._solve(model, stop, view, moments))
@@ -131,6 +135,7 @@ class Gram(Method):
         chosen.set_affine(view.scales(scale, site.grid), view.scales(zero_point, site.grid))
         chosen.set_codes(view.tensor(codes))
         model.set_quantizer(site.name, chosen)
+        chosen.enabled = True
         rounded = view.matrix(chosen(model.weight(site.name)).detach())
         if centred:
             change = gram.corrected_bias(weight, rounded, moments).flatten()
