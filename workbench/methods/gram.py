@@ -97,9 +97,8 @@ class Gram(Method):
     def _layer(self, model: QuantizedGraph, stop: LayerStop, task: Task) -> dict[str, float]:
         signals: dict[str, float] = {}
         own = [v for v in views(stop.layer, stop.node) if v.weight.name in model.sites]
-        for view in own:  # the second weight of a recurrence sees the first one quantized, itself not
-            view
-        ) in own:  # a second weight (of a recurrence) sees the first one's error, not its own
+        # the second weight of a recurrence sees the first one quantized, but not itself
+        for view in own:
             model.quantizer(view.weight.name).enabled = False
         for view in own:
             if not view.exact:
