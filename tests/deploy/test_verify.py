@@ -53,9 +53,9 @@ def test_an_export_behaves_as_simulated(bits, activations, store, graph, tmp_pat
     assert found.modes[1].max_steps <= 1
     assert found.batch_sizes == (1, 3, 4)
     assert found.examples == 8
-    assert found.stored == 9
+    assert found.stored == 10
     assert found.top1_agreement == 1.0
-    assert [row.name for row in found.modes[0].sites] == ["x", "a1", "pooled"]
+    assert [row.name for row in found.modes[0].sites] == ["x", "a1", "a2", "pooled"]
     assert "equals the simulation" in found.sentence()
 
 
@@ -170,7 +170,7 @@ def test_causes_are_established_by_experiment(broken, cause, graph, tmp_path, mo
         "integer": verification.EXPERIMENTS[2].setting,
     }
     wrong = [named.get(setting, setting) for setting in broken]
-    outputs = ["x__q", "a1__q", "pooled__q"]
+    outputs = ["x__q", "a1__q", "a2__q", "pooled__q"]
 
     def open_one(setting, data):
         source = verification.with_outputs(bad, outputs) if setting in wrong else data
@@ -191,8 +191,8 @@ def test_early_differences_do_not_blame_later_layers(graph, tmp_path):
     edit(path, "high", lambda limit: limit / 2)
     found = verify(path, model, batches_of(graph))
     rows = found.modes[0].sites
-    assert [row.max_steps > 0 for row in rows] == [False, True, True]
-    assert [row.local_max_steps > 0 for row in rows] == [False, True, False]
+    assert [row.max_steps > 0 for row in rows] == [False, True, True, True]
+    assert [row.local_max_steps > 0 for row in rows] == [False, True, False, False]
     assert (found.first_departure, found.cause) == ("a1", "not established")
 
 
@@ -256,7 +256,7 @@ def test_forced_values_replace_the_quantizers(graph):
             (y,) = model(x)
     torch.testing.assert_close(y[0], y[1])
     assert received["x"] is x
-    assert not received["pooled"].equal(forced["pooled"])
+    assert not received["a2"].equal(forced["a2"])
 
 
 def test_ties_are_told_from_errors():
