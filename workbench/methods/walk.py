@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
@@ -25,7 +26,8 @@ from workbench.graph.sites import Layer, Site, layers
 from workbench.methods.base import Batch
 
 Stream = Literal["float", "quantized"]
-BUDGET_BYTES = 1 << 30
+#: share of the free memory that live tensors may take before they go to disk, and its limits
+FREE_SHARE, LEAST_BYTES, MOST_BYTES = 0.25, 1 << 29, 4 << 30
 #: functions of one tensor that a layer's output may pass through before anything else sees it
 ACTIVATIONS = frozenset({"Relu", "Clip", "Gelu", "Sigmoid", "Tanh", "HardSwish", "LeakyRelu"})
 
@@ -78,7 +80,8 @@ class Walk:
         model: its quantizers are used as they are at the moment a node is computed.
         batches: calibration inputs.
         prefix: "quantized" lets earlier layers' errors reach later ones; "float" does not.
-        budget_bytes: memory for live tensors before they go to disk.
+        budget_bytes: memory for live tensors before they go to disk; None takes a share of what is
+            free.
     """
 
     def __init__(
@@ -87,12 +90,12 @@ class Walk:
         batches: Sequence[Batch] | Iterator[Batch],
         *,
         prefix: Stream = "quantized",
-        budget_bytes: int = BUDGET_BYTES,
+        budget_bytes: int | None = None,
     ) -> None:
         self._model = model
         self._batches = batches
         self._quantized = prefix == "quantized"
-        self._shelf = Shelf(budget_bytes)
+        self._shelf = Shelf(_budget() if budget_bytes is None else budget_bytes)
         self._columns: dict[fx.Node, Column] = {}
         self._layers = {layer.name: layer for layer in layers(model.graph)}
 
@@ -264,6 +267,11 @@ class Shelf:
         """Remove the files."""
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _budget() -> int:
+    share = int(psutil.virtual_memory().available * FREE_SHARE)
+    return max(LEAST_BYTES, min(MOST_BYTES, share))
 
 
 def _bytes(value: Any) -> int:
