@@ -25,7 +25,7 @@ setup: ## create .venv from the pinned packages
 setup-browser:
 	@$(PYTHON) scripts/setup.py --browser
 
-demo: setup ## open a sample model, let it learn, and look at it in the app
+demo: setup ## open a sample model, let it learn, export it and prove it
 	@$(BIN)/workbench demo
 
 app: setup ## start the app

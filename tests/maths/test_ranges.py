@@ -74,3 +74,12 @@ def test_constant_and_zero_tensors_have_a_range() -> None:
 def test_unknown_calibrator_lists_the_known() -> None:
     with pytest.raises(RecipeError, match=r"unknown calibrator 'mx'.*minmax"):
         calibrator("mx")
+
+
+@pytest.mark.parametrize("name", sorted(CALIBRATORS))
+@pytest.mark.parametrize("count", [9, 64, 600])
+def test_no_calibrator_ruins_a_channel_of_few_values(name: str, count: int) -> None:
+    x = torch.randn(8, count, generator=torch.Generator().manual_seed(4))
+    grid = Grid(4, granularity=Granularity("channel", 0))
+    widest = error(x, *weight_range(x, grid, "minmax"), grid, 2.0)
+    assert error(x, *weight_range(x, grid, name), grid, 2.0) <= 2 * widest

@@ -188,3 +188,11 @@ def test_wrong_data_is_refused_before_anything_starts(tiny_path: Path, tmp_path:
 def test_models_that_cannot_be_opened(source: object, sentence: str):
     with pytest.raises(ModelError, match=sentence):
         workbench.open(source)
+
+
+def test_refused_data_leaves_the_session_as_it_was(tiny_path, tiny_npz):
+    session = workbench.open(tiny_path, data=tiny_npz)
+    size = session.data.size("test")
+    with pytest.raises(DataError):
+        session.use_data("nowhere.npz")
+    assert session.data.size("test") == size

@@ -148,8 +148,8 @@ def _error(values: Tensor, counts: Tensor | None, grid: Grid, low: Tensor, high:
 def _entropy_limit(magnitudes: Tensor, counts: Tensor, grid: Grid) -> Tensor:
     """The clip on |x| with the least divergence."""
     top = float(magnitudes.max())
-    if top == 0.0:
-        return magnitudes.new_zeros(())
+    if top == 0.0 or float(counts.sum()) < ENTROPY_BINS:  # too few values to fill a histogram
+        return magnitudes.new_tensor(top)
     index = (magnitudes / top * (ENTROPY_BINS - 1)).long()
     histogram = torch.zeros(ENTROPY_BINS).scatter_add_(0, index, counts.float())
     levels = max(2, (grid.qmax - grid.qmin + 1) // (2 if grid.signed else 1))

@@ -147,9 +147,19 @@ class Run:
         return File(self, export(self.model, path, store=kind, metadata=metadata))
 
     def verify(self, path: str | Path | None = None, examples: int = 128) -> Verification:
-        """Compare a file (by default the run's own) with the simulation on held-out data."""
-        from workbench.deploy.verify import verify
+        """Compare a file (by default the run's own) with the simulation on held-out data.
 
+        Raises:
+            ModelError: the file is missing or is not a usable ONNX file.
+            RunError: no examples were asked for.
+        """
+        from workbench.deploy.verify import verify
+        from workbench.graph import load
+
+        if examples < 1:
+            raise RunError(f"examples was '{examples}'; compare on at least 1")
+        if path is not None:
+            load(path)  # says in one sentence what is wrong with a file that is not ours
         data = self.session.data.calibrate_on(self.recipe.calibration_examples)
         size = min(self.session.batch_size, examples)
         batches = (inputs for inputs, _ in data.batches("test", size, examples))

@@ -17,7 +17,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from workbench.foundation.errors import DataError, ModelError, RunError
+from workbench.foundation.errors import DataError, ModelError, RunError, WorkbenchError
 from workbench.graph import Graph, build, fold, from_module, load
 from workbench.methods.base import Event
 from workbench.session import zoo
@@ -110,11 +110,16 @@ class Session:
         )
 
     def use_data(self, given: object, preprocess: Preprocess | None = None) -> None:
-        """Take other data from now on; checked at once."""
+        """Take other data from now on; where it does not fit, the old is kept."""
+        before = self._given, self._preprocess
         self._preprocess = preprocess or self._preprocess
         self._given = given
         self.__dict__.pop("data", None)
-        _ = self.data
+        try:
+            _ = self.data
+        except WorkbenchError:
+            self._given, self._preprocess = before
+            raise
 
     @cached_property
     def sha256(self) -> str:

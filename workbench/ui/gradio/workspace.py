@@ -6,6 +6,7 @@ import logging
 import re
 import secrets
 import shutil
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -215,7 +216,8 @@ class Workspace:
             )
         folder = self.directory / "uploads"
         folder.mkdir(parents=True, exist_ok=True)
-        kept = folder / f"{stem}{suffix}"
+        # a new folder for each upload: what earlier runs and this screen use is never written over
+        kept = Path(tempfile.mkdtemp(dir=folder)) / f"{stem}{suffix}"
         shutil.copyfile(uploaded, kept)
         return kept
 
