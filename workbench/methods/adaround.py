@@ -20,10 +20,10 @@ from torch import Tensor
 from workbench.foundation.options import Options
 from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.base import Event, Method, Task
-from workbench.methods.calibrate import calibrate_activation, calibrate_weight
+from workbench.methods.calibrate import calibrate_weight
 from workbench.methods.registry import method
 from workbench.methods.resume import LayerProgress
-from workbench.methods.walk import ActivationStop, LayerStop, Walk
+from workbench.methods.walk import LayerStop, Walk
 from workbench.quantizers.codes import Codes
 from workbench.quantizers.rounding import Rounding, rectified_sigmoid
 from workbench.signals.output_error import output_error
@@ -66,14 +66,8 @@ class AdaRound(Method):
     def learn(self, model: QuantizedGraph, task: Task) -> Iterator[Event]:
         """Walk the graph; at each layer train its rounding variables."""
         progress = LayerProgress(model, task)
-        for stop in Walk(model, task.batches()):
-            if isinstance(stop, ActivationStop):
-                if not progress.is_done(stop.site.name):
-                    calibrate_activation(model, stop, self.options.calibrator)
-                continue
-            names = [w.name for w in stop.layer.weights if w.name in model.sites]
-            if not names or progress.is_done(names[0]):
-                continue
+        walk = Walk(model, task.batches())
+        for stop, names in progress.unfinished(walk, self.options.calibrator):
             values: dict[str, float] = {}
             for values in self._layer(model, stop, names, task):
                 yield self.event(

@@ -23,11 +23,11 @@ from workbench.graph.quantized import QuantizedGraph
 from workbench.maths import gram
 from workbench.maths.grid import Grid
 from workbench.methods.base import Event, Method, Task
-from workbench.methods.calibrate import calibrate_activation, calibrate_weight
+from workbench.methods.calibrate import calibrate_weight
 from workbench.methods.linear import LinearView, views
 from workbench.methods.registry import method
 from workbench.methods.resume import LayerProgress
-from workbench.methods.walk import ActivationStop, LayerStop, Walk
+from workbench.methods.walk import LayerStop, Walk
 from workbench.quantizers.codes import Codes
 
 #: rows that the moments of K inputs want: so many for each input, and never fewer than the least
@@ -79,14 +79,8 @@ class Gram(Method):
         """Walk the graph once; every finished layer is an event and a checkpoint."""
         progress = LayerProgress(model, task)
         prefix = "quantized" if self.options.compensate else "float"
-        for stop in Walk(model, task.batches(), prefix=prefix):
-            if isinstance(stop, ActivationStop):
-                if not progress.is_done(stop.site.name):
-                    calibrate_activation(model, stop, self.options.calibrator)
-                continue
-            names = [w.name for w in stop.layer.weights if w.name in model.sites]
-            if not names or progress.is_done(names[0]):
-                continue
+        walk = Walk(model, task.batches(), prefix=prefix)
+        for stop, _ in progress.unfinished(walk, self.options.calibrator):
             signals = self._layer(model, stop, task)
             progress.finish(stop.layer)
             yield self.event(

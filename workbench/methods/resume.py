@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Layer, layers
 from workbench.methods.base import Task
+from workbench.methods.calibrate import calibrate_activation
+from workbench.methods.walk import ActivationStop, LayerStop, Walk
 
 #: a layer of a small network takes less time than writing its state
 SAVE_EVERY_SECONDS = 1.0
@@ -33,6 +36,17 @@ class LayerProgress:
     def is_done(self, site: str) -> bool:
         """True if the site was finished before this start."""
         return site in self._done
+
+    def unfinished(self, walk: Walk, calibrator: str) -> Iterator[tuple[LayerStop, list[str]]]:
+        """The layers still to learn, with their weight sites; calibrates activations on the way."""
+        for stop in walk:
+            if isinstance(stop, ActivationStop):
+                if not self.is_done(stop.site.name):
+                    calibrate_activation(self._model, stop, calibrator)
+                continue
+            names = [w.name for w in stop.layer.weights if w.name in self._model.sites]
+            if names and not self.is_done(names[0]):
+                yield stop, names
 
     def finish(self, layer: Layer) -> None:
         """Mark a layer and save the whole state."""

@@ -142,12 +142,12 @@ def pool(name: str, source: Source, inputs: Sequence[InputSpec], record: Mapping
     return data.calibrate_on(DEFAULT_CALIBRATION)
 
 
-def own(name: str, task: Task, calibration: int, test: int, source: Source, fixed: int = 0) -> Data:
+def own(name: str, task: Task, calibration: int, test: int, source: Source) -> Data:
     """A sample's own data: rows of two pools, the calibration rows first."""
     rows = np.arange(calibration + test)
     record = {"kind": "own", "name": name}
     first, rest = rows[:calibration], rows[calibration:]
-    return Data(name, task, source, first, rest, False, record, fixed)
+    return Data(name, task, source, first, rest, False, record)
 
 
 def order(count: int, labels: NDArray[np.int64] | None, seed: int = _ORDER_SEED) -> Rows:

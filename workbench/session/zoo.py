@@ -94,15 +94,14 @@ def cache_dir() -> Path:
 
 def sample_data(task: str, name: str, inputs: Sequence[InputSpec]) -> Data:
     """The data of a sample whose card says `task`."""
-    fixed = 0
     if task == "bytes":
         calibration, test = _WINDOWS
         source = LazySource(calibration + test, lambda: _byte_windows(inputs))
-        return own(name, "bytes", calibration, test, source, fixed)
+        return own(name, "bytes", calibration, test, source)
     if task == "digits":
         calibration, test = _DIGITS
         source = LazySource(calibration + test, lambda: _digits(inputs))
-        return own(name, "classify", calibration, test, source, fixed)
+        return own(name, "classify", calibration, test, source)
     raise DataError(f"sample '{name}' has data of an unknown kind '{task}'; give data of your own")
 
 
