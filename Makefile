@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pyth
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-browser demo app lab test test-fast lint format bench zoo pins wheel clean
+.PHONY: help setup setup-browser demo app lab test test-fast lint format hostile export-matrix bench operators zoo zoo-check pins wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -50,11 +50,23 @@ format: setup ## mend what can be mended without thought
 	@$(BIN)/ruff check --fix $(CHECKED)
 	@$(BIN)/ruff format $(CHECKED)
 
+hostile: setup ## open hostile and mutated files, and count what came of them
+	@$(BIN)/python -m tests.hostile
+
+export-matrix: setup ## export every layer x grid x opset, run it in ONNX Runtime, print the counts
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.deploy.matrix
+
 bench: setup ## measure speed and accuracy, and write the tables
 	@$(BIN)/python -m benchmarks
 
+operators: setup ## run the ONNX project's operator tests, and write docs/operators.md
+	@$(BIN)/python -m scripts.operators
+
 zoo: ## add the larger pretrained models
 	@$(PYTHON) scripts/setup.py --zoo
+
+zoo-check: ## compare every tensor of the pretrained models with ONNX Runtime
+	@$(BIN)/python -m scripts.zoo_check
 
 pins: setup ## write constraints.txt from what .venv holds now
 	@$(BIN)/python scripts/pins.py

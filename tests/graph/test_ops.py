@@ -2,84 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import onnx
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
 
-from tests.graph.nets import relative, runtime
+from tests.graph.single import check, noise, one_node, path_of
 from workbench.foundation.errors import OperatorError
 from workbench.graph import build
 from workbench.graph.load import _to_ir
 from workbench.graph.ops import known, lookup
-
-FLOAT = TensorProto.FLOAT
-
-
-def one_node(
-    op_type: str,
-    inputs: list[np.ndarray | None],
-    n_outputs: int = 1,
-    constants: tuple[int, ...] = (),
-    opset: int = 21,
-    **attributes: object,
-) -> onnx.ModelProto:
-    """A model of one node; the inputs at `constants` are initializers."""
-    names = ["" if array is None else f"i{k}" for k, array in enumerate(inputs)]
-    outputs = [f"o{k}" for k in range(n_outputs)]
-    node = helper.make_node(op_type, names, outputs, name="node", **attributes)
-    given_arrays = [(n, a) for n, a in zip(names, inputs, strict=True) if a is not None]
-    held = {f"i{k}" for k in constants}
-    infos = [
-        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-        for n, a in given_arrays
-        if n not in held
-    ]
-    weights = [numpy_helper.from_array(a, n) for n, a in given_arrays if n in held]
-    results = [onnx.ValueInfoProto(name=name) for name in outputs]
-    graph = helper.make_graph([node], "g", infos, results, weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
-
-
-def check(
-    op_type: str,
-    inputs: list[np.ndarray | None],
-    n_outputs: int = 1,
-    constants: tuple[int, ...] = (),
-    opset: int = 21,
-    **attributes: object,
-) -> None:
-    """The node gives what ONNX Runtime gives."""
-    model = one_node(op_type, inputs, n_outputs, constants, opset, **attributes)
-    live = {
-        f"i{k}": array for k, array in enumerate(inputs) if array is not None and k not in constants
-    }
-    wanted = runtime(model).run(None, live)
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model)
-    for result in proto.graph.output:
-        result.type.tensor_type.elem_type = FLOAT
-    graph = build(_to_ir(proto, path_of(op_type)))
-    with torch.no_grad():
-        got = graph.module(*(torch.from_numpy(array) for array in live.values()))
-    for ours, theirs in zip(got, wanted, strict=True):
-        assert tuple(ours.shape) == theirs.shape
-        assert ours.numpy().dtype == theirs.dtype
-        assert relative(ours.numpy(), theirs) < 2e-5
-
-
-def path_of(op_type: str) -> Path:
-    return Path(f"{op_type}.onnx")
-
-
-def noise(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
 
 AUTO = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 
@@ -334,7 +267,193 @@ def test_unsupported_option_names_the_node():
     model = one_node(
         "Resize",
         [noise(1, 1, 4, 4), noise(8), None, np.array([1, 1, 2, 2])],
-        coordinate_transformation_mode="tf_crop_and_resize",
+        attributes={"coordinate_transformation_mode": "sideways"},
     )
-    with pytest.raises(OperatorError, match=r"'node'.*'tf_crop_and_resize'"):
+    with pytest.raises(OperatorError, match=r"'node'.*'sideways'"):
         build(_to_ir(model, path_of("Resize")))
+
+
+@pytest.mark.parametrize(
+    ("op_type", "count", "attributes", "message"),
+    [
+        ("Relu", 1, {"x": 1}, "attribute 'x'"),
+        ("Split", 1, {"n_outputs": 9}, "attribute 'n_outputs'"),
+        ("Concat", 2, {}, "lacks the attribute 'axis'"),
+        ("Add", 1, {}, "lacks the input 'b'"),
+        ("Relu", 2, {}, "gives operator 'Relu' '2' inputs"),
+    ],
+)
+def test_malformed_nodes_are_refused_by_name(op_type, count, attributes, message):
+    model = one_node(op_type, [noise(2, 2)] * count, attributes=attributes)
+    for result in model.graph.output:
+        result.type.tensor_type.elem_type = 1
+    with pytest.raises(OperatorError, match=rf"'node'.*{message}"):
+        build(_to_ir(model, path_of(op_type)))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("policy", ["not_larger", "not_smaller"])
+def test_resize_that_keeps_the_ratio(mode, policy):
+    wanted = np.array([7, 9], dtype=np.int64)
+    options = {"axes": [2, 3], "keep_aspect_ratio_policy": policy, "mode": mode}
+    check("Resize", [noise(1, 2, 5, 4), None, None, wanted], constants=(3,), **options)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_resize_of_a_crop(mode):
+    roi = np.array([0, 0, 0.2, -0.1, 1, 1, 0.9, 0.8], dtype=np.float32)
+    sizes = np.array([1, 2, 6, 5], dtype=np.int64)
+    options = {"coordinate_transformation_mode": "tf_crop_and_resize", "mode": mode}
+    inputs = [noise(1, 2, 7, 8), roi, None, sizes]
+    check("Resize", inputs, constants=(1, 3), extrapolation_value=2.5, **options)
+
+
+SLOPED = ["LeakyRelu", "Affine", "ScaledTanh", "HardSigmoid", "Elu", "ThresholdedRelu", "Tanh"]
+
+
+# ONNX names none for the first two, and ONNX Runtime takes another than ONNX for the last.
+NO_SHARED_DEFAULT = {"Affine", "ScaledTanh", "ThresholdedRelu"}
+
+
+@pytest.mark.parametrize("name", SLOPED)
+def test_recurrent_activations_with_slopes(name):
+    inputs = recurrent_inputs(4, "forward", None)[:4]
+    options = {"activations": ["HardSigmoid", name, "LeakyRelu"], "hidden_size": 5}
+    alphas = {"Tanh": [0.3, 0.05]}.get(name, [0.3, 0.7, 0.05])
+    betas = [0.4, 0.6] if name in ("Affine", "ScaledTanh", "HardSigmoid") else [0.4]
+    options |= {"activation_alpha": alphas, "activation_beta": betas}
+    check("LSTM", inputs, n_outputs=3, **options)
+    if name not in NO_SHARED_DEFAULT:
+        check("LSTM", inputs, n_outputs=3, activations=options["activations"], hidden_size=5)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest", "cubic"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("corners", [0, 1])
+def test_grid_sample(mode, padding, corners):
+    grid = noise(2, 3, 4, 2, seed=1) * 1.2
+    options = {"mode": mode, "padding_mode": padding, "align_corners": corners}
+    check("GridSample", [noise(2, 3, 5, 6), grid], tolerance=1e-4, **options)
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("ratio", [0, 2])
+@pytest.mark.parametrize("where", ["half_pixel", "output_half_pixel"])
+def test_regions(mode, ratio, where):
+    x = np.abs(noise(2, 3, 9, 8))
+    rois = np.array([[0, 0, 7, 7], [1.5, 2, 5, 8.2], [-2, 3, 20, 4]], dtype=np.float32)
+    options = {"mode": mode, "sampling_ratio": ratio, "coordinate_transformation_mode": where}
+    size = {"output_height": 3, "output_width": 2, "spatial_scale": 0.9}
+    check("RoiAlign", [x, rois, np.array([0, 1, 1])], opset=16, **options, **size)
+    if mode == "avg" and not ratio:
+        check("RoiAlign", [x, rois, np.array([0, 1, 1])], opset=10, **size)
+
+
+def test_max_roi_pool():
+    rois = np.array([[0, 0, 0, 7, 7], [1, 1.4, 2, 5, 8], [1, 6, 6, 6, 6]], dtype=np.float32)
+    check("MaxRoiPool", [noise(2, 3, 9, 8), rois], pooled_shape=[3, 2], spatial_scale=0.9)
+
+
+@pytest.mark.parametrize("centred", [0, 1])
+def test_non_max_suppression(centred):
+    boxes = np.random.default_rng(0).uniform(0, 1, (2, 30, 4)).astype(np.float32)
+    boxes[..., 2:] = boxes[..., 2:] * 0.5 + (0 if centred else boxes[..., :2])
+    scores = np.random.default_rng(1).uniform(0, 1, (2, 3, 30)).astype(np.float32)
+    limits = [np.array([5]), np.array([0.3], np.float32), np.array([0.2], np.float32)]
+    options = {"center_point_box": centred, "opset": 11}
+    check("NonMaxSuppression", [boxes, scores, *limits], constants=(2, 3, 4), **options)
+    check("NonMaxSuppression", [boxes, scores, limits[0]], opset=11)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_deformed_convolution(groups):
+    x, w = noise(2, 4, 7, 6), noise(6, 4 // groups, 3, 2, seed=1)
+    offset, mask = noise(2, 2 * 12, 4, 6, seed=2), np.abs(noise(2, 2 * 6, 4, 6, seed=3))
+    options = {"group": groups, "offset_group": 2, "pads": [1, 1, 1, 0], "strides": [2, 1]}
+    inputs = [x, w, offset, noise(6, seed=4), mask]
+    check("DeformConv", inputs, opset=19, kernel_shape=[3, 2], **options)
+
+
+def test_fourier_transforms():
+    signal = noise(2, 20, 1)
+    check("DFT", [signal, None, np.array(1)], constants=(2,), onesided=1, opset=20)
+    check("DFT", [noise(2, 20, 2), np.array(16), np.array(1)], constants=(1, 2), opset=20)
+    check("DFT", [noise(2, 20, 2), None, np.array(1)], constants=(2,), inverse=1, opset=20)
+    check("DFT", [signal], axis=1, opset=17)
+    window = np.hanning(8).astype(np.float32)
+    check("STFT", [signal, np.array(4), window], constants=(1, 2), opset=17)
+    check("STFT", [signal, np.array(3), None, np.array(6)], constants=(1, 3), onesided=0, opset=17)
+
+
+@pytest.mark.parametrize("periodic", [0, 1])
+@pytest.mark.parametrize("name", ["HannWindow", "HammingWindow", "BlackmanWindow"])
+def test_windows(name, periodic):
+    check(name, [np.array(9)], periodic=periodic, opset=17)
+
+
+@pytest.mark.parametrize("bins", [8, 20])
+def test_mel_weights(bins):
+    values = [np.array(bins), np.array(64), np.array(8000)]
+    edges = [np.array(0.0, np.float32), np.array(3000.0, np.float32)]
+    check("MelWeightMatrix", [*values, *edges], opset=17)
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize("order", [0, 1])
+def test_unique(axis, order):
+    x = np.random.default_rng(0).integers(0, 3, (6, 4)).astype(np.float32)
+    options = {"sorted": order} | ({} if axis is None else {"axis": axis})
+    check("Unique", [x], n_outputs=4, **options)
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_losses(reduction):
+    scores, labels = noise(4, 5, 3), np.random.default_rng(0).integers(0, 5, (4, 3))
+    weights = np.abs(noise(5, seed=1))
+    options = {"reduction": reduction, "ignore_index": 2}
+    check("SoftmaxCrossEntropyLoss", [scores, labels, weights], n_outputs=2, **options)
+    logs = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+    check("NegativeLogLikelihoodLoss", [logs, labels, weights], **options)
+
+
+@given(sizes=st.lists(st.integers(2, 8), min_size=2, max_size=2))
+def test_center_crop_pad(sizes):
+    check("CenterCropPad", [noise(5, 4, 3), np.array(sizes)], constants=(1,), axes=[0, -1])
+
+
+DRAWN = {
+    "RandomNormal": ({"mean": 2.0, "scale": 0.5, "shape": [200, 100]}, 2.0, 0.5),
+    "RandomUniform": ({"low": -1.0, "high": 3.0, "shape": [200, 100]}, 1.0, 4 / 12**0.5),
+    "RandomNormalLike": ({"mean": 2.0, "scale": 0.5}, 2.0, 0.5),
+    "RandomUniformLike": ({"low": -1.0, "high": 3.0}, 1.0, 4 / 12**0.5),
+    "Bernoulli": ({}, 0.25, 0.1875**0.5),
+    "Multinomial": ({"sample_size": 100}, 0.75, 0.1875**0.5),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_drawn_values_have_the_moments_asked_for(name):
+    options, mean, deviation = DRAWN[name]
+    like = [] if "shape" in options else [torch.full((200, 100), 0.25)]
+    like = [torch.tensor([[0.25, 0.75]]).log().expand(200, 2)] if name == "Multinomial" else like
+    draw = lookup("", name, 22).function
+    y = draw(*like, **options, seed=1.0)
+    assert y.shape == (200, 100)
+    assert y.double().mean().item() == pytest.approx(mean, abs=0.02)
+    assert y.double().std().item() == pytest.approx(deviation, rel=0.02)
+    assert torch.equal(y, draw(*like, **options, seed=1.0))
+    assert not torch.equal(y, draw(*like, **options, seed=1.5))
+    assert not torch.equal(draw(*like, **options), draw(*like, **options))
+
+
+FLOAT4 = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+
+
+def test_float4_is_rounded_to_its_levels():
+    cast = lookup("", "Cast", 25).function
+    x = torch.linspace(-7, 7, 141)
+    got = cast(x, to=23).float()
+    levels = torch.tensor([*(-v for v in FLOAT4), *FLOAT4])
+    nearest = (x.clamp(-6, 6)[:, None] - levels).abs().amin(1)
+    assert torch.allclose((got - x.clamp(-6, 6)).abs(), nearest, atol=1e-6)
+    assert set(got.abs().tolist()) == set(map(float, FLOAT4))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import keyword
 import operator
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +15,15 @@ import torch
 from torch import Tensor, fx, nn
 
 from workbench.foundation.errors import ModelError, OperatorError
+from workbench.graph.nodes import attributes, is_default, require_outputs
 from workbench.graph.ops import Meaning, lookup
 from workbench.graph.ops.common import SMALL
-from workbench.graph.ops.dtypes import is_sub_byte, torch_dtype
+from workbench.graph.ops.dtypes import torch_dtype
 from workbench.graph.ops.generator import constant
-from workbench.graph.tensors import constant_node_tensor, constant_of, to_torch, unique
+from workbench.graph.tensors import is_constant_node, known_tensor, to_torch, unique
+from workbench.graph.trial import blaming
+
+MAX_DEPTH = 32  # of subgraphs within subgraphs
 
 
 @dataclass(frozen=True)
@@ -58,17 +63,27 @@ class Graph:
 
 
 def build(model: ir.Model) -> Graph:
-    """Build the fx module of `model`; an unknown operator raises `OperatorError`."""
-    builder = _Builder(model)
-    module = builder.module()
-    return Graph(
-        model=model,
-        module=module,
-        inputs=tuple(_spec(value) for value in model.graph.inputs),
-        outputs=tuple(_spec(value) for value in model.graph.outputs),
-        opset=builder.opsets.get("", 1),
-        attribute_of=builder.attribute_of,
-    )
+    """Build the fx module of `model`, whose functions are inlined already.
+
+    Raises:
+        OperatorError: an operator, or one of its options, is not known.
+        ModelError: an input or output is no tensor, or subgraphs lie too deep.
+    """
+    inputs = tuple(_spec(value) for value in model.graph.inputs)
+    outputs = tuple(_spec(value) for value in model.graph.outputs)
+    with blaming("building"):
+        module, attribute_of = assemble(model)
+    return Graph(model, module, inputs, outputs, model.opset_imports.get("", 1), attribute_of)
+
+
+def assemble(model: ir.Model) -> tuple[fx.GraphModule, dict[str, str]]:
+    """The fx module alone, and where it holds each initializer.
+
+    Sequences may come and go as Python lists, and absent optional values as None, which `build`
+    leaves to the operators inside.
+    """
+    builder = _Builder(model.graph, dict(model.opset_imports))
+    return builder.module(), builder.attribute_of
 
 
 def _spec(value: ir.Value) -> TensorSpec:
@@ -89,43 +104,59 @@ def python_name(text: str) -> str:
     return f"n{name}" if name[0].isdigit() or keyword.iskeyword(name) else name
 
 
+class Network(fx.GraphModule):
+    """The fx module of a model or subgraph; unlike its base it can be pickled, metadata and all."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        root = nn.Module()
+        for kind in ("_parameters", "_buffers", "_modules"):
+            getattr(root, kind).update(getattr(self, kind))
+        return _restored, (root, copy.deepcopy(self.graph), self.training)
+
+
+def _restored(root: nn.Module, graph: fx.Graph, training: bool) -> Network:
+    module = Network(root, graph)
+    module.training = training
+    return module
+
+
 class _Builder:
     """Walks the nodes in order and writes the fx graph."""
 
-    def __init__(self, model: ir.Model) -> None:
-        self.model = model
-        self.opsets: dict[str, int] = dict(model.opset_imports)
+    def __init__(self, source: ir.Graph, opsets: dict[str, int], depth: int = 0) -> None:
+        self.source = source
+        self.opsets = opsets
+        self.depth = depth
         self.root = nn.Module()
         self.graph = fx.Graph()
         self.values: dict[ir.Value, fx.Node] = {}
+        self.captured: list[ir.Value] = []
         self.attribute_of: dict[str, str] = {}
         self._attributes: set[str] = set(dir(fx.GraphModule)) | set(dir(self.root))
 
     def module(self) -> fx.GraphModule:
-        for value in self.model.graph.inputs:
+        for value in self.source.inputs:
             node = self.graph.placeholder(python_name(str(value.name)))
             node.meta["onnx_value"] = value.name
             self.values[value] = node
-        for node in self.model.graph:
+        for node in self.source:
             self._node(node)
-        outputs = tuple(self._input(value, None, False) for value in self.model.graph.outputs)
+        outputs = tuple(self._input(value, None, False) for value in self.source.outputs)
         self.graph.output(outputs)
-        module = fx.GraphModule(self.root, self.graph, "Network")
+        module = Network(self.root, self.graph)
         module.eval()
         return module
 
     def _node(self, node: ir.Node) -> None:
+        if is_constant_node(node):
+            return  # held where it is first read
         name = node.name or node.op_type
-        if node.op_type == "Constant" and not node.domain:
-            value = node.outputs[0]
-            self.values[value] = self._hold(str(value.name), to_torch(constant_node_tensor(node)))
-            return
         meaning = lookup(node.domain, node.op_type, self.opsets.get(node.domain, 1), name)
         arguments = self._arguments(node, meaning)
         keywords = self._keywords(node, meaning, name)
         count = _used_outputs(node)
         if count > 1:
-            _require_outputs(meaning, node.op_type, name)
+            require_outputs(meaning, node.op_type, name)
             keywords["n_outputs"] = count
         call = self.graph.create_node(
             "call_function", meaning.function, arguments, keywords, name=python_name(name)
@@ -149,7 +180,7 @@ class _Builder:
 
     def _arguments(self, node: ir.Node, meaning: Meaning) -> tuple[Any, ...]:
         parameters = list(meaning.parameters.values())
-        variadic = bool(parameters) and parameters[0].kind is parameters[0].VAR_POSITIONAL
+        variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         inputs = list(node.inputs)
         while inputs and inputs[-1] is None:
@@ -159,7 +190,7 @@ class _Builder:
                 f"node '{node.name}' gives operator '{node.op_type}' '{len(inputs)}' inputs, more "
                 f"than the '{len(positional)}' it has; check the file with onnx.checker"
             )
-        names = [""] * len(inputs) if variadic else positional
+        names = [*positional, *[""] * len(inputs)]
         return tuple(
             self._input(value, meaning, name in meaning.fixed, name)
             for value, name in zip(inputs, names, strict=False)
@@ -171,19 +202,37 @@ class _Builder:
         """An fx node, a plain Python value for constant host parameters, or None."""
         if value is None:
             return None
-        tensor = constant_of(value)
-        if tensor is None:
-            return self.values[value]
-        if meaning is not None and parameter in meaning.host and tensor.size <= SMALL:
+        tensor = known_tensor(value)
+        host = meaning is not None and parameter in meaning.host
+        if host and tensor is not None and tensor.size <= SMALL:
             plain = to_torch(tensor)
             return plain.tolist() if plain.ndim else plain.item()
         if value not in self.values:
-            self.values[value] = self._hold(str(value.name), to_torch(tensor), fixed)
+            own = tensor is not None and (value.graph is self.source or not self.depth)
+            if own or _is_sizes(tensor):
+                assert tensor is not None
+                self.values[value] = self._hold(str(value.name), to_torch(tensor), fixed)
+            else:
+                self.values[value] = self._capture(value)
         return self.values[value]
+
+    def _capture(self, value: ir.Value) -> fx.Node:
+        """A value of a graph around this one comes in as one more argument."""
+        if not self.depth:
+            raise ModelError(
+                f"the value '{value.name}' is read, and nothing makes it; check the file with "
+                "onnx.checker"
+            )
+        body = next((node for node in self.graph.nodes if node.op != "placeholder"), None)
+        with self.graph.inserting_before(body) if body else contextlib.nullcontext():
+            node = self.graph.placeholder(python_name(str(value.name)))
+        node.meta["onnx_captured"] = value.name
+        self.captured.append(value)
+        return node
 
     def _hold(self, name: str, tensor: Tensor, fixed: bool = False) -> fx.Node:
         """Keep a constant: weights as parameters, scalars and integers as buffers."""
-        if tensor.dtype == torch.int64 and tensor.ndim <= 1 and tensor.numel() <= SMALL:
+        if _is_sizes(tensor):
             call = self.graph.call_function(constant, (tensor.tolist(),))
             call.meta["onnx_initializer"] = name
             return call
@@ -200,84 +249,55 @@ class _Builder:
 
     def _keywords(self, node: ir.Node, meaning: Meaning, name: str) -> dict[str, Any]:
         keywords = attributes(node, meaning, name)
-        for key, value in keywords.items():
+        for key, value in list(keywords.items()):
             if isinstance(value, Tensor):
                 keywords[key] = self._hold(f"{name}.{key}", value, fixed=True)
-        return {k: v for k, v in keywords.items() if not _is_default(meaning, k, v)}
+            elif isinstance(value, ir.Graph):
+                keywords[key] = self._branch(value, name, key)
+                keywords |= _empty_rows(node, value, meaning)
+        return {k: v for k, v in keywords.items() if not is_default(meaning, k, v)}
+
+    def _branch(self, source: ir.Graph, name: str, key: str) -> tuple[fx.Node, ...]:
+        """A subgraph as a submodule, followed by the values it captures."""
+        if self.depth >= MAX_DEPTH:
+            raise ModelError(
+                f"the subgraphs around node '{name}' lie more than '{MAX_DEPTH}' deep; export the "
+                "model with less nested control flow"
+            )
+        inner = _Builder(source, self.opsets, self.depth + 1)
+        module = inner.module()
+        attribute = unique(python_name(f"{name}_{key}"), self._attributes)
+        self.root.add_module(attribute, module)
+        for initializer, path in inner.attribute_of.items():
+            self.attribute_of.setdefault(initializer, f"{attribute}.{path}")
+        captured = [self._input(value, None, False) for value in inner.captured]
+        return (self.graph.get_attr(attribute), *captured)
 
 
-def attributes(node: ir.Node, meaning: Meaning, name: str) -> dict[str, Any]:
-    """The node's attributes as plain Python, known to the operator and supported."""
-    keywords = {key: _decoded(attr, name) for key, attr in node.attributes.items()}
-    _require_known(keywords, meaning, node, name)
-    keywords.update(_implied_type(node, keywords))
-    return keywords
+def _is_sizes(tensor: Tensor | ir.TensorProtocol | None) -> bool:
+    """Whether a constant belongs to shape arithmetic: few int64 on at most one axis."""
+    if tensor is None or str(tensor.dtype) not in ("torch.int64", "INT64"):
+        return False
+    count = tensor.numel() if isinstance(tensor, Tensor) else tensor.size
+    return len(tensor.shape) <= 1 and count <= SMALL
 
 
-def evaluate(node: ir.Node, inputs: Sequence[Tensor | None], opsets: Mapping[str, int]) -> Any:
-    """The value of one node, for inputs given as tensors."""
-    name = str(node.name)
-    meaning = lookup(node.domain, node.op_type, opsets.get(node.domain, 1), name)
-    return meaning.function(*inputs, **attributes(node, meaning, name))
+def _empty_rows(node: ir.Node, body: ir.Graph, meaning: Meaning) -> dict[str, list[list[int]]]:
+    """Type and sizes of the rows that a loop stacks, for one that never runs."""
+    if "empty" not in meaning.parameters:
+        return {}
+    plain = 2 if node.op_type == "Loop" else node.attributes["num_scan_inputs"].as_int()
+    states = len(body.inputs) - plain
+    rows = len(body.outputs) - states - (node.op_type == "Loop")
+    return {"empty": [_empty(value) for value in body.outputs[len(body.outputs) - rows :]]}
+
+
+def _empty(value: ir.Value) -> list[int]:
+    code = int(value.dtype) if value.dtype is not None else 1
+    sizes = value.shape if value.shape is not None else ()
+    return [code, *(size if isinstance(size, int) else 0 for size in sizes)]
 
 
 def _used_outputs(node: ir.Node) -> int:
     named = [index for index, value in enumerate(node.outputs) if value.name]
     return named[-1] + 1 if named else 1
-
-
-def _require_outputs(meaning: Meaning, op_type: str, name: str) -> None:
-    if "n_outputs" not in meaning.parameters:
-        raise OperatorError(
-            f"node '{name}' asks for several outputs of operator '{op_type}', which has one here; "
-            "export the model in evaluation mode"
-        )
-
-
-def _require_known(keywords: Mapping[str, Any], meaning: Meaning, node: ir.Node, name: str) -> None:
-    unknown = sorted(set(keywords) - set(meaning.parameters))
-    if unknown:
-        raise OperatorError(
-            f"node '{name}' gives operator '{node.op_type}' the attribute '{unknown[0]}', which "
-            f"version '{meaning.since}' does not have; check the file with onnx.checker"
-        )
-    reason = meaning.refuse(keywords) if meaning.refuse else None
-    if reason:
-        raise OperatorError(f"node '{name}', operator '{node.op_type}': {reason}")
-
-
-def _is_default(meaning: Meaning, key: str, value: Any) -> bool:
-    if isinstance(value, (fx.Node, Tensor)):
-        return False
-    default = meaning.parameters[key].default
-    return value == (list(default) if isinstance(default, tuple) else default)
-
-
-def _implied_type(node: ir.Node, keywords: Mapping[str, Any]) -> dict[str, int]:
-    """The type of the result where another input decides it and torch cannot tell below a byte."""
-    places = {"QuantizeLinear": (2, "output_dtype"), "CastLike": (1, "to")}
-    index, key = places.get(node.op_type, (0, ""))
-    like = node.inputs[index] if key and index < len(node.inputs) else None
-    if like is None or like.dtype is None or keywords.get(key):
-        return {}
-    return {key: int(like.dtype)} if is_sub_byte(int(like.dtype)) else {}
-
-
-def _decoded(attribute: ir.Attr, node: str) -> Any:
-    """An attribute as plain Python: numbers, text, lists, or a torch tensor."""
-    kind = attribute.type
-    if kind in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
-        raise OperatorError(
-            f"node '{node}' holds a subgraph in '{attribute.name}', and control flow is not "
-            "supported; export the model without If, Loop and Scan"
-        )
-    if kind == ir.AttributeType.TENSOR:
-        return to_torch(attribute.as_tensor())
-    if kind in (ir.AttributeType.INTS, ir.AttributeType.FLOATS, ir.AttributeType.STRINGS):
-        return list(attribute.value)
-    if kind in (ir.AttributeType.INT, ir.AttributeType.FLOAT, ir.AttributeType.STRING):
-        return attribute.value
-    raise OperatorError(
-        f"node '{node}' has the attribute '{attribute.name}' of kind '{kind}', which is not "
-        "supported; export the model with standard operators"
-    )

@@ -8,19 +8,21 @@ import torch
 from torch import Tensor
 
 from workbench.foundation.errors import ModelError
-from workbench.graph.ops.dtypes import is_sub_byte, onnx_code, torch_dtype
+from workbench.graph.ops.dtypes import EXPONENT, FLOAT4, is_sub_byte, onnx_code, torch_dtype
 
-_NOT_IN_NUMPY = frozenset({16, 17, 18, 19, 20})
+_NOT_IN_NUMPY = frozenset({16, 17, 18, 19, 20, EXPONENT})
 
 
 def to_torch(tensor: ir.TensorProtocol) -> Tensor:
-    """A torch copy of an ONNX tensor; int4 and int2 are held in int8."""
+    """A torch copy of an ONNX tensor; types below a byte are held in a whole one."""
     code = int(tensor.dtype)
     dtype = torch_dtype(code)
     array = np.asarray(tensor.numpy())
     if code in _NOT_IN_NUMPY:
         raw = array.view(np.uint16 if dtype.itemsize == 2 else np.uint8)
         return torch.from_numpy(np.array(raw, copy=True)).view(dtype)
+    if code == FLOAT4:
+        return torch.from_numpy(array.astype(np.float32)).to(dtype)
     if is_sub_byte(code):
         array = array.astype(np.int8 if dtype == torch.int8 else np.uint8)
     return torch.from_numpy(np.array(array, copy=True, order="C"))
@@ -41,6 +43,19 @@ def constant_of(value: ir.Value | None) -> ir.TensorProtocol | None:
     if value is None or not value.is_initializer():
         return None
     return value.const_value
+
+
+def is_constant_node(node: ir.Node) -> bool:
+    """Whether `node` is ONNX's Constant."""
+    return node.op_type == "Constant" and node.domain in ("", "ai.onnx")
+
+
+def known_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The constant behind a value: an initializer's or a Constant node's, or None."""
+    producer = None if value is None else value.producer()
+    if producer is not None and is_constant_node(producer):
+        return constant_node_tensor(producer)
+    return constant_of(value)
 
 
 def constant_node_tensor(node: ir.Node) -> ir.TensorProtocol:

@@ -36,7 +36,7 @@ def elu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
 
 @op("Celu", since=12)
 def celu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
-    """Celu-12."""
+    """Celu-28."""
     return F.celu(x, alpha)
 
 
@@ -79,6 +79,12 @@ def hard_swish(x: Tensor) -> Tensor:
 def swish(x: Tensor, *, alpha: float = 1.0) -> Tensor:
     """Swish-24: `x sigmoid(alpha x)`."""
     return x * torch.sigmoid(alpha * x)
+
+
+@op("SwiGLU", since=28)
+def swiglu(a: Tensor, b: Tensor, *, alpha: float = 1.0) -> Tensor:
+    """SwiGLU-28: `a sigmoid(alpha a) b`."""
+    return a * torch.sigmoid(alpha * a) * b
 
 
 @op("Mish", since=18)

@@ -20,6 +20,12 @@ def ints(values: Tensor | Sequence[int] | int | None) -> list[int]:
     return [values] if isinstance(values, int) else list(values)
 
 
+def floats(values: Tensor | Sequence[float]) -> list[float]:
+    """Plain numbers from a tensor or a list."""
+    plain = values.reshape(-1).tolist() if isinstance(values, Tensor) else values
+    return [float(value) for value in plain]
+
+
 def number(value: Tensor | Sequence[float] | float) -> float:
     """One plain number from a tensor or list of one element, or a number."""
     if isinstance(value, Tensor):

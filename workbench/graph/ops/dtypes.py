@@ -1,4 +1,4 @@
-"""ONNX element types as torch types; sub-byte integers are held in the next whole byte."""
+"""ONNX element types as torch types; those below a byte are held in a whole one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import torch
 from workbench.foundation.errors import OperatorError
 
 FLOAT8 = frozenset({17, 18, 19, 20})
+FLOAT4 = 23  # held in float8 e4m3, which has all of its values
+EXPONENT = 24  # float8 e8m0: powers of two
 
 _TORCH = {
     1: torch.float32,
@@ -30,6 +32,8 @@ _TORCH = {
     20: torch.float8_e5m2fnuz,
     21: torch.uint8,
     22: torch.int8,
+    FLOAT4: torch.float8_e4m3fn,
+    EXPONENT: torch.float8_e8m0fnu,
     25: torch.uint8,
     26: torch.int8,
 }
@@ -71,4 +75,4 @@ def integer_range(code: int) -> tuple[int, int]:
 
 def is_sub_byte(code: int) -> bool:
     """Whether torch holds the type in a wider container."""
-    return code in (21, 22, 25, 26)
+    return code in (21, 22, FLOAT4, 25, 26)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from workbench.graph.ops.common import aligned, ints, widened
-from workbench.graph.ops.dtypes import integer_range, is_sub_byte, torch_dtype
+from workbench.graph.ops.dtypes import integer_range, is_sub_byte, onnx_code, torch_dtype
+from workbench.graph.ops.narrow import narrowed
 from workbench.graph.ops.registry import op
 
 Binary = Callable[[Tensor, Tensor], Tensor]
@@ -51,7 +52,7 @@ def div(a: Tensor, b: Tensor) -> Tensor:
 
 @op("Mod", since=10)
 def mod(a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
-    """Mod-13: the sign of the divisor, or with `fmod` that of the dividend (as in C)."""
+    """Mod-28: the sign of the divisor, or with `fmod` that of the dividend (as in C)."""
     return binary(torch.fmod if fmod else torch.remainder, a, b)
 
 
@@ -64,7 +65,7 @@ def power(a: Tensor, b: Tensor) -> Tensor:
 
 @op("BitShift", since=11)
 def bit_shift(a: Tensor, b: Tensor, *, direction: str) -> Tensor:
-    """BitShift-11: unsigned integers, LEFT or RIGHT."""
+    """BitShift-28: unsigned integers, LEFT or RIGHT."""
     shift = torch.bitwise_left_shift if direction == "LEFT" else torch.bitwise_right_shift
     return binary(shift, a, b)
 
@@ -241,14 +242,33 @@ def cumsum(
     return y.flip(dim) if reverse else y
 
 
+@op("CumProd", since=26, host=("axis",))
+def cumprod(
+    x: Tensor, axis: Tensor | list[int] | int, *, exclusive: int = 0, reverse: int = 0
+) -> Tensor:
+    """CumProd-26: running products along `axis`; `exclusive` leaves the element itself out."""
+    dim = ints(axis)[0]
+    y = x.flip(dim) if reverse else x
+    if exclusive:
+        y = torch.cat((torch.ones_like(y.narrow(dim, 0, 1)), y), dim).narrow(dim, 0, x.shape[dim])
+    y = y.cumprod(dim).to(x.dtype)
+    return y.flip(dim) if reverse else y
+
+
+@op("BitCast", since=26)
+def bitcast(x: Tensor, *, to: int) -> Tensor:
+    """BitCast-26: the same bits as another type of the same width."""
+    return x.contiguous().view(torch_dtype(to))
+
+
 @op("Cast", since=6)
 def cast(x: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Tensor:
-    """Cast-25: float to integer drops the fraction; sub-byte integers wrap; float8 saturates."""
+    """Cast-28: float to integer drops the fraction; sub-byte integers wrap; float8 saturates."""
     dtype = torch_dtype(to)
+    if dtype.is_floating_point and dtype.itemsize == 1:
+        return narrowed(x, to, bool(saturate), round_mode)
     if is_sub_byte(to):
         return _wrapped(x.to(torch.int64), *integer_range(to)).to(dtype)
-    if dtype.is_floating_point and dtype.itemsize == 1 and saturate:
-        return saturated_float8(x, dtype)
     return x.to(dtype)
 
 
@@ -256,22 +276,13 @@ def _wrapped(x: Tensor, low: int, high: int) -> Tensor:
     return (x - low).remainder(high - low + 1) + low
 
 
-def saturated_float8(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """`x` in a float8 type, values beyond its range held at the end; NaN stays NaN."""
-    limit = torch.finfo(dtype).max
-    return x.to(torch.float32).clamp(-limit, limit).to(dtype)
-
-
 @op("CastLike", since=15)
 def cast_like(
     x: Tensor, like: Tensor, *, to: int = 0, saturate: int = 1, round_mode: str = "up"
 ) -> Tensor:
     """CastLike-25: to the type of `like`, which is `to` where torch cannot tell."""
-    if to:
-        return cast(x, to=to, saturate=saturate)
-    if like.dtype.is_floating_point and like.dtype.itemsize == 1 and saturate:
-        return saturated_float8(x, like.dtype)
-    return x.to(like.dtype)
+    code = to or onnx_code(like.dtype)
+    return cast(x, to=code, saturate=saturate, round_mode=round_mode)
 
 
 @op("Identity")

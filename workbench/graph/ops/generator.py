@@ -29,9 +29,11 @@ def constant_of_shape(shape: Tensor | Sequence[int], *, value: Tensor | None = N
 
 
 @op("Range", since=11)
-def range_(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
-    """Range-11: start, start + delta ... up to but without limit, in the type of start."""
+def range_(start: Tensor, limit: Tensor, delta: Tensor, *, stash_type: int = 1) -> Tensor:
+    """Range-27: start, start + delta ... up to but without limit, in the type of start."""
     first, last, step = start.item(), limit.item(), delta.item()
+    if start.dtype in (torch.float16, torch.bfloat16) and stash_type == 1:
+        return range_(start.float(), limit.float(), delta.float()).to(start.dtype)
     if start.is_floating_point():
         count = max(0, int(torch.ceil((limit - start) / delta).item()))
         return start + torch.arange(count, dtype=start.dtype, device=start.device) * delta

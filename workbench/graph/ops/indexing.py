@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from workbench.graph.ops.common import aligned, ints
-from workbench.graph.ops.registry import op
+from workbench.graph.ops.registry import op, pick
 
 _REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 
@@ -48,8 +50,13 @@ def gather_nd(data: Tensor, indices: Tensor, *, batch_dims: int = 0) -> Tensor:
     return picked.reshape(*batch, *indices.shape[batch_dims:-1], *rest)
 
 
-@op("ScatterElements", since=11)
 @op("Scatter", since=9)
+def scatter(data: Tensor, indices: Tensor, updates: Tensor, *, axis: int = 0) -> Tensor:
+    """Scatter-9: ScatterElements without a reduction, under its older name."""
+    return scatter_elements(data, indices, updates, axis=axis)
+
+
+@op("ScatterElements", since=11)
 def scatter_elements(
     data: Tensor, indices: Tensor, updates: Tensor, *, axis: int = 0, reduction: str = "none"
 ) -> Tensor:
@@ -91,13 +98,55 @@ def _put(rows: Tensor, index: Tensor, values: Tensor, reduction: str) -> Tensor:
 def one_hot(
     indices: Tensor, depth: Tensor | list[int] | float, values: Tensor, *, axis: int = -1
 ) -> Tensor:
-    """OneHot-11: `values` is (off, on); indices outside [-depth, depth) are all off."""
+    """OneHot-28: `values` is (off, on); indices outside [-depth, depth) are all off."""
     n = int(depth.item()) if isinstance(depth, Tensor) else int(ints(depth)[0])  # type: ignore[arg-type]
     wide = _positive(indices.to(torch.int64), n)
     classes = torch.arange(n, device=indices.device)
     hit = (wide.unsqueeze(-1) == classes).movedim(-1, axis)
     off, on = values.to(indices.device)
     return torch.where(hit, on, off)
+
+
+@op("TensorScatter", since=24)
+def tensor_scatter(
+    past_cache: Tensor,
+    update: Tensor,
+    write_indices: Tensor | None = None,
+    *,
+    axis: int = -2,
+    mode: str = "linear",
+) -> Tensor:
+    """TensorScatter-24: each sample's update written along `axis` from its own place on.
+
+    past_cache (N, ..., max length, ...), write_indices (N,), zero by default; `circular` writes
+    beyond the end at the beginning.
+    """
+    cache, new = past_cache.movedim(axis, 1), update.movedim(axis, 1)
+    steps = torch.arange(new.shape[1], device=cache.device).expand(new.shape[:2])
+    if write_indices is not None:
+        steps = steps + write_indices.to(cache.device).unsqueeze(1)
+    steps = steps % cache.shape[1] if mode == "circular" else steps
+    rows = torch.arange(cache.shape[0], device=cache.device).unsqueeze(1)
+    return cache.index_put((rows, steps), new).movedim(1, axis)
+
+
+@op("Unique", since=11)
+def unique(x: Tensor, *, axis: int | None = None, sorted: int = 1, n_outputs: int = 1) -> Any:
+    """Unique-28: distinct elements, or slices along `axis`; ascending, or as they first appear.
+
+    Outputs: Y, index of each one's first appearance, inverse indices, counts.
+    """
+    source = x.reshape(-1) if axis is None else x
+    dim = 0 if axis is None else axis
+    y, inverse, counts = torch.unique(source, return_inverse=True, return_counts=True, dim=dim)
+    places = torch.arange(inverse.numel(), device=x.device)
+    first = places.new_full((len(counts),), inverse.numel())
+    first = first.scatter_reduce(0, inverse, places, "amin")
+    if not sorted:
+        order = first.argsort()
+        y, first, counts = y.index_select(dim, order), first[order], counts[order]
+        inverse = order.argsort()[inverse]
+    return pick((y, first, inverse, counts), n_outputs)
 
 
 @op("NonZero", since=9)
@@ -108,7 +157,7 @@ def nonzero(x: Tensor) -> Tensor:
 
 @op("Compress", since=9)
 def compress(x: Tensor, condition: Tensor, *, axis: int | None = None) -> Tensor:
-    """Compress-11: the slices along `axis` (or flat elements) where the condition holds."""
+    """Compress-28: the slices along `axis` (or flat elements) where the condition holds."""
     x, condition = aligned(x, condition)
     kept = condition.nonzero().reshape(-1)
     return x.reshape(-1)[kept] if axis is None else x.index_select(axis, kept)

@@ -40,7 +40,7 @@ def gemm(
 
 @op("Einsum", since=12)
 def einsum(*inputs: Tensor, equation: str) -> Tensor:
-    """Einsum-12: numpy's notation, upper and lower case letters and the ellipsis."""
+    """Einsum-28: numpy's notation, upper and lower case letters and the ellipsis."""
     return torch.einsum(equation.replace(" ", ""), *inputs)
 
 

@@ -7,17 +7,21 @@ These serve files that arrive quantized. The learned quantizers have their own f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from workbench.graph.ops.common import along
+from workbench.graph.ops.convolution import centred, conv
 from workbench.graph.ops.dtypes import (
+    FLOAT4,
     FLOAT8,
     integer_range,
     onnx_code,
     torch_dtype,
 )
-from workbench.graph.ops.elementwise import saturated_float8
+from workbench.graph.ops.narrow import narrowed
 from workbench.graph.ops.registry import op
 
 
@@ -45,13 +49,12 @@ def quantize_linear(
     precision: int = 0,
     saturate: int = 1,
 ) -> Tensor:
-    """QuantizeLinear-25: per tensor, axis or block; to int2 ... int16 or float8."""
+    """QuantizeLinear-28: per tensor, axis or block; to int2 ... int16 or float8."""
     zero_type = 2 if y_zero_point is None else onnx_code(y_zero_point.dtype)
     code = output_dtype or zero_type
     steps = x.float() / _spread(y_scale, x, axis, block_size).float()
-    if code in FLOAT8:
-        dtype = torch_dtype(code)
-        return saturated_float8(steps, dtype) if saturate else steps.to(dtype)
+    if code in FLOAT8 or code == FLOAT4:
+        return narrowed(steps, code, bool(saturate))
     codes = steps.round()
     if y_zero_point is not None:
         codes = codes + _spread(y_zero_point.float(), x, axis, block_size)
@@ -73,7 +76,7 @@ def dequantize_linear(
     block_size: int = 0,
     output_dtype: int = 0,
 ) -> Tensor:
-    """DequantizeLinear-25: per tensor, axis or block; from int2 ... int32 or float8."""
+    """DequantizeLinear-28: per tensor, axis or block; from int2 ... int32 or float8."""
     wide = x.float()
     if x_zero_point is not None:
         wide = wide - _spread(x_zero_point.float(), x, axis, block_size)
@@ -107,6 +110,41 @@ def qlinear_matmul(
     left = dequantize_linear(a, a_scale, a_zero_point, axis=max(a.ndim - 2, 0))
     right = dequantize_linear(b, b_scale, b_zero_point, axis=b.ndim - 1)
     return quantize_linear(left @ right, y_scale, y_zero_point)
+
+
+@op("QLinearConv", since=10)
+def qlinear_conv(
+    x: Tensor,
+    x_scale: Tensor,
+    x_zero_point: Tensor,
+    w: Tensor,
+    w_scale: Tensor,
+    w_zero_point: Tensor,
+    y_scale: Tensor,
+    y_zero_point: Tensor,
+    b: Tensor | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Sequence[int] | None = None,
+    group: int = 1,
+    kernel_shape: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+) -> Tensor:
+    """QLinearConv-10: exact integer sums plus b (int32), scaled by `sx sw / sy` and rounded."""
+    sums = conv(
+        centred(x, x_zero_point),
+        centred(w, w_zero_point),
+        None if b is None else b.double(),
+        auto_pad=auto_pad,
+        dilations=dilations,
+        group=group,
+        pads=pads,
+        strides=strides,
+    )
+    scale = x_scale.double() * w_scale.double() / y_scale.double()
+    steps = (sums * along(scale.reshape(-1), 1, sums.ndim)).round()
+    return _to_integer(steps + y_zero_point.double(), onnx_code(y_zero_point.dtype))
 
 
 op("QuantizeLinear", domain="com.microsoft")(quantize_linear)

@@ -21,15 +21,19 @@ Unary = Callable[[Tensor], Tensor]
 State = tuple[Tensor, ...]
 Step = Callable[[Tensor, State], State]
 
-ACTIVATIONS: Mapping[str, Unary] = {
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "softsign": F.softsign,
-    "softplus": F.softplus,
-    "elu": F.elu,
-    "leakyrelu": F.leaky_relu,
-    "hardsigmoid": lambda x: (0.2 * x + 0.5).clamp(0, 1),
+# Each takes alpha and beta as far as it has them; the numbers are the defaults.
+ACTIVATIONS: Mapping[str, tuple[Callable[..., Tensor], tuple[float, ...]]] = {
+    "sigmoid": (torch.sigmoid, ()),
+    "tanh": (torch.tanh, ()),
+    "relu": (torch.relu, ()),
+    "softsign": (F.softsign, ()),
+    "softplus": (F.softplus, ()),
+    "elu": (F.elu, (1.0,)),
+    "leakyrelu": (F.leaky_relu, (0.01,)),
+    "thresholdedrelu": (lambda x, a: torch.where(x > a, x, 0.0), (1.0,)),
+    "affine": (lambda x, a, b: a * x + b, (1.0, 0.0)),
+    "scaledtanh": (lambda x, a, b: a * torch.tanh(b * x), (1.0, 1.0)),
+    "hardsigmoid": (lambda x, a, b: (a * x + b).clamp(0, 1), (0.2, 0.5)),
 }
 
 
@@ -37,9 +41,24 @@ def _refuse(attributes: Mapping[str, Any]) -> str | None:
     unknown = [a for a in attributes.get("activations", ()) if a.lower() not in ACTIVATIONS]
     if unknown:
         return f"activation '{unknown[0]}' is not known; use Sigmoid, Tanh or Relu"
-    if attributes.get("activation_alpha") or attributes.get("activation_beta"):
-        return "activation_alpha and activation_beta are not supported; use the default slopes"
     return None
+
+
+def _functions(
+    names: Sequence[str], alphas: Sequence[float], betas: Sequence[float]
+) -> list[Unary]:
+    """The activations, each taking the next alpha and beta if it has one."""
+    given = iter(alphas), iter(betas)
+    found = []
+    for name in names:
+        function, defaults = ACTIVATIONS[name.lower()]
+        slopes = [next(rest, default) for rest, default in zip(given, defaults, strict=False)]
+        found.append(_with(function, slopes))
+    return found
+
+
+def _with(function: Callable[..., Tensor], slopes: Sequence[float]) -> Unary:
+    return (lambda x: function(x, *slopes)) if slopes else function
 
 
 @dataclass(frozen=True)
@@ -49,12 +68,12 @@ class _Layer:
     direction: str
     layout: int
     clip: float | None
-    activations: Sequence[str]
+    activations: Sequence[Unary]
 
     def functions(self, index: int, per_direction: int) -> list[Unary]:
         """Activations of one direction, their arguments clipped where asked for."""
-        names = self.activations[index * per_direction : (index + 1) * per_direction]
-        return [self._clipped(ACTIVATIONS[name.lower()]) for name in names]
+        mine = self.activations[index * per_direction : (index + 1) * per_direction]
+        return [self._clipped(function) for function in mine]
 
     def _clipped(self, function: Unary) -> Unary:
         clip = self.clip
@@ -106,7 +125,9 @@ def _run(
 
 
 def _start(initial: Tensor | None, index: int, batch: int, hidden: int, like: Tensor) -> Tensor:
-    return like.new_zeros(batch, hidden) if initial is None else initial[index]
+    if initial is None:
+        return like.new_zeros(batch, hidden)
+    return initial[index].to(like.device)  # zeros made from a shape come from the CPU
 
 
 def _biases(b: Tensor | None, index: int, like: Tensor, width: int) -> tuple[Tensor, Tensor]:
@@ -145,7 +166,8 @@ def rnn(
     """RNN-22: `h' = f(x Wᵀ + h Rᵀ + Wb + Rb)`; outputs Y, Y_h."""
     steps, initial_h = _batch_second(layout, x, initial_h)
     assert steps is not None
-    layer = _Layer(direction, layout, clip, activations)
+    functions = _functions(activations, activation_alpha, activation_beta)
+    layer = _Layer(direction, layout, clip, functions)
     hidden = r.shape[-1]
     projected, cells, initial = [], [], []
     for i in range(w.shape[0]):
@@ -187,7 +209,8 @@ def gru(
     """
     steps, initial_h = _batch_second(layout, x, initial_h)
     assert steps is not None
-    layer = _Layer(direction, layout, clip, activations)
+    functions = _functions(activations, activation_alpha, activation_beta)
+    layer = _Layer(direction, layout, clip, functions)
     hidden = r.shape[-1]
     projected, cells, initial = [], [], []
     for i in range(w.shape[0]):
@@ -256,7 +279,8 @@ def lstm(
     """
     steps, initial_h, initial_c = _batch_second(layout, x, initial_h, initial_c)
     assert steps is not None
-    layer = _Layer(direction, layout, clip, activations)
+    functions = _functions(activations, activation_alpha, activation_beta)
+    layer = _Layer(direction, layout, clip, functions)
     hidden, batch = r.shape[-1], steps.shape[1]
     projected, cells, initial = [], [], []
     for i in range(w.shape[0]):

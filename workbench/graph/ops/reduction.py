@@ -132,7 +132,7 @@ def reduce_sum_square(
 def reduce_log_sum(
     x: Tensor, axes: Axes = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
 ) -> Tensor:
-    """ReduceLogSum-18."""
+    """ReduceLogSum-28."""
     return _reduce(x, axes, keepdims, noop_with_empty_axes, lambda t, d, k: t.sum(d, k).log())
 
 
@@ -140,7 +140,7 @@ def reduce_log_sum(
 def reduce_log_sum_exp(
     x: Tensor, axes: Axes = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
 ) -> Tensor:
-    """ReduceLogSumExp-18."""
+    """ReduceLogSumExp-28."""
     return _reduce(x, axes, keepdims, noop_with_empty_axes, lambda t, d, k: t.logsumexp(d, k))
 
 

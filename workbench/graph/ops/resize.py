@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from workbench.graph.ops.common import ints, resolved
+from workbench.graph.ops.common import along, floats, ints, resolved
 from workbench.graph.ops.registry import op
 
 _COORDINATES = (
@@ -17,6 +18,7 @@ _COORDINATES = (
     "pytorch_half_pixel",
     "align_corners",
     "asymmetric",
+    "tf_crop_and_resize",
 )
 
 
@@ -34,32 +36,29 @@ class _Rule(NamedTuple):
 def _refuse(attributes: Mapping[str, Any]) -> str | None:
     coordinates = attributes.get("coordinate_transformation_mode", "half_pixel")
     if coordinates not in _COORDINATES:
-        return f"coordinate_transformation_mode '{coordinates}' is not supported; use half_pixel"
-    if attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
-        return "keep_aspect_ratio_policy is not supported; give the sizes that are meant"
+        return f"coordinate_transformation_mode '{coordinates}' is not known; use half_pixel"
     return None
 
 
-@op("Resize", since=10, refuse=_refuse)
-def resize_v10(x: Tensor, scales: Tensor, *, mode: str = "nearest") -> Tensor:
+@op("Resize", since=10, host=("scales",), refuse=_refuse)
+def resize_v10(x: Tensor, scales: Tensor | Sequence[float], *, mode: str = "nearest") -> Tensor:
     """Resize-10: asymmetric coordinates, nearest rounds down."""
     rule = _Rule(mode, "asymmetric", "floor", -0.75, False, False)
-    return _resize(x, list(range(x.ndim)), [float(s) for s in scales.tolist()], None, rule)
+    return _resize(x, list(range(x.ndim)), floats(scales), None, rule)
 
 
-@op("Upsample", since=7)
+@op("Upsample", since=7, host=("scales",))
 def upsample(x: Tensor, scales: Tensor | Sequence[float], *, mode: str = "nearest") -> Tensor:
     """Upsample-9: asymmetric coordinates, nearest rounds down."""
-    factors = scales.tolist() if isinstance(scales, Tensor) else list(scales)
     rule = _Rule(mode, "asymmetric", "floor", -0.75, False, False)
-    return _resize(x, list(range(x.ndim)), factors, None, rule)
+    return _resize(x, list(range(x.ndim)), floats(scales), None, rule)
 
 
-@op("Resize", since=11, host=("sizes",), refuse=_refuse)
+@op("Resize", since=11, host=("roi", "scales", "sizes"), refuse=_refuse)
 def resize(
     x: Tensor,
-    roi: Tensor | None = None,
-    scales: Tensor | None = None,
+    roi: Tensor | Sequence[float] | None = None,
+    scales: Tensor | Sequence[float] | None = None,
     sizes: Tensor | Sequence[int] | None = None,
     *,
     antialias: int = 0,
@@ -72,7 +71,11 @@ def resize(
     mode: str = "nearest",
     nearest_mode: str = "round_prefer_floor",
 ) -> Tensor:
-    """Resize-19: nearest, linear or cubic, to `sizes` or by `scales`."""
+    """Resize-19: nearest, linear or cubic, to `sizes` or by `scales`.
+
+    `roi` (starts of all axes, then ends, as shares of the axis) is read by tf_crop_and_resize
+    alone; what lies outside of the input becomes `extrapolation_value`.
+    """
     dims = resolved(axes, x.ndim) if axes else list(range(x.ndim))
     rule = _Rule(
         mode,
@@ -82,12 +85,30 @@ def resize(
         bool(antialias),
         bool(exclude_outside),
     )
+    wanted = None
     if sizes is not None and len(ints(sizes)):
-        wanted = ints(sizes)
-        factors = [n / x.shape[dim] for n, dim in zip(wanted, dims, strict=True)]
+        present = [x.shape[dim] for dim in dims]
+        wanted, factors = _kept_ratio(present, ints(sizes), keep_aspect_ratio_policy)
+    else:
+        assert scales is not None
+        factors = floats(scales)
+    if coordinate_transformation_mode != "tf_crop_and_resize":
         return _resize(x, dims, factors, wanted, rule)
-    assert scales is not None
-    return _resize(x, dims, [float(s) for s in scales.tolist()], None, rule)
+    assert roi is not None
+    bounds = floats(roi)
+    spans = list(zip(bounds[: len(dims)], bounds[len(dims) :], strict=True))
+    return _cropped(x, dims, factors, wanted, rule, spans, extrapolation_value)
+
+
+def _kept_ratio(
+    sizes: Sequence[int], wanted: list[int], policy: str
+) -> tuple[list[int], list[float]]:
+    """The sizes to make and the factor of each, one for all unless the policy is to stretch."""
+    factors = [w / n for w, n in zip(wanted, sizes, strict=True)]
+    if policy == "stretch":
+        return wanted, factors
+    factor = min(factors) if policy == "not_larger" else max(factors)
+    return [math.floor(factor * n + 0.5) for n in sizes], [factor] * len(sizes)
 
 
 def _resize(
@@ -102,6 +123,30 @@ def _resize(
         where = _positions(out, n, length, factor, rule.coordinates).to(x.device)
         x = _along(x, dim, where, factor, rule)
     return x
+
+
+def _cropped(
+    x: Tensor,
+    dims: Sequence[int],
+    factors: Sequence[float],
+    sizes: list[int] | None,
+    rule: _Rule,
+    spans: Sequence[Sequence[float]],
+    outside: float,
+) -> Tensor:
+    """The part of each axis between `spans` over the whole output; `outside` beyond the input."""
+    missing = torch.zeros((), dtype=torch.bool, device=x.device)
+    for i, (dim, factor, (start, end)) in enumerate(zip(dims, factors, spans, strict=True)):
+        n = x.shape[dim]
+        out = int(n * factor) if sizes is None else sizes[i]
+        if out == n and (start, end) == (0.0, 1.0):
+            continue
+        steps = torch.arange(out, dtype=torch.float32, device=x.device) / max(out - 1, 1)
+        share = start + steps * (end - start) if out > 1 else (start + end) / 2 + steps
+        where = share * (n - 1)
+        x = _along(x, dim, where, factor, rule)
+        missing = missing | along((where < 0) | (where > n - 1), dim, x.ndim)
+    return x.masked_fill(missing, outside)
 
 
 def _positions(out: int, n: int, length: float, scale: float, coordinates: str) -> Tensor:

@@ -167,9 +167,24 @@ def _pad_index(n: int, begin: int, end: int, mode: str, device: torch.device) ->
     return torch.minimum(folded, period - folded) if n > 1 else torch.zeros_like(index)
 
 
+@op("CenterCropPad", since=18, host=("shape",))
+def center_crop_pad(
+    x: Tensor, shape: Tensor | Sequence[int], *, axes: Sequence[int] | None = None
+) -> Tensor:
+    """CenterCropPad-18: cut or zero-filled to `shape`, the middle kept; odd amounts at the end."""
+    dims = resolved(axes, x.ndim) if axes is not None else list(range(x.ndim))
+    flat = [0] * 2 * x.ndim
+    for dim, wanted in zip(dims, ints(shape), strict=True):
+        change = wanted - x.shape[dim]
+        begin = abs(change) // 2 * (1 if change > 0 else -1)
+        place = 2 * (x.ndim - 1 - dim)  # F.pad begins with the last axis
+        flat[place : place + 2] = begin, change - begin
+    return F.pad(x, flat)
+
+
 @op("DepthToSpace")
 def depth_to_space(x: Tensor, *, blocksize: int, mode: str = "DCR") -> Tensor:
-    """DepthToSpace-13: (N, C b b, H, W) to (N, C, H b, W b)."""
+    """DepthToSpace-28: (N, C b b, H, W) to (N, C, H b, W b)."""
     n, c, h, w = x.shape
     b = blocksize
     if mode == "DCR":
@@ -181,7 +196,7 @@ def depth_to_space(x: Tensor, *, blocksize: int, mode: str = "DCR") -> Tensor:
 
 @op("SpaceToDepth")
 def space_to_depth(x: Tensor, *, blocksize: int, mode: str = "DCR") -> Tensor:
-    """SpaceToDepth-13: (N, C, H, W) to (N, C b b, H / b, W / b)."""
+    """SpaceToDepth-28: (N, C, H, W) to (N, C b b, H / b, W / b)."""
     n, c, h, w = x.shape
     b = blocksize
     order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
@@ -200,7 +215,7 @@ def trilu(x: Tensor, k: Tensor | Sequence[int] | int | None = None, *, upper: in
 def reverse_sequence(
     x: Tensor, sequence_lens: Tensor, *, batch_axis: int = 1, time_axis: int = 0
 ) -> Tensor:
-    """ReverseSequence-10: the first `sequence_lens[b]` steps of each batch entry backwards."""
+    """ReverseSequence-28: the first `sequence_lens[b]` steps of each batch entry backwards."""
     y = x.movedim((batch_axis, time_axis), (0, 1))  # (batch, time, ...)
     steps = torch.arange(y.shape[1], device=x.device).expand(y.shape[:2])
     lens = sequence_lens.to(x.device).unsqueeze(1)
