@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.foundation.errors import RecipeError
+from workbench.graph.targets import TARGETS
 from workbench.session.recipe import ActivationSpec, Override, Recipe, Stage, WeightSpec
 
 WEIGHTS = st.builds(
@@ -18,12 +19,14 @@ WEIGHTS = st.builds(
     group_size=st.integers(1, 4096),
     symmetric=st.booleans(),
 )
-ACTIVATIONS = st.builds(ActivationSpec, bits=st.integers(2, 16), symmetric=st.booleans())
+ACTIVATIONS = st.builds(
+    ActivationSpec, bits=st.integers(2, 16), symmetric=st.none() | st.booleans()
+)
 OVERRIDES = st.builds(
     Override,
     pattern=st.text(min_size=1, max_size=20),
-    weights=st.none() | st.integers(0, 8),
-    activations=st.none() | st.integers(0, 16),
+    weights=st.integers(0, 8),
+    activations=st.none() | st.just(0),
 )
 STAGES = st.sampled_from(
     [Stage(method="rtn"), Stage(method="gram"), Stage(method="gram", options={"sweeps": 3})]
@@ -90,10 +93,31 @@ def test_recipes_are_frozen():
         ("[[stages]]\nmethod = 'gram'\n[stages.options]\nsweeps = -1", "'sweeps' was -1"),
         ("target = 'orb-cpu'", "unknown target 'orb-cpu'; .*ort-cpu"),
         ("target = 'weight-only'", "keeps activations float, not 8 bits; use activations='float'"),
-        ("[weights]\ngranularity = 'group'", "group-wise weights with quantized activations"),
+        (
+            "[weights]\nbits = 8\ngranularity = 'group'",
+            "group-wise weights of 8 bits do .*use 4 bits, or",
+        ),
+        ("store = 'int8'\n[weights]\ngranularity = 'group'", "use store = 'packed'"),
         ("seed = -1", "recipe: option 'seed' was -1"),
         ("seed = ", "the recipe is not TOML"),
-        ("weights = 4", "weights: .*4"),
+        ("weights = 4", r"weights was 4; write it as \[weights\] with bits = 4"),
+        ("weights = '4'", "weights was '4'; give a whole number of bits such as 4"),
+        (
+            "activations = 8",
+            r"activations was 8; write it as \[activations\] with bits = 8, or 'fl",
+        ),
+        ("activations = 'flaot'", "activations was 'flaot'; give a whole number .* or 'float'"),
+        ("[weights]\nbits = '4'", "weights: option 'bits' was '4': give a whole number such as 4"),
+        ("[weights]\nbits = true", "weights: option 'bits' was True: give a whole number"),
+        ("[weights]\ntable = 'nf5'", "unknown table 'nf5'; choose one of: uniform, .*nf4"),
+        ("[weights]\ntable = 'nf4'\nbits = 5", "table 'nf4' is not defined for 5 bits"),
+        ("[[overrides]]\npattern = 'x'\nactivations = 1", "2 bits or more; use 2, or 0 for float"),
+        ("[[overrides]]\npattern = 'x'", "changes nothing; give weights or activations"),
+        (
+            "activations = 'float'\n[[overrides]]\npattern = 'x'\nactivations = 8",
+            "override 'x' asks for 8-bit activations where all are float",
+        ),
+        ("target = 'tensorrt'", "runs weights of 8 bits, not 4; use 8, or float activations"),
         ("edges = 9", "recipe: option 'edges' was 9"),
     ],
 )
@@ -119,3 +143,17 @@ def test_missing_binary_and_huge_files(tmp_path: Path):
     (tmp_path / "huge.toml").write_bytes(b"#" * (2**20 + 1))
     with pytest.raises(RecipeError, match="larger than a recipe"):
         Recipe.load(tmp_path / "huge.toml")
+
+
+def test_bits_in_python_are_numbers():
+    with pytest.raises(RecipeError, match="weights was 'four'; give a whole number of bits"):
+        Recipe(weights="four")
+    with pytest.raises(RecipeError, match="option 'bits' was True"):
+        WeightSpec(bits=True)
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_every_target_has_a_recipe_that_toml_keeps(name: str):
+    active = ActivationSpec() if TARGETS[name].quantizes_activations else None
+    recipe = Recipe(target=name, weights=WeightSpec(bits=8), activations=active)
+    assert Recipe.from_toml(recipe.toml()) == recipe

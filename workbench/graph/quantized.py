@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+import onnx_ir as ir
 import torch
 from torch import Tensor, fx, nn
 
@@ -15,13 +16,14 @@ from workbench.graph.taps import value_nodes
 from workbench.quantizers.base import Frozen, Quantizer
 from workbench.quantizers.bias import Bias
 from workbench.quantizers.registry import QUANTIZERS
+from workbench.quantizers.shared import Shared
 
 Make = Callable[[Site], Quantizer]
 
 
 def uniform(site: Site) -> Quantizer:
     """The plain quantizer that every site starts with."""
-    return QUANTIZERS["uniform"].make(site.grid, site.shape)
+    return QUANTIZERS["uniform" if site.grid.uniform else "table"].make(site.grid, site.shape)
 
 
 class QuantizedGraph(nn.Module):
@@ -39,13 +41,8 @@ class QuantizedGraph(nn.Module):
         self.sites = {site.name: site for site in sites}
         self.module = copy.deepcopy(graph.module)
         self._keys = {name: f"quantizer_{index}" for index, name in enumerate(self.sites)}
-        for site in sites:
-            if site.kind != "bias":
-                self.module.add_submodule(self._keys[site.name], make(site))
-        for site in sites:
-            if site.kind == "bias":
-                quantizer = Bias(site.grid, site.shape, *self._meeting(site))
-                self.module.add_submodule(self._keys[site.name], quantizer)
+        for site in sorted(sites, key=_dependence):  # a follower needs its leader
+            self.module.add_submodule(self._keys[site.name], self._built(site, make))
         self._insert(sites)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -59,13 +56,19 @@ class QuantizedGraph(nn.Module):
         return found
 
     def set_quantizer(self, site: str, quantizer: Quantizer) -> None:
-        """Put another quantizer on a site; biases that depend on it follow."""
+        """Put another quantizer on a site; biases and sites that depend on it follow.
+
+        On a site that shares, it goes to the one that leads the group.
+        """
+        site = self.sites[site].shares or site
         quantizer.enabled = self.quantizer(site).enabled
         setattr(self.module, self._keys[site], quantizer)
         for name, other in self.sites.items():
-            follower = self.quantizer(name) if other.kind == "bias" else None
+            follower = self.quantizer(name)
             if isinstance(follower, Bias):
                 follower.follow(*self._meeting(other))
+            elif isinstance(follower, Shared) and other.shares == site:
+                follower.follow(quantizer)
 
     def weight(self, site: str) -> nn.Parameter:
         """The float parameter behind a weight or bias site."""
@@ -78,6 +81,25 @@ class QuantizedGraph(nn.Module):
     def of_kind(self, kind: str) -> list[Site]:
         """The sites of one kind, in the order of the graph."""
         return [site for site in self.sites.values() if site.kind == kind]
+
+    def joined(self) -> dict[str, tuple[str, ...]]:
+        """Sites that lead a group -> tensors of the group whose values are not all the leader's.
+
+        Behind a pool or a reshape there is nothing new, but a Concat brings several tensors
+        together: their common range has to be known before the first of them is quantized.
+        """
+        groups: dict[str, list[Site]] = {}
+        for site in self.sites.values():
+            if site.kind == "activation":
+                groups.setdefault(site.shares or site.name, []).append(site)
+        makers = {out.name: node for node in self.graph.model.graph for out in node.outputs}
+        found = {}
+        for leader, members in groups.items():
+            tensors = tuple(site.tensor for site in members)
+            others = (makers.get(name) for name in tensors if name != self.sites[leader].tensor)
+            if any(_brings_new(maker, tensors) for maker in others):
+                found[leader] = tensors
+        return found
 
     def enable(self, wanted: Callable[[Site], bool]) -> None:
         """Switch each site's quantizer on or off."""
@@ -102,7 +124,7 @@ class QuantizedGraph(nn.Module):
         """
         tensors: dict[str, Tensor] = {}
         for name, site in self.sites.items():
-            if site.kind == "bias":
+            if site.kind == "bias" or site.shares is not None:
                 continue
             quantizer = self.quantizer(name)
             for key, value in quantizer.state_dict().items():
@@ -130,8 +152,16 @@ class QuantizedGraph(nn.Module):
         """Restore what `state` gave, with the kinds of quantizer it names; sites must be the same.
 
         Raises:
-            RunError: a tensor belongs to no site of this graph.
+            RunError: a tensor belongs to no site of this graph, or does not fit there.
         """
+        try:
+            self._restore(tensors)
+        except (KeyError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+            raise RunError(
+                f"the stored state does not fit this graph ({error}); use its own recipe"
+            ) from None
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
         grouped: dict[tuple[str, str], dict[str, Tensor]] = {}
         for key, value in tensors.items():
             group, _, rest = key.partition("/")
@@ -150,6 +180,13 @@ class QuantizedGraph(nn.Module):
             quantizer = QUANTIZERS[kind].make(site.grid, site.shape)
             quantizer.load_state_dict(state)
             self.set_quantizer(name, quantizer)
+
+    def _built(self, site: Site, make: Make) -> Quantizer:
+        if site.kind == "bias":
+            return Bias(site.grid, site.shape, *self._meeting(site))
+        if site.shares is not None:
+            return Shared(site.grid, site.shape, self.quantizer(site.shares))
+        return make(site)
 
     def _frozen(self, site: Site) -> Frozen:
         stored = None if site.kind == "activation" else self.weight(site.name).detach()
@@ -182,6 +219,16 @@ class QuantizedGraph(nn.Module):
                 reader.args = tuple(args)
         graph.lint()
         self.module.recompile()
+
+
+def _dependence(site: Site) -> int:
+    """Sites that stand alone, those that share with one, biases that meet both."""
+    return 2 if site.kind == "bias" else int(site.shares is not None)
+
+
+def _brings_new(maker: ir.Node | None, group: Collection[str]) -> bool:
+    """True for a tensor that is not computed from others of its group."""
+    return maker is None or not any(v is not None and v.name in group for v in maker.inputs)
 
 
 def _after(source: fx.Node) -> fx.Node:

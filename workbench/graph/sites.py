@@ -18,13 +18,21 @@ SiteKind = Literal["weight", "activation", "bias"]
 WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {
     "Conv": (1,),
     "ConvTranspose": (1,),
+    "FusedConv": (1,),
     "Gemm": (1,),
     "MatMul": (0, 1),
+    "FusedMatMul": (0, 1),
     "GRU": (1, 2),
     "LSTM": (1, 2),
     "RNN": (1, 2),
+    "Gather": (0,),
 }
-BIAS_INPUTS = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2}
+BIAS_INPUTS = {"Conv": 2, "ConvTranspose": 2, "FusedConv": 2, "Gemm": 2}
+RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+PRODUCTS = frozenset({"MatMul", "FusedMatMul"})
+#: operators with weights that ONNX Runtime keeps in a domain of its own
+FUSED = frozenset({"FusedConv", "FusedMatMul"})
+MICROSOFT = "com.microsoft"
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,8 @@ class Site:
         layer: the node with weights it belongs to; for an activation shared by several, the first.
         grid: the grid that was asked for.
         shape: of the tensor, 0 where a dimension is not known before run time.
+        shares: name of the site whose quantizer this one uses, None where it has its own.
+        note: what the target changed about the grid that was asked for, in one sentence, or "".
     """
 
     name: str
@@ -48,6 +58,8 @@ class Site:
     layer: str | None
     grid: Grid
     shape: tuple[int, ...]
+    shares: str | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,7 @@ class Layer:
         weights: its weights; bias: the initializer of its bias input, if it has one.
         offset: the initializer that is added to each output channel: the bias, or the constant of
             an Add that follows; None where there is none that belongs to this layer alone.
-        input: the tensor it reads; output: the tensor it writes.
+        input: the tensor it reads; output: the first tensor it writes that has a name.
         parameters: number of values in weights and bias; macs: multiply-adds for one example, 0
             where a shape is not known.
     """
@@ -117,11 +129,13 @@ def value_shape(value: ir.Value) -> tuple[int, ...]:
 
 
 def _layer(node: ir.Node) -> Layer | None:
-    weights = tuple(_weights(node))
-    if not weights or node.domain not in ("", "ai.onnx"):
+    own = ("", "ai.onnx") if node.op_type not in FUSED else (MICROSOFT,)
+    weights = tuple(_weights(node)) if node.domain in own else ()
+    if not weights:
         return None
     bias = _bias(node)
-    data = node.inputs[1 - weights[0].index] if node.op_type == "MatMul" else node.inputs[0]
+    paired = node.op_type in PRODUCTS or node.op_type == "Gather"
+    data = node.inputs[1 - weights[0].index] if paired else node.inputs[0]
     if data is None or data.name is None or node.name is None:
         return None
     sizes = [math.prod(weight.shape) for weight in weights]
@@ -133,7 +147,7 @@ def _layer(node: ir.Node) -> Layer | None:
         bias=bias.name if bias is not None else None,
         offset=_offset(node, bias, weights[0]),
         input=data.name,
-        output=str(node.outputs[0].name),
+        output=str(next((value.name for value in node.outputs if value.name), "")),
         parameters=sum(sizes) + bias_size,
         macs=_macs(node, sum(sizes)),
     )
@@ -147,20 +161,35 @@ def _weights(node: ir.Node) -> Iterable[Weight]:
         shape = value_shape(value)
         if len(shape) < 2 or 0 in shape:
             continue
+        if node.op_type == "Gather" and not _is_embedding(node, shape):
+            continue
         channel, summed = _axes(node, index, len(shape))
         yield Weight(str(value.name), index, channel, summed, shape)
 
 
+def attribute(node: ir.Node, name: str, default: int = 0) -> int:
+    """An integer attribute of a node."""
+    found = node.attributes.get(name)
+    return default if found is None else found.as_int()
+
+
+def _is_embedding(node: ir.Node, shape: tuple[int, ...]) -> bool:
+    """Rows of a table, picked by indices that are not known before run time."""
+    indices = node.inputs[1]
+    return len(shape) == 2 and not is_constant(indices) and attribute(node, "axis") in (0, -2)
+
+
 def _axes(node: ir.Node, index: int, rank: int) -> tuple[int, int]:
-    """(channel axis, summed axis) of a weight."""
+    """(channel axis, summed axis) of a weight; the rows of an embedding count as channels."""
     if node.op_type == "ConvTranspose":
         return 1, 0
     if node.op_type == "Gemm":
-        attribute = node.attributes.get("transB")
-        return (0, 1) if attribute is not None and attribute.as_int() else (1, 0)
-    if node.op_type == "MatMul":
-        return (rank - 1, rank - 2) if index == 1 else (rank - 2, rank - 1)
-    if node.op_type in ("GRU", "LSTM", "RNN"):
+        return (0, 1) if attribute(node, "transB") else (1, 0)
+    if node.op_type in PRODUCTS:
+        turned = attribute(node, "transB" if index == 1 else "transA")
+        last_is_channel = (index == 1) != bool(turned)
+        return (rank - 1, rank - 2) if last_is_channel else (rank - 2, rank - 1)
+    if node.op_type in RECURRENT:
         return 1, 2
     return 0, 1
 
@@ -178,7 +207,7 @@ def _offset(node: ir.Node, bias: ir.Value | None, weight: Weight) -> str | None:
     if bias is not None:
         return bias.name if len(bias.uses()) == 1 else None
     uses = list(node.outputs[0].uses())
-    if node.op_type != "MatMul" or len(uses) != 1 or uses[0].node.op_type != "Add":
+    if node.op_type not in PRODUCTS or len(uses) != 1 or uses[0].node.op_type != "Add":
         return None
     adder = uses[0]
     other = adder.node.inputs[1 - adder.idx]
@@ -191,12 +220,14 @@ def _offset(node: ir.Node, bias: ir.Value | None, weight: Weight) -> str | None:
 def _macs(node: ir.Node, weights: int) -> int:
     """Multiply-adds for one example: weights used once per output position."""
     out = value_shape(node.outputs[0])
-    if node.op_type in ("GRU", "LSTM", "RNN"):
+    if node.op_type == "Gather":
+        return 0
+    if node.op_type in RECURRENT:
         return weights * out[0] if out else 0
     if node.op_type == "ConvTranspose":
         data = node.inputs[0]
         return weights * math.prod(value_shape(data)[2:]) if data is not None else 0
-    if node.op_type == "Conv":
+    if node.op_type in ("Conv", "FusedConv"):
         return weights * math.prod(out[2:]) if len(out) > 2 else 0
     positions = math.prod(out[1:-1]) if len(out) > 2 else 1
     return weights * positions

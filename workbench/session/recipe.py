@@ -5,12 +5,18 @@
     store = "packed"             # or "int8": low-bit codes in 8-bit containers, larger and faster
     seed = 0
     calibration_examples = 512
+    transforms = ["equalize"]    # what prepares the float graph; nothing by default
 
     [weights]
     bits = 4
 
     [activations]                # activations = "float" leaves them alone
     bits = 8
+
+    [[overrides]]                # again for more; later ones win
+    pattern = "op:Gemm"          # a name, a pattern, op:, tensor:, after:, before:, layer:first
+    weights = 8                  # 0 keeps float
+    activations = 8
 
     [[stages]]
     method = "gram"
@@ -20,17 +26,19 @@ Fields left out take their defaults; a key that is not known is refused.
 
 from __future__ import annotations
 
+import stat
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomlkit
 from pydantic import Field, ValidationError, field_validator, model_validator
-from tomlkit.exceptions import TOMLKitError
 
 from workbench.foundation.errors import RecipeError
 from workbench.foundation.options import Options, explain
 from workbench.graph import targets
+from workbench.graph.transforms import check_transforms
 
 MAX_BYTES = 2**20
 FLOAT = "float"
@@ -71,7 +79,7 @@ class ActivationSpec(targets.ActivationGrid, _Part):
 
 
 class Override(targets.Override, _Part):
-    """Other bits for the layers that match a pattern."""
+    """Other bits for the nodes or tensors that a pattern names."""
 
 
 class Stage(_Part):
@@ -108,6 +116,9 @@ class Recipe(_Part):
         int | None, Field(ge=2, le=8, description="bits of the first and last layer")
     ] = 8
     overrides: Annotated[tuple[Override, ...], Field(description="other bits for some layers")] = ()
+    transforms: Annotated[
+        tuple[str, ...], Field(description="what prepares the float graph, in order")
+    ] = ()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, description="methods, in order")] = (
         Stage.model_construct(method="gram", options={}),
     )
@@ -119,10 +130,15 @@ class Recipe(_Part):
         int, Field(ge=1, le=1_000_000, description="examples to learn from")
     ] = 512
 
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _weight_table(cls, value: Any) -> Any:
+        return _table("weights", value, "4")
+
     @field_validator("activations", mode="before")
     @classmethod
     def _float_activations(cls, value: Any) -> Any:
-        return None if value == FLOAT else value
+        return None if value in (FLOAT, None) else _table("activations", value, "8", FLOAT)
 
     @field_validator("edges", mode="before")
     @classmethod
@@ -131,7 +147,14 @@ class Recipe(_Part):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        targets.target(self.target).check(self.weights, self.activations)
+        targets.target(self.target).check(self.weights, self.activations, self.overrides)
+        grouped = self.weights.granularity == "group" and self.activations is not None
+        if grouped and self.store == "int8":
+            raise RecipeError(
+                "group-wise weights in 8-bit containers do not run in ONNX Runtime beside quantized"
+                " activations; use store = 'packed'"
+            )
+        check_transforms(self.transforms)
         return self
 
     def changed(self, **changes: Any) -> Self:
@@ -145,12 +168,15 @@ class Recipe(_Part):
 
     def toml(self) -> str:
         """The recipe as TOML; `parse` gives an equal one back."""
-        values = self.model_dump()
-        values["activations"] = FLOAT if self.activations is None else values["activations"]
+        values = self.model_dump(exclude={"transforms"})
+        active = values["activations"]
+        values["activations"] = FLOAT if active is None else _without(active, None)
         values["edges"] = SAME if self.edges is None else self.edges
         values["overrides"] = [_without(item, None) for item in values["overrides"]]
         values["stages"] = [_without(item, {}) for item in values["stages"]]
         plain = {k: v for k, v in values.items() if not isinstance(v, dict | list | tuple)}
+        if self.transforms:
+            plain["transforms"] = list(self.transforms)
         tables = {k: _listed(v) for k, v in values.items() if k not in plain and v != []}
         return tomlkit.dumps({**plain, **tables})
 
@@ -167,6 +193,8 @@ class Recipe(_Part):
         """
         path = Path(path).expanduser()
         try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise RecipeError(f"recipe '{path}' is not a regular file; give a recipe file")
             if path.stat().st_size > MAX_BYTES:
                 raise RecipeError(f"'{path}' is larger than a recipe can be; give a recipe file")
             text = path.read_text(encoding="utf-8")
@@ -179,10 +207,20 @@ class Recipe(_Part):
     def from_toml(cls, text: str) -> Self:
         """The inverse of `toml`."""
         try:
-            values = tomlkit.parse(text).unwrap()
-        except (TOMLKitError, ValueError) as error:
+            values = tomllib.loads(text)
+            return cls(**values)
+        except (ValueError, RecursionError) as error:
             raise RecipeError(f"the recipe is not TOML: {error}; correct that line") from None
-        return cls(**values)
+
+
+def _table(name: str, value: Any, example: str, word: str = "") -> Any:
+    """`value` if it can be a table of options, else one sentence that says what can."""
+    if isinstance(value, Mapping | Options):
+        return value
+    also = f", or '{word}'" if word else ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise RecipeError(f"{name} was {value}; write it as [{name}] with bits = {value}{also}")
+    raise RecipeError(f"{name} was {value!r}; give a whole number of bits such as {example}{also}")
 
 
 def _without(values: Mapping[str, Any], left_out: object) -> dict[str, Any]:
