@@ -1,4 +1,4 @@
-"""Commands about runs: `runs`, `resume`, `stop`, `export`, `verify`."""
+"""Commands about runs: `runs`, `resume`, `stop`, `export`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from workbench.foundation.errors import RunError, WorkbenchError
 
 if TYPE_CHECKING:
     from workbench.session.runs import Run
-
-DIFFERS = 3
-"""Exit code of `verify` when the file does something else than the simulation."""
 
 
 @app.command()
@@ -74,34 +71,24 @@ def export(
     store: Annotated[
         str | None, typer.Option(help="packed (small) or int8 (fast); else the recipe's.")
     ] = None,
+    opset: Annotated[
+        int | None, typer.Option(help="Operator set, 13 or newer; else the oldest that serves.")
+    ] = None,
+    external_data: Annotated[
+        bool, typer.Option("--external-data", help="Keep the tensors in a file beside it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the learned model to an ONNX file."""
     from workbench.session.runs import Run
 
-    written = Run(run).export(out, store).record()
+    written = Run(run).export(out, store, opset, external_data).record()
     if as_json:
         emit(written)
-    else:
-        output.print(f"{written['path']}: {written['bytes']:,} bytes", markup=False)
-
-
-@app.command()
-def verify(
-    run: RunName,
-    file: Annotated[Path | None, typer.Argument(help="Instead of the run's own.")] = None,
-    examples: Annotated[int, typer.Option(help="Held-out examples to compare on.")] = 128,
-    as_json: AsJson = False,
-) -> None:
-    """Compare an exported file with the simulation, tensor by tensor, in ONNX Runtime."""
-    from workbench.session.runs import Run
-
-    found = Run(run).verify(file, examples)
-    if as_json:
-        emit(found.record())
-    else:
-        output.print(found.sentence(), markup=False)
-    raise typer.Exit(0 if found.ok else DIFFERS)
+        return
+    sizes = f"float {written['float_bytes']:,}, in 8 bits {written['int8_bytes']:,}"
+    text = f"{written['path']}: {written['bytes']:,} bytes ({sizes}), opset {written['opset']}"
+    output.print(text, markup=False)
 
 
 def _record(run: Run) -> dict[str, Any]:

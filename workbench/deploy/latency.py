@@ -41,7 +41,7 @@ def latency_ms(
 ) -> float:
     """Median milliseconds of one call with `inputs`."""
     session = open_session(model, threads=threads)
-    return _medians([session], inputs, repeats)[0]
+    return medians([session], inputs, repeats)[0]
 
 
 def compare_latency(
@@ -54,13 +54,18 @@ def compare_latency(
 ) -> Latency:
     """Both models by turns, so that a machine that grows busy or warm slows both alike."""
     sessions = [open_session(model, threads=threads) for model in (float_model, quantized_model)]
-    float_ms, quantized_ms = _medians(sessions, inputs, repeats)
+    float_ms, quantized_ms = medians(sessions, inputs, repeats)
     return Latency(float_ms, quantized_ms, repeats, threads)
 
 
-def _medians(
+def medians(
     sessions: Sequence[ort.InferenceSession], inputs: Sequence[Tensor | Array], repeats: int
 ) -> list[float]:
+    """Median milliseconds of one call of each session, called by turns.
+
+    Raises:
+        ExportError: `repeats` is below 1.
+    """
     if repeats < 1:
         raise ExportError(f"repeats was {repeats}; measure at least once")
     for session in sessions:

@@ -30,6 +30,10 @@ class Mode:
     top1_agreement: float | None
     first_departure: str | None
 
+    def site(self, name: str) -> SiteRow | None:
+        """The row of an activation site; None where it has none."""
+        return next((row for row in self.sites if row.name == name), None)
+
     @property
     def max_steps(self) -> int:
         """Largest difference at any site, end to end."""
@@ -43,16 +47,86 @@ class Mode:
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """A tensor at which the runtime departs, and what an experiment showed of it.
+
+    Attributes:
+        tensor: where the difference arises.
+        layers: nodes with weights that compute it.
+        cause: whose experiment mended it.
+        max_steps, share: difference with the runtime's own codes before the tensor: the largest in
+            steps, and the share of codes; None for a float tensor.
+        mended_share: the share that was left in the experiment.
+    """
+
+    tensor: str
+    layers: tuple[str, ...]
+    cause: str
+    max_steps: int | None
+    share: float | None
+    mended_share: float | None
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a file gives and takes on the data at hand, run in one way.
+
+    Attributes:
+        agreement: share of predictions equal to the float model's; None where the first output is
+            no vector of logits. sqnr_db: of the first output against the float model's.
+        score: share of predictions equal to the labels, None without labels; float_score: of the
+            float model.
+        latency_ms: median of one call with one example; float_latency_ms: of the float model,
+            called by turns with it. threads: in each call.
+        departing: tensors at which ONNX Runtime still departs from what the file says.
+        examples: on which agreement and score were counted.
+    """
+
+    agreement: float | None
+    sqnr_db: float
+    score: float | None
+    float_score: float | None
+    latency_ms: float
+    float_latency_ms: float
+    threads: int
+    departing: int
+    examples: int
+
+    @property
+    def ratio(self) -> float:
+        """Latency over that of the float model."""
+        return self.latency_ms / self.float_latency_ms
+
+
+@dataclass(frozen=True)
+class Cure:
+    """What removes a difference, with its measured price.
+
+    Attributes:
+        name: by which it is applied. words: what it does.
+        config: session settings to open the file with. layers: whose weights are rewritten.
+    """
+
+    name: str
+    words: str
+    config: dict[str, str]
+    layers: tuple[str, ...]
+    price: Price
+
+
+@dataclass(frozen=True)
 class Verification:
     """The comparison of a file with the simulation it was written from.
 
     Attributes:
-        modes: off/default, on/default and on/exact, in this order.
+        modes: off/default, on/default and, where the file runs so, on/exact, in this order.
         stored: sites whose stored numbers were compared; differing_stored: those where the values
             of a weight or bias, or an activation's scale or zero-point, are not identical.
         cause: of the difference; "not established" where no experiment isolates it, "" where
             there is none. cure: what removes it.
         batch_sizes: sizes that were run; examples: how many.
+        suspects: tensors at which the cause was established.
+        file: its path; price: of the file as it is; cures: with theirs. Only where measured.
     """
 
     verdict: Verdict
@@ -65,11 +139,20 @@ class Verification:
     batch_sizes: tuple[int, ...]
     examples: int
     notes: tuple[str, ...] = ()
+    suspects: tuple[Suspect, ...] = ()
+    file: str = ""
+    price: Price | None = None
+    cures: tuple[Cure, ...] = ()
 
     @property
     def ok(self) -> bool:
         """False if the file does something else than the simulation."""
         return self.verdict != "differs"
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Nodes with weights behind the tensors at which the cause was established."""
+        return tuple(dict.fromkeys(name for s in self.suspects for name in s.layers))
 
     @property
     def outputs(self) -> FloatRow:

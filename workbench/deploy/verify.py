@@ -1,4 +1,4 @@
-"""Does the file do in ONNX Runtime what the simulation did? By tensor, in steps, with a cause.
+"""Does a file do in ONNX Runtime what the simulation did? By tensor, in steps, with a cause.
 
 Three modes are run: graph optimisations off; on, as a user gets them; and on with exact integer
 kernels. The verdict is
@@ -8,48 +8,40 @@ kernels. The verdict is
     differs           anything else, with the first tensor that departs, and a cause if a second
                       run with one setting changed removes the difference
 
+A difference is judged where it arises: at each tensor, with the runtime's own codes before it. So
+experiments are judged by tensor too. What one setting mends is put down to its cause, and what is
+left goes to the next experiment. The simulation is the graph that a file was written from
+(`verify`) or the graph of the file itself, whoever wrote it (`verify_file`).
+
 With optimisations off no integer kernel is used, so exact kernels would change nothing there.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnxruntime as ort
 import torch
 from torch import Tensor
 
-from workbench.deploy.compare import (
-    FloatRow,
-    SiteRow,
-    Tallies,
-    codes_of,
-    integers,
-    values_of,
-    watched,
-)
+from workbench.deploy.compare import FloatRow, SiteRow, Tallies, integers
 from workbench.deploy.runtime import (
     FLOAT_MATMUL,
     NO_INTEGER_FUSION,
     Array,
     open_session,
     run,
-    stored_tensors,
     with_outputs,
 )
-from workbench.deploy.verification import Mode, Verdict, Verification
+from workbench.deploy.simulation import Batch, Expected, GraphSimulation, Reason, Simulation
+from workbench.deploy.verification import Mode, Suspect, Verdict, Verification
 from workbench.foundation.errors import ExportError
 from workbench.graph.quantized import QuantizedGraph
-from workbench.graph.sites import layers
-from workbench.graph.taps import capture
-
-Batch = tuple[Tensor, ...]
 
 WORST: tuple[Verdict, ...] = ("equal", "within one step", "differs")
 
@@ -73,6 +65,20 @@ class Setting:
         return open_session(model, optimise=optimise, exact=exact, config=self.config)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What counts as no difference.
+
+    Attributes:
+        tolerance: largest float difference, relative to the tensor's largest magnitude (sums taken
+            in another order).
+        share: largest share of a tensor's codes that may be one step off without lying at a tie.
+    """
+
+    tolerance: float = 1e-4
+    share: float = 0.01
+
+
 def verify(
     path: str | Path,
     reference: QuantizedGraph,
@@ -87,23 +93,28 @@ def verify(
         path: of the exported file.
         reference: the simulation.
         batches: inputs in the order of the graph; the first example also runs alone.
-        tolerance: largest float difference, relative to the tensor's largest magnitude, that
-            counts as none (sums taken in another order).
-        share: largest share of a site's codes that may be one step off without lying at a tie.
+        tolerance, share: as in `Limits`.
 
     Raises:
         ExportError: nothing to compare, all outputs zero, or ONNX Runtime does not run the file.
     """
-    with _quiet(reference):
-        study = _Study(Path(path), reference, batches, tolerance, share)
-        modes = tuple(study.modes(MODES))
-        wrong = study.differing_stored()
+    return compare(path, GraphSimulation(reference), batches, Limits(tolerance, share))
+
+
+def compare(
+    path: str | Path, simulation: Simulation, batches: Iterable[Batch], limits: Limits
+) -> Verification:
+    """As `verify`, with any simulation of the file."""
+    with simulation.quiet():
+        study = Study(Path(path), simulation, batches, limits)
+        modes = tuple(study.runnable_modes())
+        wrong = simulation.differing_stored(study.path, study.batches[0])
         verdict: Verdict = "differs" if wrong else _overall(modes)
-        cause, cure = WRONG_FILE if wrong else study.cause(modes)
+        cause, cure, suspects = (*WRONG_FILE, ()) if wrong else study.cause(modes)
     return Verification(
         verdict,
         modes,
-        len(reference.sites),
+        simulation.stored,
         wrong,
         wrong[0] if wrong else _departure(verdict, modes),
         cause,
@@ -111,14 +122,11 @@ def verify(
         study.sizes,
         study.examples,
         study.notes,
+        suspects,
     )
 
 
-WRONG_FILE = ("the file stores other codes or scales", "export it again")
-SOFT = (
-    "the simulation computes with weights off their grid, such as unfinished rounding",
-    "finish the method, then export again",
-)
+WRONG_FILE: Reason = ("the file stores other codes or scales", "export it again")
 MODES = (Setting("off"), Setting("on"), Setting("on", "exact"))
 
 
@@ -131,69 +139,58 @@ class Experiment:
     cure: str
 
 
+SATURATION = "saturating int8 kernels of this processor"
+ROUNDED_INPUT = "fused MatMulNBits quantizes its input to 8 bits"
+FUSION = "fusion into integer kernels changes rounding"
+OPTIMISATION = "graph optimisation changes rounding or fusion"
+
 EXPERIMENTS = (
     Experiment(
         Setting("on", "exact"),
-        "saturating int8 kernels of this processor",
+        SATURATION,
         "open the session with session.x64quantprecision=1, or use 7-bit weights",
     ),
     Experiment(
         Setting("on", config=FLOAT_MATMUL),
-        "fused MatMulNBits quantizes its input to 8 bits",
+        ROUNDED_INPUT,
         "open the session with session.qdq_matmulnbits_accuracy_level=1",
     ),
     Experiment(
         Setting("on", config=NO_INTEGER_FUSION),
-        "fusion into integer kernels changes rounding",
+        FUSION,
         "open the session with session.disable_quant_qdq=1 (slower)",
     ),
     Experiment(
         Setting("off"),
-        "graph optimisation changes rounding or fusion",
+        OPTIMISATION,
         "open the session without graph optimisations (slower)",
     ),
 )
+UNKNOWN: Reason = ("not established", "")
 
 
-@dataclass(frozen=True)
-class _Expected:
-    """What the simulation gives for one batch: int32 codes by site, floats by tensor."""
-
-    codes: dict[str, Tensor]
-    floats: dict[str, Tensor]
-
-
-class _Study:
-    """A file, the simulation and the batches, and how to compare them in one setting or more."""
+class Study:
+    """A file, its simulation and the batches, and how to compare them in one setting or more."""
 
     def __init__(
-        self,
-        path: Path,
-        reference: QuantizedGraph,
-        batches: Iterable[Batch],
-        tolerance: float,
-        share: float,
+        self, path: Path, simulation: Simulation, batches: Iterable[Batch], limits: Limits
     ) -> None:
-        self.reference, self.tolerance, self.share = reference, tolerance, share
-        self.path = path
-        self.frozen = reference.frozen()
-        self.batches, self.notes = _with_single(reference, [tuple(batch) for batch in batches])
+        self.path, self.simulation, self.limits = path, simulation, limits
+        self.batches, self.notes = _with_single(simulation, [tuple(batch) for batch in batches])
         self.sizes = tuple(sorted({len(batch[0]) for batch in self.batches}))
         self.examples = sum(len(batch[0]) for batch in self.batches)
-        self.stored = [s for s in reference.sites.values() if s.kind != "activation"]
-        self.active = sorted(reference.of_kind("activation"), key=_position(reference))
-        self.outputs = [str(value.name) for value in reference.graph.model.graph.outputs]
-        self.floats = self._float_names()
+        self.points = simulation.points
+        self.outputs, self.floats = simulation.outputs, simulation.floats
 
     def modes(self, settings: Sequence[Setting]) -> list[Mode]:
         """Run the file in each setting and compare it with the simulation, batch by batch."""
-        codes = [f"{site.tensor}__q" for site in self.active]
+        codes = [point.codes for point in self.points]
         model = with_outputs(self.path, [*codes, *self.floats])
         sessions = [setting.open(model) for setting in settings]
         totals = [Tallies() for _ in settings]
         alive = False
         for batch in self.batches:
-            expected = self._expect(batch)
+            expected = self.simulation.expect(batch)
             alive = alive or any(bool(expected.floats[name].any()) for name in self.outputs)
             known: dict[bytes, Tallies] = {}
             for session, total in zip(sessions, totals, strict=True):
@@ -206,86 +203,97 @@ class _Study:
             raise ExportError("all simulated outputs are zero; agreement would prove nothing")
         return [self._judge(*pair) for pair in zip(settings, totals, strict=True)]
 
-    def differing_stored(self) -> tuple[str, ...]:
-        """Sites for which the file does not hold, bit for bit, what the simulation froze."""
-        wrong = {*self._differing_values(), *self._differing_scales()}
-        return tuple(name for name in self.reference.sites if name in wrong)
+    def runnable_modes(self) -> list[Mode]:
+        """The modes of a verification; without exact kernels where only they refuse the file.
 
-    def _differing_values(self) -> Iterator[str]:
-        """Weights and biases as the runtime dequantizes them."""
-        names = {site.name: f"{site.tensor}__dq" for site in self.stored}
-        if not names:
-            return
-        session = open_session(with_outputs(self.path, list(names.values())), optimise=False)
-        got = _tensors(run(session, self.batches[0], list(names.values())))
-        for site, name in names.items():
-            if not torch.equal(got[name], self.frozen[site].values().cpu()):
-                yield site
+        Raises:
+            ExportError: ONNX Runtime refuses the file; with the setting that lets it run.
+        """
+        try:
+            return self.modes(MODES)
+        except ExportError as error:
+            if not self._runs(Setting("off")):
+                raise
+            if self._runs(Setting("on")):
+                self.notes += (f"exact kernels do not run this file ({error})",)
+                return self.modes(MODES[:2])
+            cures = [e.cure for e in EXPERIMENTS if e.setting.config and self._runs(e.setting)]
+            cure = (*cures, EXPERIMENTS[-1].cure)[0]
+            raise ExportError(
+                f"'{self.path.name}' is valid, but the optimised graph does not run "
+                f"({error}); {cure}, or quantize its weights per channel"
+            ) from error
 
-    def _differing_scales(self) -> Iterator[str]:
-        """Activations' scales and zero-points, as stored."""
-        held = stored_tensors(self.path)
-        for site in self.active:
-            frozen = self.frozen[site.name]
-            pairs = (("scale", frozen.scale), ("zero_point", frozen.zero_point))
-            if any(not _same(held.get(f"{site.tensor}__{key}"), value) for key, value in pairs):
-                yield site.name
+    def _runs(self, setting: Setting) -> bool:
+        try:
+            self.modes([setting])
+        except ExportError:
+            return False
+        return True
 
-    def _soft_weights(self) -> bool:
-        """True where the simulation's forward does not use the values that are exported."""
-        return any(
-            not torch.allclose(
-                self.reference.quantizer(site.name)(self.reference.weight(site.name)).cpu(),
-                self.frozen[site.name].values().cpu(),
-                rtol=1e-5,
-            )
-            for site in self.stored
-        )
-
-    def cause(self, modes: Sequence[Mode]) -> tuple[str, str]:
-        """Cause and cure of what users get, found by changing one setting after the other."""
-        off, on, exact = modes
+    def cause(self, modes: Sequence[Mode]) -> tuple[str, str, tuple[Suspect, ...]]:
+        """Cause and cure of what users get, and the tensors at which experiments showed them."""
+        off, on, *exact = modes
         if off.verdict == "differs":
-            return SOFT if self._soft_weights() else ("not established", "")
+            return *(self.simulation.excuse() or UNKNOWN), ()
         if on.verdict == "differs":
-            return self._experiment(off, exact)
+            return self._experiments(off, on, *exact)
         if "within one step" in (off.verdict, on.verdict):
             rows = [row for mode in (off, on) for row in mode.sites]
             ties = all(row.ties for row in rows)
-            return ("rounding ties" if ties else "not established"), ""
-        return "", ""
+            return ("rounding ties" if ties else "not established"), "", ()
+        return "", "", ()
 
-    def _experiment(self, off: Mode, exact: Mode) -> tuple[str, str]:
+    def departing(self, mode: Mode) -> list[str]:
+        """Tensors at which a difference arises that is worse than one step, in order."""
+        sites = [row.name for row in mode.sites if self._site_verdict(row) == "differs"]
+        floats = [row.name for row in mode.floats if self._float_verdict(row) == "differs"]
+        return sites + floats[::-1]
+
+    def _experiments(
+        self, off: Mode, on: Mode, exact: Mode | None = None
+    ) -> tuple[str, str, tuple[Suspect, ...]]:
+        """Change one setting after the other until each departing tensor is mended by one."""
         known = {("on", "exact"): exact, ("off", "default"): off}
+        left = self.departing(on)
+        found: list[Experiment] = []
+        suspects: list[Suspect] = []
         for experiment in EXPERIMENTS:
+            if not left:
+                break
             setting = experiment.setting
-            plain = not setting.config
             key = (setting.optimisations, setting.kernels)
-            mode = known[key] if plain else self.modes([setting])[0]
-            if mode.verdict != "differs":
-                return experiment.cause, experiment.cure
-        return "not established", ""
+            mode = self.modes([setting])[0] if setting.config else known[key]
+            if mode is None:
+                continue
+            still = set(self.departing(mode))
+            mended = [name for name in left if name not in still]
+            if mended:
+                found.append(experiment)
+                suspects += [self._suspect(name, experiment.cause, on, mode) for name in mended]
+                left = [name for name in left if name in still]
+        if not found:
+            return *UNKNOWN, ()
+        order = {name: index for index, name in enumerate(self.departing(on))}
+        suspects.sort(key=lambda suspect: order[suspect.tensor])
+        causes = [experiment.cause for experiment in found] + [UNKNOWN[0]] * bool(left)
+        return "; ".join(causes), "; ".join(e.cure for e in found), tuple(suspects)
 
-    def _expect(self, batch: Batch) -> _Expected:
-        """The simulation on its own, from the graph's inputs."""
-        with watched(self.reference) as seen:
-            floats = self._floats(batch)
-        codes = {
-            site.name: codes_of(seen[site.name], self.frozen[site.name], site.grid)
-            for site in self.active
-        }
-        return _Expected(codes, floats)
+    def _suspect(self, name: str, cause: str, on: Mode, mended: Mode) -> Suspect:
+        layers = self.simulation.blame(name)
+        before, after = on.site(name), mended.site(name)
+        if before is None or after is None:
+            return Suspect(name, layers, cause, None, None, None)
+        return Suspect(
+            name, layers, cause, before.local_max_steps, before.local_share, after.local_share
+        )
 
-    def _floats(self, batch: Batch) -> dict[str, Tensor]:
-        found = capture(self.reference.module, batch, self.floats)
-        return {name: found[name].cpu() for name in self.floats}
-
-    def _compare(self, batch: Batch, expected: _Expected, got: dict[str, Tensor]) -> Tallies:
+    def _compare(self, batch: Batch, expected: Expected, got: dict[str, Tensor]) -> Tallies:
         """One batch end to end and, if anything differs there, locally."""
         tallies = Tallies()
-        codes = {site.name: integers(got[f"{site.tensor}__q"]) for site in self.active}
-        for site in self.active:
-            tallies.site(site.name).add(expected.codes[site.name], codes[site.name])
+        codes = {point.name: integers(got[point.codes]) for point in self.points}
+        for point in self.points:
+            tallies.site(point.name).add(expected.codes[point.name], codes[point.name])
         same = not any(tally.off for tally in tallies.sites.values())
         local = expected.floats if same else self._compare_locally(batch, codes, tallies)
         for name in self.floats:
@@ -296,20 +304,15 @@ class _Study:
     def _compare_locally(
         self, batch: Batch, codes: dict[str, Tensor], tallies: Tallies
     ) -> dict[str, Tensor]:
-        """Compare with the runtime's values at every site; the floats that follow from them."""
-        forced = {
-            site.name: values_of(codes[site.name], self.frozen[site.name], site.grid)
-            for site in self.active
-        }
-        with watched(self.reference, forced) as seen:
-            floats = self._floats(batch)
-        for site in self.active:
-            quantizer = self.reference.quantizer(site.name)
-            tallies.site(site.name).add_local(seen[site.name], quantizer, codes[site.name])
+        """Compare with the runtime's values at every point; the floats that follow from them."""
+        received, floats = self.simulation.follow(batch, codes)
+        for point in self.points:
+            tally = tallies.site(point.name)
+            tally.add_local(received[point.name], point.quantizer, codes[point.name])
         return floats
 
     def _judge(self, setting: Setting, tallies: Tallies) -> Mode:
-        sites = tuple(tallies.sites[site.name].row(site.name, site.grid) for site in self.active)
+        sites = tuple(tallies.sites[p.name].row(p.name, p.quantizer.grid) for p in self.points)
         floats = tuple(tallies.floats[name].row(name) for name in self.floats)
         verdicts = [(row.name, self._site_verdict(row)) for row in sites]
         verdicts += [(row.name, self._float_verdict(row)) for row in reversed(floats)]
@@ -328,57 +331,28 @@ class _Study:
     def _site_verdict(self, row: SiteRow) -> Verdict:
         if row.max_steps == 0 and row.local_max_steps == 0:
             return "equal"
-        small = row.local_share <= self.share or row.ties
+        small = row.local_share <= self.limits.share or row.ties
         return "within one step" if row.local_max_steps <= 1 and small else "differs"
 
     def _float_verdict(self, row: FloatRow) -> Verdict:
-        if not row.local_relative <= self.tolerance:
+        tolerance = self.limits.tolerance
+        if not row.local_relative <= tolerance:
             return "differs"
-        return "equal" if row.relative <= self.tolerance else "within one step"
-
-    def _float_names(self) -> list[str]:
-        """Outputs; and the layers' outputs where no activation site would show a difference."""
-        if self.active:
-            return list(self.outputs)
-        found = [layer.output for layer in layers(self.reference.graph) if layer.output]
-        return list(dict.fromkeys([*self.outputs, *reversed(found)]))
+        return "equal" if row.relative <= tolerance else "within one step"
 
 
 def _with_single(
-    reference: QuantizedGraph, batches: list[Batch]
+    simulation: Simulation, batches: list[Batch]
 ) -> tuple[list[Batch], tuple[str, ...]]:
     """The batches, led by the first example alone if the model takes any batch size."""
     if not batches or not all(len(batch) and batch[0].numel() for batch in batches):
         raise ExportError("there is nothing to compare; give at least one example")
     first = batches[0]
-    free = all(spec.shape and not isinstance(spec.shape[0], int) for spec in reference.graph.inputs)
-    if not free:
+    if not simulation.free_batch:
         return batches, ("the batch size is fixed in the model, so one size was run",)
     if len(first[0]) == 1:
         return batches, ()
     return [tuple(tensor[:1] for tensor in first), *batches], ()
-
-
-def _position(reference: QuantizedGraph) -> Callable[[Any], int]:
-    """Sort key: where in the graph a site's tensor is made; graph inputs come first."""
-    made = {
-        output.name: index
-        for index, node in enumerate(reference.graph.model.graph)
-        for output in node.outputs
-    }
-    return lambda site: made.get(site.tensor, -1)
-
-
-@contextmanager
-def _quiet(reference: QuantizedGraph) -> Iterator[None]:
-    """Evaluation mode without gradients, and back."""
-    training = reference.training
-    reference.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        reference.train(training)
 
 
 def _overall(modes: Sequence[Mode]) -> Verdict:
@@ -399,10 +373,6 @@ def _digest(arrays: Mapping[str, Array]) -> bytes:
     for array in arrays.values():
         digest.update(np.ascontiguousarray(array).view(np.uint8).data)
     return digest.digest()
-
-
-def _same(stored: Array | None, value: Tensor) -> bool:
-    return stored is not None and np.array_equal(stored, value.cpu().numpy())
 
 
 def _tensors(arrays: Mapping[str, Array]) -> dict[str, Tensor]:

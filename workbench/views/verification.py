@@ -11,6 +11,7 @@ from workbench.views.numbers import fixed, number
 Record = Mapping[str, Any]
 
 TONES = {"equal": "good", "within one step": "good", "differs": "warn"}
+SHOWN = 4
 WORDS = {
     ("off", "default"): "graph as written",
     ("on", "default"): "as users run it",
@@ -31,8 +32,10 @@ def verdict(record: Record | None, report: Record | None = None) -> dict[str, An
     lines += _weights(record)
     if record.get("cause"):
         lines.append(_line(f"Cause: {record['cause']}.", "plain"))
+    lines += _layers(record)
     if record.get("cure"):
         lines.append(_line(f"Cure: {record['cure']}.", "plain"))
+    lines += _prices(record)
     lines += _cost(report or {})
     ok = bool(record.get("ok"))
     return {
@@ -73,10 +76,39 @@ def _tip(mode: Record) -> str:
 
 
 def _weights(record: Record) -> list[dict[str, str]]:
-    wrong, count = record.get("differing_weights") or (), int(record.get("weights") or 0)
+    """Nothing where the file is its own simulation."""
+    wrong, count = record.get("differing_stored") or (), int(record.get("stored") or 0)
     if wrong:
         return [_line(f"{len(wrong)} of {count} stored tensors differ, first {wrong[0]}", "bad")]
-    return [_line(f"All {count} stored weights and biases are bit for bit equal", "good")]
+    equal = f"All {strings.plural(count, 'stored tensor')} bit for bit equal"
+    return [_line(equal, "good")] if count else []
+
+
+def _layers(record: Record) -> list[dict[str, str]]:
+    """The layers that depart; all of them in the tip."""
+    suspects = record.get("suspects") or ()
+    names = list(dict.fromkeys(name for row in suspects for name in row["layers"]))
+    if not names:
+        return []
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return [_line(f"Layers: {', '.join(names[:SHOWN])}{more}.", "plain", ", ".join(names))]
+
+
+def _prices(record: Record) -> list[dict[str, str]]:
+    """What the file costs as it is and with each cure, where that was measured."""
+    if not record.get("price"):
+        return []
+    rows = [("As it is", "", record["price"])]
+    rows += [(cure["name"], cure["words"], cure["price"]) for cure in record.get("cures") or ()]
+    return [_line(f"{name}: {_price(price)}", "plain", tip) for name, tip, price in rows]
+
+
+def _price(price: Record) -> str:
+    ratio = float(price["latency_ms"]) / float(price["float_latency_ms"])
+    agreement, left = number(price.get("agreement")), int(price["departing"])
+    same = "" if agreement is None else f", {fixed(100 * agreement)} % as float predicts"
+    departs = f", {strings.plural(left, 'tensor')} off" if left else ""
+    return f"{ratio:.2f} × the float time{same}{departs}"
 
 
 def _cost(report: Record) -> list[dict[str, str]]:

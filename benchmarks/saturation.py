@@ -1,0 +1,151 @@
+"""EfficientNet-Lite0 quantized by ONNX Runtime's own tool, on a processor without VNNI.
+
+    python -m benchmarks.saturation [--pictures PATH] [--examples N] [--json]
+
+`quantize_static(per_channel=True)` writes the file: 100 pictures calibrate, the others judge. Then
+`verify_file` looks at it twice, under the rig of `without_vnni` and on the processor as it is: what
+it finds, which layers, and what each cure costs. One thread. Needs `make zoo` and labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from rich.console import Console
+from rich.table import Table
+
+import workbench
+from benchmarks import without_vnni
+from workbench.deploy.verification import Price
+from workbench.deploy.verify_file import verify_file
+
+CALIBRATION = 100
+BATCH = 10
+COMPARED = 32
+
+Pictures = NDArray[np.generic]
+
+
+class _Reader(CalibrationDataReader):
+    """Batches of one input."""
+
+    def __init__(self, name: str, batches: Iterator[Pictures]) -> None:
+        self._name, self._batches = name, batches
+
+    def get_next(self) -> dict[str, Pictures] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        batch = next(self._batches, None)
+        return None if batch is None else {self._name: batch}
+
+
+def prepare(folder: Path, pictures: Path) -> tuple[Path, Path]:
+    """The float and the quantized file."""
+    session = workbench.open("efficientnet-lite0", data=pictures)
+    data = session.data.calibrate_on(CALIBRATION)
+    original, ready, quantized = (folder / f"{n}.onnx" for n in ("float", "ready", "quantized"))
+    session.save(original)
+    quant_pre_process(str(original), str(ready), skip_symbolic_shape=True)
+    batches = (inputs[0].numpy() for inputs, _ in data.batches("calibration", BATCH))
+    quantize_static(
+        str(ready),
+        str(quantized),
+        _Reader(session.graph.inputs[0].name, batches),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+    return original, quantized
+
+
+def measure(folder: Path, pictures: Path, examples: int) -> dict[str, Any]:
+    """What `verify_file` finds in this process."""
+    torch.set_num_threads(1)
+    session = workbench.open("efficientnet-lite0", data=pictures)
+    found = list(session.data.calibrate_on(CALIBRATION).batches("test", BATCH, examples))
+    labels = torch.cat([label for _, label in found if label is not None])
+    result = verify_file(
+        folder / "float.onnx",
+        folder / "quantized.onnx",
+        [inputs for inputs, _ in found],
+        labels,
+        examples=COMPARED,
+    )
+    assert result.price is not None
+    rows = [_row("as it is", 0, result.price)]
+    rows += [_row(cure.name, len(cure.layers), cure.price) for cure in result.cures]
+    return {
+        "sentence": result.sentence(),
+        "cause": result.cause,
+        "layers": result.layers,
+        "rows": rows,
+    }
+
+
+def both(pictures: Path, examples: int) -> dict[str, dict[str, Any]]:
+    """Under the rig and without it."""
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder), pictures)
+        command = [sys.executable, "-m", "benchmarks.saturation", "--measure", folder]
+        command += ["--pictures", str(pictures), "--examples", str(examples)]
+        results["without VNNI"] = json.loads(without_vnni.call(command))
+        plain = subprocess.run(command, text=True, check=True, stdout=subprocess.PIPE)
+        results["this processor"] = json.loads(plain.stdout)
+    return results
+
+
+def _row(name: str, layers: int, price: Price) -> dict[str, Any]:
+    return {
+        "cure": name,
+        "layers rewritten": layers,
+        "top1": 100 * (price.score or 0.0),
+        "float top1": 100 * (price.float_score or 0.0),
+        "agreement": 100 * (price.agreement or 0.0),
+        "sqnr_db": price.sqnr_db,
+        "ms": price.latency_ms,
+        "float ms": price.float_latency_ms,
+        "ms / float ms": price.ratio,
+        "tensors that depart": price.departing,
+    }
+
+
+def main() -> None:
+    """Parse, run, print."""
+    from benchmarks.__main__ import DATA
+
+    parser = argparse.ArgumentParser(prog="benchmarks.saturation", description=__doc__)
+    parser.add_argument("--pictures", type=Path, default=DATA / "imagenet_samples_500.zip")
+    parser.add_argument("--examples", type=int, default=400)
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.measure is not None:
+        sys.stdout.write(json.dumps(measure(given.measure, given.pictures, given.examples)))
+        return
+    results = both(given.pictures, given.examples)
+    if given.json:
+        sys.stdout.write(json.dumps(results, indent=2) + "\n")
+        return
+    console = Console()
+    for name, result in results.items():
+        table = Table(*result["rows"][0], title=f"EfficientNet-Lite0, {name}", title_justify="left")
+        for row in result["rows"]:
+            table.add_row(*(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()))
+        console.print(table)
+        console.print(result["sentence"], markup=False)
+        console.print("layers: " + (", ".join(result["layers"]) or "none"), markup=False)
+
+
+if __name__ == "__main__":
+    main()

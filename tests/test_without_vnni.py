@@ -1,0 +1,63 @@
+"""The rig that hides VNNI from ONNX Runtime: its real AVX2 kernels saturate, and are diagnosed."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from benchmarks import without_vnni
+from tests.deploy import saturating
+
+pytestmark = pytest.mark.slow
+
+DOCTOR = """
+import json
+from workbench.deploy.doctor import examine
+print(json.dumps(examine().record()))
+"""
+VERIFY = """
+import json, sys
+from tests.deploy import saturating
+from workbench.deploy.verify_file import verify_file
+found = verify_file(sys.argv[1], sys.argv[2], [(saturating.data(16),)])
+print(json.dumps(found.record()))
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rig():
+    try:
+        return without_vnni.environment()
+    except without_vnni.RigError as error:
+        pytest.skip(str(error))
+
+
+def under_rig(code, *arguments):
+    return json.loads(without_vnni.call([sys.executable, "-c", code, *map(str, arguments)]))
+
+
+def test_default_kernels_saturate_and_exact_ones_do_not():
+    found = under_rig(DOCTOR)
+    if not found["processor"]["features"]["avx2"]:
+        pytest.skip("this processor has no AVX2")
+    assert found["saturates"]
+    assert found["target"] == "ort-cpu"
+    for test in found["tests"]:
+        assert test["off"] > 0.1
+        assert test["steps"] > 1
+        assert test["exact_off"] == 0
+
+
+def test_real_saturation_is_diagnosed_and_cured(tmp_path):
+    found = under_rig(VERIFY, *saturating.files(tmp_path))
+    assert found["cause"] == "saturating int8 kernels of this processor"
+    assert {name for row in found["suspects"] for name in row["layers"]} == {"first", "second"}
+    left = {cure["name"]: cure["price"]["departing"] for cure in found["cures"]}
+    assert left == {"exact-kernels": 0, "7-bit": 0, "fitted": 0, "uint8-weights": 0}
+
+
+def test_the_installed_package_is_left_alone(rig):
+    assert without_vnni._library(without_vnni._installed()).read_bytes().count(b"\x0f\xa2") > 0
+    assert str(without_vnni._installed().parent) not in rig["PYTHONPATH"].split(":")
