@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,39 +18,58 @@ from workbench.graph.sites import Site
 from workbench.graph.taps import capture
 from workbench.graph.targets import ActivationGrid, Override, WeightGrid, target
 
-KINDS = ("conv", "depthwise", "transposed", "gemm", "gemm-b", "matmul", "gru")
-OUT, IN = 6, 8
-# operator, attributes, input shape without batch, weight shapes, bias size
-_PLANS = {
-    "conv": ("Conv", {"pads": [1] * 4}, (IN, 5, 5), [(OUT, IN, 3, 3)], OUT),
-    "depthwise": ("Conv", {"group": IN}, (IN, 5, 5), [(IN, 1, 3, 3)], IN),
-    "transposed": ("ConvTranspose", {}, (IN, 4, 4), [(IN, OUT, 2, 2)], OUT),
-    "gemm": ("Gemm", {}, (IN,), [(IN, OUT)], OUT),
-    "gemm-b": ("Gemm", {"transB": 1}, (IN,), [(OUT, IN)], OUT),
-    "matmul": ("MatMul", {}, (IN,), [(IN, OUT)], 0),
-    "gru": ("GRU", {"hidden_size": 4}, (IN,), [(1, 12, IN), (1, 12, 4)], 0),
-}
+OUT, IN, BATCH = 6, 8, "batch"
+# operator, attributes, input shape, weight shapes, bias size
+_PLANS: dict[str, tuple[str, dict, tuple, list[tuple[int, ...]], int]] = {
+    "conv": ("Conv", {"pads": [1] * 4}, (BATCH, IN, 5, 5), [(OUT, IN, 3, 3)], OUT),
+    "conv1d": ("Conv", {}, (BATCH, IN, 7), [(OUT, IN, 3)], OUT),
+    "conv3d": ("Conv", {}, (BATCH, IN, 3, 4, 3), [(OUT, IN, 2, 2, 2)], OUT),
+    "grouped": ("Conv", {"group": 2}, (BATCH, IN, 4, 4), [(OUT, IN // 2, 3, 3)], OUT),
+    "depthwise": ("Conv", {"group": IN}, (BATCH, IN, 5, 5), [(IN, 1, 3, 3)], IN),
+    "transposed": ("ConvTranspose", {}, (BATCH, IN, 4, 4), [(IN, OUT, 2, 2)], OUT),
+    "transposed-grouped": (
+        "ConvTranspose", {"group": 2}, (BATCH, IN, 4, 4), [(IN, OUT // 2, 2, 2)], OUT
+    ),
+    "gemm": ("Gemm", {}, (BATCH, IN), [(IN, OUT)], OUT),
+    "gemm-a": ("Gemm", {"transA": 1}, (IN, BATCH), [(IN, OUT)], OUT),
+    "gemm-b": ("Gemm", {"transB": 1}, (BATCH, IN), [(OUT, IN)], OUT),
+    "gemm-ab": ("Gemm", {"transA": 1, "transB": 1}, (IN, BATCH), [(OUT, IN)], OUT),
+    "matmul": ("MatMul", {}, (BATCH, IN), [(IN, OUT)], 0),
+    "matmul-left": ("MatMul", {}, (BATCH, IN, 3), [(OUT, IN)], 0),
+    "matmul-batched": ("MatMul", {}, (BATCH, 3, 2, IN), [(3, IN, OUT)], 0),
+    "gru": ("GRU", {"hidden_size": 4}, ("time", BATCH, IN), [(1, 12, IN), (1, 12, 4)], 0),
+    "gru-both": (
+        "GRU", {"hidden_size": 4, "direction": "bidirectional"}, ("time", BATCH, IN),
+        [(2, 12, IN), (2, 12, 4)], 0,
+    ),
+    "lstm": ("LSTM", {"hidden_size": 4}, ("time", BATCH, IN), [(1, 16, IN), (1, 16, 4)], 0),
+    "rnn": ("RNN", {"hidden_size": 4}, ("time", BATCH, IN), [(1, 4, IN), (1, 4, 4)], 0),
+    "embedding": ("Gather", {}, (BATCH, 3), [(11, IN)], 0),
+}  # fmt: skip
+KINDS = tuple(_PLANS)
+RECURRENT = ("GRU", "LSTM", "RNN")
 
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng([seed, *shape]).normal(size=shape).astype(np.float32)
 
 
-def one_layer(kind: str, *, opset: int = 21, batch: str | int = "batch") -> ir.Model:
+def one_layer(kind: str, *, opset: int = 21, batch: str | int = BATCH) -> ir.Model:
     """x -> layer -> Relu -> y."""
     op, attributes, shape, weights, bias = _PLANS[kind]
     names = ["w", "r"][: len(weights)]
     initial = [numpy_helper.from_array(random(*s), n) for s, n in zip(weights, names, strict=True)]
-    inputs = ["x", *names]
+    inputs = ["w", "x"] if kind in ("matmul-left", "embedding") else ["x", *names]
     if bias:
         initial.append(numpy_helper.from_array(random(bias), "b"))
         inputs.append("b")
-    shape = ("time", batch, *shape) if kind == "gru" else (batch, *shape)
     nodes = [
         helper.make_node(op, inputs, ["h"], name="layer", **attributes),
-        helper.make_node("Relu", ["h"], ["y"], name="relu"),
+        helper.make_node("LeakyRelu" if op == "Gather" else "Relu", ["h"], ["y"], name="relu"),
     ]
-    return wrap(nodes, shape, initial, opset)
+    sizes = tuple(batch if size == BATCH else size for size in shape)
+    integers = TensorProto.INT64 if op == "Gather" else TensorProto.FLOAT
+    return wrap(nodes, sizes, initial, opset, integers)
 
 
 def two_convolutions(*, zero: bool = False) -> ir.Model:
@@ -101,30 +121,35 @@ def two_matmuls(width: int = 64) -> ir.Model:
     return wrap(nodes, ("batch", width), tensors)
 
 
-def wrap(nodes: list, shape: tuple, initial: list, opset: int = 21) -> ir.Model:
-    """A checked model with input x and output y, shapes inferred."""
-    float32 = TensorProto.FLOAT
-    x = helper.make_tensor_value_info("x", float32, shape)
-    y = helper.make_tensor_value_info("y", float32, None)
+def wrap(
+    nodes: list, shape: tuple, initial: list, opset: int = 21, kind: int = TensorProto.FLOAT
+) -> ir.Model:
+    """A checked model with input x of an element type and float output y, shapes inferred."""
+    x = helper.make_tensor_value_info("x", kind, shape)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     graph = helper.make_graph(nodes, "small", [x], [y], initial)
     imports = [helper.make_opsetid("", opset)]
-    model = helper.make_model(graph, opset_imports=imports, ir_version=10)
+    version = helper.find_min_ir_version_for(imports)
+    model = helper.make_model(graph, opset_imports=imports, ir_version=version)
     inferred = onnx.shape_inference.infer_shapes(model)
     onnx.checker.check_model(inferred)
     return ir.from_proto(inferred)
 
 
 @cache
-def graph_of(kind: str) -> Graph:
+def graph_of(kind: str, opset: int = 21) -> Graph:
     """Built once; a QuantizedGraph copies what it changes."""
-    return build(one_layer(kind))
+    return build(one_layer(kind, opset=opset))
 
 
 def inputs_of(graph: Graph, count: int, seed: int = 0) -> tuple[Tensor, ...]:
     """Random inputs for `count` examples."""
     sizes = {"batch": count, "time": 3}
     shape = [sizes.get(str(size), size) for size in graph.inputs[0].shape]
-    return (torch.from_numpy(random(*shape, seed=seed)),)
+    values = torch.from_numpy(random(*shape, seed=seed))
+    if graph.inputs[0].dtype == torch.int64:
+        values = (values * 100).long().abs() % 11
+    return (values,)
 
 
 def quantize(
@@ -133,10 +158,10 @@ def quantize(
     activations: int | None = None,
     granularity: str = "channel",
     overrides: tuple[Override, ...] = (),
-    **options: bool,
+    **options: Any,
 ) -> QuantizedGraph:
     """All layers quantized, ranges from the extremes of weights and of random inputs."""
-    chosen = target("weight-only" if activations is None else "ort-cpu")
+    chosen = target("weight-only" if activations is None else "ort-cpu-vnni")
     weights = WeightGrid(bits=bits, granularity=granularity, group_size=4, **options)
     active = None if activations is None else ActivationGrid(bits=activations)
     sites = chosen.sites(graph, weights, active, overrides, edges=None)

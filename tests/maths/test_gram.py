@@ -69,10 +69,10 @@ def test_catalogued_gptq_example_is_solved_to_its_optimum() -> None:
     problem = gram.pose(weight, moments_of(x), centred=False, damping=1e-9)
     grid, step = Grid(3), torch.full((1, 1, 1), 0.25)
     zero = torch.zeros_like(step)
-    start = gram.nearest(problem, step, zero, grid)
+    start = gram.nearest(problem, step, zero, gram.Points(grid))
     assert (start * step).flatten().tolist() == [0.25, 0.25, 0.0]
     assert float(problem.error(start * step)) * 4 == pytest.approx(0.096513, rel=1e-3)
-    codes = gram.coordinate_descent(problem, start, step, zero, grid, sweeps=10)
+    codes = gram.coordinate_descent(problem, start, step, zero, gram.Points(grid), sweeps=10)
     found = float(problem.error(codes * step)) * 4
     every = itertools.product(range(grid.qmin, grid.qmax + 1), repeat=3)
     best = min(float(problem.error(torch.tensor([[c]]) * step)) * 4 for c in every)
@@ -86,9 +86,9 @@ def test_descent_never_raises_the_error(seed: int, bits: int) -> None:
     x, noisy, weight = make(rows=60, seed=seed)
     problem = gram.pose(weight, moments_of(noisy, x), centred=True, damping=0.01)
     grid = Grid(bits, granularity=CHANNEL)
-    scale, zero = gram.search_scale(problem, grid, 1, shared=False)
-    start = gram.nearest(problem, scale, zero, grid)
-    after = gram.coordinate_descent(problem, start, scale, zero, grid, sweeps=4)
+    scale, zero = gram.search_scale(problem, gram.Points(grid), 1, shared=False)
+    start = gram.nearest(problem, scale, zero, gram.Points(grid))
+    after = gram.coordinate_descent(problem, start, scale, zero, gram.Points(grid), sweeps=4)
     before_error, after_error = problem.error(start * scale), problem.error(after * scale)
     assert bool((after_error <= before_error * (1 + 1e-4) + 1e-7).all())
     assert after.min() >= grid.qmin
@@ -99,19 +99,21 @@ def test_blocks_of_columns_give_what_single_columns_give(monkeypatch: pytest.Mon
     x, _, weight = make(inputs=40)
     problem = gram.pose(weight, moments_of(x), centred=True, damping=0.01)
     grid = Grid(3, granularity=CHANNEL)
-    scale, zero = gram.search_scale(problem, grid, 1, shared=False)
-    start = gram.nearest(problem, scale, zero, grid)
-    whole = gram.coordinate_descent(problem, start, scale, zero, grid, sweeps=3)
+    scale, zero = gram.search_scale(problem, gram.Points(grid), 1, shared=False)
+    start = gram.nearest(problem, scale, zero, gram.Points(grid))
+    whole = gram.coordinate_descent(problem, start, scale, zero, gram.Points(grid), sweeps=3)
     monkeypatch.setattr(gram, "BLOCK", 7)
-    assert torch.equal(gram.coordinate_descent(problem, start, scale, zero, grid, sweeps=3), whole)
+    assert torch.equal(
+        gram.coordinate_descent(problem, start, scale, zero, gram.Points(grid), sweeps=3), whole
+    )
 
 
 def test_refitted_scale_is_the_best_for_its_codes() -> None:
     x, _, weight = make()
     problem = gram.pose(weight, moments_of(x), centred=True, damping=0.01)
     grid = Grid(3, granularity=CHANNEL)
-    scale, zero = gram.search_scale(problem, grid, 1, shared=False)
-    codes = gram.nearest(problem, scale, zero, grid)
+    scale, zero = gram.search_scale(problem, gram.Points(grid), 1, shared=False)
+    codes = gram.nearest(problem, scale, zero, gram.Points(grid))
     best = gram.refit_scale(problem, codes, scale, zero)
     for factor in (0.98, 1.02):
         assert bool((problem.error(codes * best) <= problem.error(codes * best * factor)).all())
@@ -122,7 +124,7 @@ def test_group_scales_fit_better_than_one(blocks: int) -> None:
     x, _, weight = make()
     problem = gram.pose(weight, moments_of(x), centred=True, damping=0.01)
     grid = Grid(3, granularity=CHANNEL)
-    scale, zero = gram.search_scale(problem, grid, blocks, shared=False)
+    scale, zero = gram.search_scale(problem, gram.Points(grid), blocks, shared=False)
     assert scale.shape == (1, 5, blocks)
     assert gram.expand(scale, 12).shape == weight.shape
     assert bool((zero == 0).all())

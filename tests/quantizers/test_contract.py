@@ -14,6 +14,9 @@ GRIDS = [
     Grid(3, granularity=Granularity("channel", 0)),
     Grid(8, signed=False, symmetric=False),
     Grid(4, granularity=Granularity("group", 1, 4)),
+    Grid(4, table="nf4"),
+    Grid(2, granularity=Granularity("channel", 0), table="balanced"),
+    Grid(3, granularity=Granularity("group", 1, 4), table="kmeans"),
 ]
 ENTRIES = list(QUANTIZERS)
 
@@ -46,6 +49,7 @@ class TestContract:
         assert int(frozen.codes.min()) >= grid.qmin
         assert int(frozen.codes.max()) <= grid.qmax
         assert frozen.values().shape == x.shape
+        assert (frozen.levels is None) == grid.uniform
 
     def test_serialisable(self, entry, grid: Grid, x: torch.Tensor) -> None:
         first = ready(entry.name, grid, x)

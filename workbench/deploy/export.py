@@ -1,33 +1,30 @@
 """Writing a quantized graph to ONNX: QDQ nodes in a copy of the very graph that was simulated.
 
 Nothing else changes and nothing is renamed, so every tensor bears one name on screen, in the
-simulation and in the runtime. `writer` says what is put where.
+simulation and in the runtime. `writer` says what is put where, `opset` which operator set is
+chosen, `metadata` what the file says about itself, and `restore` reads it back.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnx_ir as ir
-from onnx import version_converter
 
+from workbench.deploy import metadata as meta
+from workbench.deploy.external import MAX_PROTO_BYTES, save, tensor_bytes
+from workbench.deploy.opset import at_needed_opset, at_opset, opset_of
 from workbench.deploy.pack import Store
-from workbench.deploy.writer import write
-from workbench.foundation.errors import ExportError
+from workbench.deploy.writer import Written, write
 from workbench.graph.quantized import QuantizedGraph
 
-log = logging.getLogger(__name__)
+__all__ = ["Exported", "at_opset", "export"]
 
-OLDEST_OPSET = 21
-MAX_PROTO_BYTES = 2**31 - 1
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,8 +32,11 @@ class Exported:
     """A written file.
 
     Attributes:
-        path: where it lies.
-        bytes: its size; float_bytes: the size of the same graph with float weights.
+        path: where it lies; data: the file of its tensors, where they lie beside it.
+        bytes: its size, with that file.
+        float_bytes: the size of the same graph with float weights.
+        int8_bytes: its size if every quantized weight lay in 8 bits.
+        weight_bytes: of the quantized weights alone, with scales, zero-points and tables.
         opset: the ONNX operator set it needs; store: how weight codes are held.
         notes: what a person should know about how it was written, one sentence each.
     """
@@ -44,13 +44,17 @@ class Exported:
     path: Path
     bytes: int
     float_bytes: int
+    int8_bytes: int
+    weight_bytes: int
     opset: int
     store: Store
     notes: tuple[str, ...]
+    data: Path | None = None
 
     def record(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {**asdict(self), "path": str(self.path), "notes": list(self.notes)}
+        data = None if self.data is None else str(self.data)
+        return {**asdict(self), "path": str(self.path), "data": data, "notes": list(self.notes)}
 
 
 def export(
@@ -58,7 +62,8 @@ def export(
     path: str | Path,
     *,
     store: Store = "packed",
-    opset: int = OLDEST_OPSET,
+    opset: int | None = None,
+    external: bool = False,
     metadata: Mapping[str, str] | None = None,
 ) -> Exported:
     """Write `quantized` to `path`; an existing file is replaced only by a complete one.
@@ -68,104 +73,48 @@ def export(
         path: of the file; missing folders are made.
         store: "packed" for the smallest file, "int8" for codes of any width in 8-bit containers,
             which run in the runtime's integer kernels.
-        opset: oldest operator set to write; a newer model keeps its own.
-        metadata: put into the file's metadata as given, beside `workbench.version`.
+        opset: operator set to write, 13 or newer; None takes the oldest one that holds the codes
+            packed. A newer model keeps its own.
+        external: keep large tensors in `<name>.data` beside the file, as is done above 2 GiB.
+        metadata: put into the file as given, beside what `metadata` says of itself.
 
     Raises:
         ExportError: a grid, name or model that cannot be written.
     """
     path = Path(path)
     source = quantized.graph.model
-    model = at_opset(source, max(opset, OLDEST_OPSET))
+    model = at_needed_opset(source, quantized.sites, store, opset)
     values = quantized.float_parameters()
-    notes = write(model, quantized.sites, quantized.frozen(), values, store=store)
-    model.metadata_props.update(_metadata(metadata or {}))
-    data = _serialise(model)
-    _replace_file(path, data)
-    log.info("wrote %s, %d bytes", path, len(data))
-    float_bytes = ir.to_proto(source).ByteSize()
-    return Exported(path, len(data), float_bytes, _opset(model), store, notes)
+    written = write(model, quantized.sites, quantized.frozen(), values, store=store)
+    entries = {**model.metadata_props, **_metadata(quantized, written, store), **(metadata or {})}
+    model.metadata_props.clear()
+    model.metadata_props.update(sorted(entries.items()))
+    size, data = save(model, path, external=external)
+    log.info("wrote %s, %d bytes", path, size)
+    return Exported(
+        path=path,
+        bytes=size,
+        float_bytes=_float_bytes(source),
+        int8_bytes=size - written.weight_bytes + written.byte_weight_bytes,
+        weight_bytes=written.weight_bytes,
+        opset=opset_of(model),
+        store=store,
+        notes=written.notes,
+        data=data,
+    )
 
 
-def at_opset(model: ir.Model, opset: int) -> ir.Model:
-    """A copy of `model` at operator set `opset`, or at its own if that is newer.
-
-    Raises:
-        ExportError: a model whose operators cannot be converted, or lose their names on the way.
-    """
-    if _opset(model) >= opset:
-        return _needed_ir_version(model.clone())
-    try:
-        proto = version_converter.convert_version(ir.to_proto(model), opset)
-    except Exception as error:  # the converter raises bare RuntimeErrors from C++
-        raise ExportError(
-            f"the model is at opset {_opset(model)} and does not convert to {opset} "
-            f"({_first_line(error)}); export it anew at opset {opset}"
-        ) from error
-    converted = ir.from_proto(proto)
-    lost = _names(model) - _names(converted)
-    if lost:
-        raise ExportError(
-            f"converting the model from opset {_opset(model)} to {opset} lost "
-            f"'{min(lost)}'; export it anew at opset {opset}"
-        )
-    return _needed_ir_version(converted)
+def _metadata(quantized: QuantizedGraph, written: Written, store: Store) -> dict[str, str]:
+    sites = [meta.site_record(site) for site in quantized.sites.values()]
+    return {
+        **meta.versions(),
+        meta.SITES: meta.compact(sites),
+        meta.CHANGED: meta.compact(written.changed),
+        meta.REMOVED: meta.compact(written.removed),
+        meta.STORE: store,
+    }
 
 
-def _names(model: ir.Model) -> set[str]:
-    """Names of the nodes and of the tensors between them."""
-    nodes = {str(node.name) for node in model.graph}
-    return nodes | {str(output.name) for node in model.graph for output in node.outputs}
-
-
-def _opset(model: ir.Model) -> int:
-    return model.opset_imports[""]
-
-
-def _needed_ir_version(model: ir.Model) -> ir.Model:
-    imports = [onnx.helper.make_opsetid("", _opset(model))]
-    least = onnx.helper.find_min_ir_version_for(imports)
-    model.ir_version = max(model.ir_version or 0, least)
-    return model
-
-
-def _metadata(given: Mapping[str, str]) -> dict[str, str]:
-    try:
-        version = packages.version("quantization-workbench")
-    except packages.PackageNotFoundError:  # run from a checkout
-        version = "unknown"
-    return {"workbench.version": version, **given}
-
-
-def _serialise(model: ir.Model) -> bytes:
-    try:
-        proto = ir.to_proto(model)
-        size = proto.ByteSize()
-        if size > MAX_PROTO_BYTES:
-            raise ExportError(f"the file would have {size} bytes, more than ONNX's 2 GiB")
-        onnx.checker.check_model(proto)
-        return proto.SerializeToString()
-    except onnx.checker.ValidationError as error:
-        raise ExportError(f"the written graph is not valid ONNX: {_first_line(error)}") from error
-
-
-def _replace_file(path: Path, data: bytes) -> None:
-    """Write beside `path`, then move into place: readers see the old file or the whole new one."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise ExportError(f"cannot write '{path}': {error.strerror or error}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).chmod(0o644)  # mkstemp makes files private
-        Path(name).replace(path)
-    except OSError as error:
-        raise ExportError(f"cannot write '{path}': {error.strerror or error}") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _float_bytes(source: ir.Model) -> int:
+    tensors = tensor_bytes(source)
+    return tensors if tensors > MAX_PROTO_BYTES // 2 else ir.to_proto(source).ByteSize()

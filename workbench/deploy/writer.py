@@ -2,6 +2,7 @@
 
     activation t    t -> QuantizeLinear -> t__q -> DequantizeLinear -> t__dq
     weight w        w__q (stored codes) -> DequantizeLinear -> w__dq
+    table weight w  w__q (stored codes) -> Gather from the table, Mul -> w__dq (see `lookup`)
     bias b          b__q (int32, scale = s_input * s_weight) -> DequantizeLinear -> b__dq
 
 Only the edges that a site lists read the quantized value.
@@ -16,26 +17,55 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 from torch import Tensor
 
+from workbench.deploy.editor import Editor
+from workbench.deploy.lookup import lookup
 from workbench.deploy.pack import (
+    FLOAT8,
     INT2_OPSET,
+    INT4_OPSET,
     Store,
     activation_container,
     code_range,
     has_zero_point,
+    is_dequantized,
+    least_opset,
     pack,
+    pack_levels,
+    weight_bytes,
     weight_container,
 )
 from workbench.foundation.errors import ExportError
-from workbench.graph.sites import Site
+from workbench.graph.sites import PRODUCTS, Site
 from workbench.maths.grid import Grid
 from workbench.quantizers.base import Frozen
 
 INT32_MAX = 2**31 - 1
+PRODUCT_COLUMNS = 4
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `write` did to a graph.
+
+    Attributes:
+        notes: for people, as in `Exported`.
+        changed: float initializers that hold other values than in the source model.
+        removed: nodes that quantization made superfluous, as (name, operator, inputs, output).
+        weight_bytes: of all quantized weights with scales, zero-points and tables.
+        byte_weight_bytes: of the same in 8-bit containers.
+    """
+
+    notes: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[tuple[str, str, tuple[str, ...], str], ...]
+    weight_bytes: int
+    byte_weight_bytes: int
 
 
 def write(
@@ -45,17 +75,23 @@ def write(
     values: Mapping[str, Tensor],
     *,
     store: Store = "packed",
-) -> tuple[str, ...]:
-    """Put QDQ nodes into `model` (changed in place) and float `values` into its initializers.
-
-    Returns:
-        Notes for people, as in `Exported`.
-    """
+) -> Written:
+    """Put QDQ nodes into `model` (changed in place) and float `values` into its initializers."""
     writer = _Writer(model, sites, store, values)
     for name, site in sites.items():
         writer.add(site, frozen[name])
     writer.update_floats()
-    return writer.notes()
+    return writer.written()
+
+
+def holds_two_bits(site: Site, sites: Iterable[Site]) -> bool:
+    """True where ONNX Runtime computes correctly with a weight in 2 bits.
+
+    With 8-bit data it turns the pair into an integer kernel that refuses them, and the file does
+    not load. Its matrix product with 2-bit weights (MatMulNBits, version 1.32) gives wrong numbers
+    unless the columns are a multiple of 4.
+    """
+    return _holds_two_bits(site, _quantized_data(sites))
 
 
 class _Writer:
@@ -69,17 +105,19 @@ class _Writer:
         values: Mapping[str, Tensor],
     ) -> None:
         self.graph = model.graph
+        self.edit = Editor(model)
         self.opset = model.opset_imports[""]
         self.store: Store = store
         self.values = values
-        self.nodes = {node.name: node for node in self.graph}
-        self.tensors = {str(value.name): value for value in _values(self.graph)}
         self.integer_data = _quantized_data(sites.values())
         self.remarks: Counter[str] = Counter()
+        self.changed: list[str] = []
+        self.removed: list[tuple[str, str, tuple[str, ...], str]] = []
+        self.weight_bytes = self.byte_weight_bytes = 0
 
     def add(self, site: Site, frozen: Frozen) -> None:
         """Write one site."""
-        if site.tensor not in self.tensors:
+        if site.tensor not in self.edit.tensors:
             raise ExportError(f"site '{site.name}' sits on '{site.tensor}', which the graph lacks")
         if site.kind == "activation":
             self._add_activation(site, frozen)
@@ -96,72 +134,138 @@ class _Writer:
             new = value.detach().cpu().numpy().astype(old.dtype).reshape(old.shape)
             if not np.array_equal(old, new, equal_nan=True):
                 initializer.const_value = ir.tensor(new, name=name)
+                self.changed.append(name)
 
-    def notes(self) -> tuple[str, ...]:
-        """Remarks with how often each applied."""
-        return tuple(f"{text} ({count})" for text, count in self.remarks.items())
+    def written(self) -> Written:
+        """What was done, with how often each remark applied."""
+        notes = tuple(f"{text} ({count})" for text, count in self.remarks.items())
+        return Written(
+            notes,
+            tuple(self.changed),
+            tuple(self.removed),
+            self.weight_bytes,
+            self.byte_weight_bytes,
+        )
 
     def _add_activation(self, site: Site, frozen: Frozen) -> None:
+        if not site.grid.uniform:
+            raise ExportError(
+                f"activation '{site.name}' asks for table '{site.grid.table}', and tables hold"
+                " weights only; use 'uniform'"
+            )
         dtype = activation_container(site.grid)
+        if dtype.bitwidth > 8 and self.opset < INT4_OPSET:
+            raise ExportError(
+                f"activation '{site.name}' has '{site.grid.bits}' bits, and opset '{self.opset}'"
+                f" holds 8 at most; export at opset {INT4_OPSET}, or use 8 bits"
+            )
         shared = self._affine(site, frozen, dtype, zero_point=True)
         chain = self._quantize(site, frozen, dtype, shared)
         inputs = [chain[-1].outputs[0], *shared]
         output, axis = f"{site.tensor}__dq", _axis(site.grid)
-        chain.append(self._node("DequantizeLinear", inputs, output, attributes=axis))
-        value = self.tensors[site.tensor]
-        self._insert(chain, value)
-        self._rewire(site, chain[-1].outputs[0])
+        chain.append(self.edit.node("DequantizeLinear", inputs, output, attributes=axis))
+        value = self.edit.tensors[site.tensor]
+        self.edit.insert(chain, value)
+        self.edit.rewire(site, chain[-1].outputs[0])
         limiter = value.producer()
         if limiter is not None and not value.uses() and not value.is_graph_output():
-            self.graph.remove(limiter, safe=True)
+            self._remove(limiter)
 
     def _quantize(
         self, site: Site, frozen: Frozen, dtype: ir.DataType, shared: list[ir.Value]
     ) -> list[ir.Node]:
         """Nodes from the float tensor to `t__q`, clipped to the grid where that is needed."""
-        source, codes, axis = self.tensors[site.tensor], f"{site.tensor}__q", _axis(site.grid)
+        source, codes, axis = self.edit.tensors[site.tensor], f"{site.tensor}__q", _axis(site.grid)
         if (site.grid.qmin, site.grid.qmax) == code_range(dtype):
-            return [self._node("QuantizeLinear", [source, *shared], codes, dtype, axis)]
+            return [self.edit.node("QuantizeLinear", [source, *shared], codes, dtype, axis)]
         self._remark(f"{site.grid.bits}-bit activations travel in {dtype.bitwidth} bits")
         if dtype.bitwidth > 8:  # ONNX Runtime has no Clip for 16-bit integers
             clip = self._clip_floats(site, frozen, source)
             inputs = [clip.outputs[0], *shared]
-            return [clip, self._node("QuantizeLinear", inputs, codes, dtype, axis)]
+            return [clip, self.edit.node("QuantizeLinear", inputs, codes, dtype, axis)]
         inputs = [_before_limit(source, site, frozen), *shared]
-        wide = self._node("QuantizeLinear", inputs, f"{codes}_wide", dtype, axis)
+        wide = self.edit.node("QuantizeLinear", inputs, f"{codes}_wide", dtype, axis)
         return [wide, self._clip_codes(site, wide.outputs[0], dtype)]
 
     def _add_stored(self, site: Site, frozen: Frozen) -> None:
         if frozen.codes is None:
             raise ExportError(f"{site.kind} '{site.name}' has no codes to store")
         dtype = self._stored_container(site, frozen)
-        codes = self._initializer(pack(frozen.codes, dtype, f"{site.tensor}__q"))
+        self._check_scale(site, frozen)
+        before = self.edit.added_bytes
+        if is_dequantized(site.grid):
+            nodes = [self._dequantize(site, frozen, dtype)]
+        else:
+            nodes = lookup(self.edit, site, frozen, dtype)
+        if site.kind == "weight":
+            self.weight_bytes += self.edit.added_bytes - before
+        self.edit.insert(nodes, self.edit.tensors[site.tensor])
+        self.edit.rewire(site, nodes[-1].outputs[0])
+        if not self.edit.drop_if_unread(site.tensor):
+            self._remark(f"'{site.tensor}' is also read in float, so both forms are stored")
+
+    def _dequantize(self, site: Site, frozen: Frozen, dtype: ir.DataType) -> ir.Node:
+        """Stored codes, or float8 levels, and the DequantizeLinear that reads them."""
+        self._check_opset(site)
+        name, codes = f"{site.tensor}__q", frozen.codes
+        assert codes is not None
+        table = site.grid.table in FLOAT8
+        held = pack_levels(frozen, dtype, name) if table else pack(codes, dtype, name)
         shared = self._affine(
-            site,
-            frozen,
-            dtype,
-            zero_point=dtype != ir.DataType.INT32 and has_zero_point(frozen, dtype),
+            site, frozen, dtype, zero_point=self._stores_zero_point(site, frozen, dtype)
         )
-        inputs = [codes, *shared]
-        node = self._node(
-            "DequantizeLinear", inputs, f"{site.tensor}__dq", attributes=_axis(site.grid)
+        inputs = [self.edit.initializer(held), *shared]
+        output, axis = f"{site.tensor}__dq", _axis(site.grid)
+        return self.edit.node("DequantizeLinear", inputs, output, attributes=axis)
+
+    def _stores_zero_point(self, site: Site, frozen: Frozen, dtype: ir.DataType) -> bool:
+        """As `has_zero_point` says, but for some products in 8 bits.
+
+        ONNX Runtime's integer product takes a zero-point for each channel only where a plain matrix
+        is its second factor, and does without.
+        """
+        if site.kind == "bias" or not has_zero_point(frozen, dtype):
+            return False
+        node, index = site.edges[0]
+        product = self.edit.operator(node) in PRODUCTS and (len(site.shape) > 2 or index == 0)
+        integer = any(edge in self.integer_data for edge in _other_inputs(site))
+        if not (product and integer and dtype.bitwidth == 8 and not site.grid.per_tensor):
+            return True
+        if bool(frozen.zero_point.any()):
+            raise ExportError(
+                f"weight '{site.name}' is a first factor or a batch of matrices with zero-points, "
+                "which ONNX Runtime refuses beside quantized activations; use symmetric = true or "
+                "granularity 'tensor'"
+            )
+        return False
+
+    def _check_opset(self, site: Site) -> None:
+        needed = least_opset(site)
+        if self.opset >= needed:
+            return
+        if site.grid.granularity.kind == "group":
+            what, else_ = "is quantized in groups", "granularity 'channel'"
+        else:
+            what, else_ = f"lies in {site.grid.table}", "table 'uniform'"
+        raise ExportError(
+            f"weight '{site.name}' {what}, and opset '{self.opset}' has no such thing;"
+            f" export at opset {needed}, or use {else_}"
         )
-        self._insert([node], self.tensors[site.tensor])
-        self._rewire(site, node.outputs[0])
-        self._drop(site)
 
     def _stored_container(self, site: Site, frozen: Frozen) -> ir.DataType:
         if site.kind == "bias":
             self._check_overflow(site, frozen)
             return ir.DataType.INT32
-        float_data = not any(edge in self.integer_data for edge in _other_inputs(site))
-        dtype = weight_container(
-            site.grid, store=self.store, opset=self.opset, float_data=float_data
-        )
+        two_bits = _holds_two_bits(site, self.integer_data)
+        place = {"opset": self.opset, "two_bits": two_bits}
+        dtype = weight_container(site.grid, store=self.store, **place)
+        self.byte_weight_bytes += weight_bytes(site, frozen, "int8", **place)
         if dtype.bitwidth != site.grid.bits:
             self._remark(f"{site.grid.bits}-bit weights lie in {dtype.bitwidth}-bit containers")
-        if site.grid.bits <= 2 and dtype.bitwidth == 4 and self.opset < INT2_OPSET:
-            self._remark("2-bit containers need opset 25")
+        packed = weight_container(site.grid, store=self.store, opset=INT2_OPSET, two_bits=two_bits)
+        if packed.bitwidth < dtype.bitwidth:
+            needed = INT2_OPSET if packed.bitwidth == 2 else INT4_OPSET
+            self._remark(f"{packed.bitwidth}-bit containers need opset {needed}")
         return dtype
 
     def _check_overflow(self, site: Site, frozen: Frozen) -> None:
@@ -182,16 +286,20 @@ class _Writer:
         self, site: Site, frozen: Frozen, dtype: ir.DataType, *, zero_point: bool
     ) -> list[ir.Value]:
         """Initializers of the scale and, where asked, the zero-point."""
+        self._check_scale(site, frozen)
         scale = frozen.scale.detach().cpu().float().numpy()
-        if not (np.isfinite(scale).all() and (scale > 0).all()):
+        found = [self.edit.initializer(ir.tensor(scale, name=f"{site.tensor}__scale"))]
+        if zero_point:
+            tensor = pack(frozen.zero_point, dtype, f"{site.tensor}__zero_point")
+            found.append(self.edit.initializer(tensor))
+        return found
+
+    def _check_scale(self, site: Site, frozen: Frozen) -> None:
+        scale = frozen.scale.detach()
+        if not bool((scale.isfinite() & (scale > 0)).all()):
             raise ExportError(
                 f"the scale of '{site.name}' is not a positive number; calibrate it again"
             )
-        found = [self._initializer(ir.tensor(scale, name=f"{site.tensor}__scale"))]
-        if zero_point:
-            tensor = pack(frozen.zero_point, dtype, f"{site.tensor}__zero_point")
-            found.append(self._initializer(tensor))
-        return found
 
     def _clip_floats(self, site: Site, frozen: Frozen, source: ir.Value) -> ir.Node:
         """Clip to the reals that the grid's codes stand for; one scale for the whole tensor."""
@@ -205,81 +313,25 @@ class _Writer:
             for limit in (site.grid.qmin, site.grid.qmax)
         )
         limits = self._limits(site, low, high)
-        return self._node("Clip", [source, *limits], f"{site.tensor}__clip", ir.DataType.FLOAT)
+        return self.edit.node("Clip", [source, *limits], f"{site.tensor}__clip")
 
     def _clip_codes(self, site: Site, source: ir.Value, dtype: ir.DataType) -> ir.Node:
         """Clip codes to the grid's own; see the module's docstring."""
         low, high = (np.array(limit, dtype.numpy()) for limit in (site.grid.qmin, site.grid.qmax))
         limits = self._limits(site, low, high)
-        return self._node("Clip", [source, *limits], f"{site.tensor}__q", dtype)
+        return self.edit.node("Clip", [source, *limits], f"{site.tensor}__q", dtype)
 
     def _limits(self, site: Site, low: np.ndarray, high: np.ndarray) -> list[ir.Value]:
         return [
-            self._initializer(ir.tensor(low, name=f"{site.tensor}__low")),
-            self._initializer(ir.tensor(high, name=f"{site.tensor}__high")),
+            self.edit.initializer(ir.tensor(low, name=f"{site.tensor}__low")),
+            self.edit.initializer(ir.tensor(high, name=f"{site.tensor}__high")),
         ]
 
-    def _initializer(self, tensor: ir.TensorProtocol) -> ir.Value:
-        name = self._fresh(str(tensor.name))
-        value = ir.Value(
-            name=name,
-            type=ir.TensorType(tensor.dtype),
-            shape=ir.Shape(tensor.shape.numpy()),
-            const_value=tensor,
-        )
-        self.graph.register_initializer(value)
-        self.tensors[name] = value
-        return value
-
-    def _node(
-        self,
-        op: str,
-        inputs: list[ir.Value],
-        output: str,
-        dtype: ir.DataType = ir.DataType.FLOAT,
-        attributes: Mapping[str, int] | None = None,
-    ) -> ir.Node:
-        name = self._fresh(output)
-        node = ir.node(op, inputs, attributes or {}, name=f"{name}/{op}")
-        node.outputs[0].name = name
-        node.outputs[0].type = ir.TensorType(dtype)
-        node.outputs[0].shape = inputs[0].shape
-        self.tensors[name] = node.outputs[0]
-        return node
-
-    def _fresh(self, name: str) -> str:
-        if name in self.tensors:
-            raise ExportError(f"the model already has a tensor '{name}'; rename it")
-        return name
-
-    def _insert(self, chain: list[ir.Node], source: ir.Value) -> None:
-        """Put nodes right behind what makes `source`, so that the order stays topological."""
-        producer = source.producer()
-        if producer is not None:
-            self.graph.insert_after(producer, chain)
-        else:
-            self.graph.insert_before(self.graph[0], chain)
-
-    def _rewire(self, site: Site, value: ir.Value) -> None:
-        for name, index in site.edges:
-            node = self.nodes.get(name)
-            held = node.inputs[index] if node is not None and index < len(node.inputs) else None
-            if node is None or held is not self.tensors[site.tensor]:
-                raise ExportError(
-                    f"input {index} of node '{name}' is not '{site.tensor}', as site "
-                    f"'{site.name}' has it; build the sites from this graph"
-                )
-            node.replace_input_with(index, value)
-
-    def _drop(self, site: Site) -> None:
-        """Remove a float initializer that nobody reads any more."""
-        value = self.tensors[site.tensor]
-        if value.uses() or value.is_graph_output():
-            self._remark(f"'{site.tensor}' is also read in float, so both forms are stored")
-            return
-        if value in self.graph.inputs:
-            self.graph.inputs.remove(value)
-        self.graph.initializers.pop(site.tensor)
+    def _remove(self, limiter: ir.Node) -> None:
+        inputs = tuple("" if value is None else str(value.name) for value in limiter.inputs)
+        output = str(limiter.outputs[0].name)
+        self.removed.append((str(limiter.name), limiter.op_type, inputs, output))
+        self.graph.remove(limiter, safe=True)
 
     def _remark(self, text: str) -> None:
         self.remarks[text] += 1
@@ -323,6 +375,11 @@ def _quantized_data(sites: Iterable[Site]) -> set[tuple[str, int]]:
     return {edge for site in sites if site.kind == "activation" for edge in site.edges}
 
 
+def _holds_two_bits(site: Site, quantized: set[tuple[str, int]]) -> bool:
+    whole = len(site.shape) != 2 or site.shape[-1] % PRODUCT_COLUMNS == 0
+    return whole and not any(edge in quantized for edge in _other_inputs(site))
+
+
 def _other_inputs(site: Site) -> list[tuple[str, int]]:
     """The data inputs of the layers that read a weight."""
     return [(node, 1 - index if index < 2 else 0) for node, index in site.edges]
@@ -336,10 +393,3 @@ def _axis(grid: Grid) -> dict[str, int]:
     if granularity.kind == "channel":
         return {"axis": granularity.axis}
     return {"axis": granularity.axis, "block_size": granularity.size}
-
-
-def _values(graph: ir.Graph) -> Iterable[ir.Value]:
-    yield from graph.inputs
-    yield from graph.initializers.values()
-    for node in graph:
-        yield from node.outputs

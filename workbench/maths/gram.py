@@ -13,7 +13,9 @@ Where the layer has a bias both moments are centred, and the best bias follows i
 
 The rounding is then a closest-vector problem, min over codes q of (s q - t) H (s q - t)ᵀ, met by a
 scale search weighted with H and by coordinate descent over the codes: the exact minimum over one
-code with the others fixed is round(ŵ_j - g_j / H_jj) with the gradient g = (ŵ - t) H.
+code with the others fixed is round(ŵ_j - g_j / H_jj) with the gradient g = (ŵ - t) H. On a table of
+levels the same holds with the nearest level in place of the nearest integer; inside this file a
+"point" is what is multiplied by the scale: q of a uniform grid, L[q] of a table.
 Relatives: GPTQ (arXiv:2210.17323), OBQ (arXiv:2208.11580), COMQ (arXiv:2403.07134).
 
 Shapes: G groups of a convolution (1 otherwise), O rows (output channels) in each, K inputs,
@@ -28,6 +30,7 @@ import torch
 from torch import Tensor
 
 from workbench.maths.grid import Grid, affine_range
+from workbench.maths.levels import nearest_level
 
 RATIOS = 48
 SMALLEST_RATIO = 0.25
@@ -106,12 +109,33 @@ def pose(weight: Tensor, moments: Moments, *, centred: bool, damping: float) -> 
     return Problem(target.float(), hessian.float())
 
 
+@dataclass(frozen=True)
+class Points:
+    """The points of a grid, to snap to; `levels` is None for a uniform one."""
+
+    grid: Grid
+    levels: Tensor | None = None
+
+    def snap(self, x: Tensor, zero_point: Tensor | float = 0.0) -> Tensor:
+        """The nearest point to each value; changes `x` in place on a uniform grid."""
+        if self.levels is not None:
+            return self.levels[nearest_level(x, self.levels)]
+        return x.round_().add_(zero_point).clamp_(self.grid.qmin, self.grid.qmax)
+
+    def codes(self, points: Tensor) -> Tensor:
+        """The codes of points, as floats."""
+        if self.levels is None:
+            return points
+        return nearest_level(points, self.levels).to(points.dtype)
+
+
 def search_scale(
-    problem: Problem, grid: Grid, blocks: int, *, shared: bool
+    problem: Problem, points: Points, blocks: int, *, shared: bool
 ) -> tuple[Tensor, Tensor]:
     """Scale and zero-point (G, O, B) with the least H-weighted error of nearest rounding.
 
     Args:
+        points: of the grid.
         blocks: scales along K; each sees its own diagonal block of H.
         shared: one scale for all rows (per tensor).
     """
@@ -120,10 +144,10 @@ def search_scale(
     if shared:
         low, high = low.min().expand_as(low), high.max().expand_as(high)
     best = torch.full_like(low, torch.inf)
-    scale, zero_point = affine_range(low, high, grid)
+    scale, zero_point = affine_range(low, high, points.grid)
     for ratio in torch.linspace(1.0, SMALLEST_RATIO, RATIOS):
-        trial, zero = affine_range(low * ratio, high * ratio, grid)
-        gap = _nearest(target, trial[..., None], zero[..., None], grid) - target
+        trial, zero = affine_range(low * ratio, high * ratio, points.grid)
+        gap = _nearest(target, trial[..., None], zero[..., None], points) - target
         error = (
             torch.einsum("gobk,gbkl,gobl->gob", gap, hessian, gap)
             if blocks > 1
@@ -143,22 +167,21 @@ def expand(parameter: Tensor, inputs: int) -> Tensor:
     return parameter.repeat_interleave(size, dim=-1)[..., :inputs]
 
 
-def nearest(problem: Problem, scale: Tensor, zero_point: Tensor, grid: Grid) -> Tensor:
-    """Codes (G, O, K) of the target rounded to nearest."""
+def nearest(problem: Problem, scale: Tensor, zero_point: Tensor, points: Points) -> Tensor:
+    """Points (G, O, K) nearest to the target."""
     size = problem.target.shape[-1]
-    codes = (problem.target / expand(scale, size)).round() + expand(zero_point, size)
-    return codes.clamp(grid.qmin, grid.qmax)
+    return points.snap(problem.target / expand(scale, size), expand(zero_point, size))
 
 
 def coordinate_descent(
     problem: Problem,
-    codes: Tensor,
+    start: Tensor,
     scale: Tensor,
     zero_point: Tensor,
-    grid: Grid,
+    points: Points,
     sweeps: int,
 ) -> Tensor:
-    """Codes (G, O, K) after exact one-code minimisations, in blocks of columns as in GPTQ.
+    """Points (G, O, K) after exact one-code minimisations, in blocks of columns as in GPTQ.
 
     The error never rises. A sweep visits columns in the order of falling H_jj; the last one is that
     in which hardly a code moved.
@@ -169,14 +192,14 @@ def coordinate_descent(
     # columns of the weight become contiguous rows: (G, K, O)
     codes, target, step, zero = (
         tensor[..., order].mT.contiguous()
-        for tensor in (codes, problem.target, expand(scale, size), expand(zero_point, size))
+        for tensor in (start, problem.target, expand(scale, size), expand(zero_point, size))
     )
     gradient = hessian @ ((codes - zero) * step - target)
     for _ in range(sweeps):
         moved = 0
         for first in range(0, size, BLOCK):
             block = slice(first, min(first + BLOCK, size))
-            moved += _descend(codes, gradient, hessian, step, grid, block)
+            moved += _descend(codes, gradient, hessian, step, points, block)
         if moved <= SETTLED * codes.numel():
             break
     return torch.empty_like(codes).index_copy_(1, order, codes).mT.contiguous()
@@ -206,19 +229,32 @@ class Solution:
 
 
 def solve(
-    problem: Problem, grid: Grid, *, blocks: int, shared: bool, sweeps: int, refits: int
+    problem: Problem,
+    grid: Grid,
+    levels: Tensor | None = None,
+    *,
+    blocks: int,
+    shared: bool,
+    sweeps: int,
+    refits: int,
 ) -> Solution:
-    """Scale search, then descents over the codes with scale refits between them."""
+    """Scale search, then descents over the codes with scale refits between them.
+
+    Args:
+        levels: of a grid with a table.
+        blocks, shared: see `search_scale`.
+    """
     size = problem.target.shape[-1]
-    scale, zero_point = search_scale(problem, grid, blocks, shared=shared)
-    start = nearest(problem, scale, zero_point, grid)
+    points = Points(grid, levels)
+    scale, zero_point = search_scale(problem, points, blocks, shared=shared)
+    start = nearest(problem, scale, zero_point, points)
     first = problem.error(_values(start, scale, zero_point, size))
-    codes = start
+    found = start
     for refit in range(refits + 1):
-        codes = coordinate_descent(problem, codes, scale, zero_point, grid, sweeps)
+        found = coordinate_descent(problem, found, scale, zero_point, points, sweeps)
         if refit < refits and blocks == 1 and not shared and sweeps:
-            scale = refit_scale(problem, codes, scale, zero_point)
-    return Solution(codes, scale, zero_point, start, first)
+            scale = refit_scale(problem, found, scale, zero_point)
+    return Solution(points.codes(found), scale, zero_point, points.codes(start), first)
 
 
 def corrected_bias(weight: Tensor, rounded: Tensor, moments: Moments) -> Tensor:
@@ -235,7 +271,7 @@ def _descend(
     gradient: Tensor,
     hessian: Tensor,
     step: Tensor,
-    grid: Grid,
+    points: Points,
     block: slice,
 ) -> int:
     """One visit to each column of a block, then the whole gradient; returns how many codes moved.
@@ -248,7 +284,7 @@ def _descend(
     for j in range(local.shape[1]):
         code = codes[:, block][:, j]
         newton = local[:, j] / (inner[:, j, j, None] * s[:, j])
-        fresh = (code - newton).round_().clamp_(grid.qmin, grid.qmax)
+        fresh = points.snap(code - newton)
         change = (fresh - code).mul_(s[:, j])
         code.copy_(fresh)
         local[:, j + 1 :].addcmul_(inner[:, j, j + 1 :, None], change[:, None, :])
@@ -257,9 +293,8 @@ def _descend(
     return int(change.count_nonzero())
 
 
-def _nearest(x: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid) -> Tensor:
-    codes = ((x / scale).round() + zero_point).clamp(grid.qmin, grid.qmax)
-    return (codes - zero_point) * scale
+def _nearest(x: Tensor, scale: Tensor, zero_point: Tensor, points: Points) -> Tensor:
+    return (points.snap(x / scale, zero_point) - zero_point) * scale
 
 
 def _values(codes: Tensor, scale: Tensor, zero_point: Tensor, size: int) -> Tensor:

@@ -4,7 +4,10 @@
     x̂     = (codes - z) * s                             dequantize
 
 `s` is the scale (step), `z` the zero-point; rounding is half to even as in ONNX QuantizeLinear.
-Everything else in the package that quantizes uniformly calls the functions of this file.
+Everything else in the package that quantizes calls the functions of this file. A grid with a level
+table has codes that are indices into the table, and no zero-point:
+
+    codes = argmin |x / s - L[codes]|,   x̂ = L[codes] * s     (see `workbench.maths.levels`)
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import torch
 from torch import Tensor
 
 from workbench.foundation.errors import RecipeError
+from workbench.maths import levels as tables
+from workbench.maths.levels import UNIFORM
 from workbench.maths.ste import clamp_strict, round_ste
 
 Kind = Literal["tensor", "channel", "group"]
@@ -86,7 +91,7 @@ class Granularity:
 
 @dataclass(frozen=True)
 class Grid:
-    """A uniform grid of integer codes.
+    """A grid of integer codes: uniform steps, or the levels of a table.
 
     Attributes:
         bits: 1 to 8 for weights, to 16 for activations; 32 is the accumulator of a bias.
@@ -94,6 +99,8 @@ class Grid:
         symmetric: the zero-point is fixed (0 if signed).
         narrow: leave out the lowest code, so that the grid is the same on both sides.
         granularity: how many values share a scale.
+        table: "uniform", or a name in `workbench.maths.levels.TABLES`; codes are then indices from
+            0 and the zero-point is 0.
     """
 
     bits: int
@@ -101,21 +108,47 @@ class Grid:
     symmetric: bool = True
     granularity: Granularity = Granularity()
     narrow: bool = False
+    table: str = UNIFORM
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= MAX_BITS:
             raise RecipeError(f"bits was '{self.bits}'; choose 1 to 8 (16 for activations)")
         if self.narrow and (self.bits == 1 or not self.signed):
             raise RecipeError("a narrow grid needs to be signed with 2 bits or more; drop 'narrow'")
+        if self.table != UNIFORM:
+            tables.levels(self.table, self.bits)
+            if not self.symmetric or self.narrow:
+                raise RecipeError(
+                    f"table '{self.table}' has no zero-point and is used whole; drop"
+                    " 'symmetric = false' and 'narrow'"
+                )
+
+    @property
+    def uniform(self) -> bool:
+        """Equal steps, and no table."""
+        return self.table == UNIFORM
+
+    @property
+    def learns_levels(self) -> bool:
+        """Each weight has its own table."""
+        return not self.uniform and tables.TABLES[self.table].learned
+
+    def levels(self) -> Tensor:
+        """The table's sorted levels; where they are learned, what learning starts from."""
+        return tables.levels(self.table, self.bits)
 
     @property
     def qmin(self) -> int:
         """Lowest code."""
+        if not self.uniform:
+            return 0
         return -(2 ** (self.bits - 1)) + int(self.narrow) if self.signed else 0
 
     @property
     def qmax(self) -> int:
         """Highest code."""
+        if not self.uniform:
+            return len(self.levels()) - 1
         return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
 
     @property
@@ -128,19 +161,26 @@ class Grid:
         return replace(self, bits=bits)
 
     def describe(self) -> str:
-        """Short words for tables, such as `int4 channel`."""
-        return f"{'int' if self.signed else 'uint'}{self.bits} {self.granularity.kind}"
+        """Short words for tables, such as `int4 channel` or `nf4 group`."""
+        kind = ("int" if self.signed else "uint") if self.uniform else self.table
+        width = "" if kind[-1].isdigit() or "float8" in kind else str(self.bits)
+        return f"{kind}{width} {self.granularity.kind}"
 
 
 def affine_range(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Scale and zero-point that cover [low, high]; zero is always a level.
+    """Scale and zero-point that cover [low, high]; zero is always a level of a uniform grid.
 
     Symmetric grids use the full range, s = max|x| / ((qmax - qmin) / 2), which is what ONNX Runtime
     and torch use; asymmetric ones s = (high - low) / (qmax - qmin), z = qmin - round(low / s).
+    A table's outermost levels cover the range: s = max(high / L[-1], low / L[0]).
     """
     low, high = low.clamp(max=0.0), high.clamp(min=0.0)
-    steps = grid.qmax - grid.qmin
     tiny = torch.finfo(torch.float32).tiny * 2**24
+    if not grid.uniform:
+        levels = grid.levels()
+        scale = torch.maximum(high / float(levels[-1]), low / float(levels[0])).clamp(min=tiny)
+        return scale, torch.zeros_like(scale)
+    steps = grid.qmax - grid.qmin
     if grid.symmetric and grid.signed:
         scale = (torch.maximum(-low, high) / (steps / 2)).clamp(min=tiny)
         return scale, torch.zeros_like(scale)
@@ -151,13 +191,21 @@ def affine_range(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tensor]
     return scale, zero_point
 
 
-def quantize(x: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid) -> Tensor:
+def quantize(
+    x: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid, levels: Tensor | None = None
+) -> Tensor:
     """Integer codes of `x` as floats, differentiable through the straight-through estimator.
 
     Clipping before rounding gives the same codes (the bounds are integers) and the gradient mask
-    that the literature uses: on x / s, not on its rounded value.
+    that the literature uses: on x / s, not on its rounded value. Codes of a table are indices and
+    have no gradient.
+
+    Args:
+        levels: instead of the grid's own table, where it was learned.
     """
     scale = grid.granularity.expand(scale, x)
+    if not grid.uniform:
+        return tables.nearest_level(x / scale, _levels(grid, levels, x)).to(x.dtype)
     zero_point = grid.granularity.expand(zero_point, x)
     if not torch.is_grad_enabled():  # the same codes without what only a gradient needs
         return (x / scale).round_().add_(zero_point).clamp_(grid.qmin, grid.qmax)
@@ -165,15 +213,33 @@ def quantize(x: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid) -> Tensor
     return round_ste(steps) + zero_point
 
 
-def dequantize(codes: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid) -> Tensor:
-    """Real values of integer codes."""
+def dequantize(
+    codes: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid, levels: Tensor | None = None
+) -> Tensor:
+    """Real values of codes; fractional ones lie on the line between two neighbours."""
     scale = grid.granularity.expand(scale, codes)
+    if not grid.uniform:
+        return tables.interpolate(codes, _levels(grid, levels, scale)) * scale
     zero_point = grid.granularity.expand(zero_point, codes)
     return (codes - zero_point) * scale
 
 
-def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid) -> Tensor:
+def position(
+    x: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid, levels: Tensor | None = None
+) -> Tensor:
+    """The fractional code of `x`, the inverse of `dequantize`; a table's is limited to its ends."""
+    scale = grid.granularity.expand(scale, x)
+    if not grid.uniform:
+        return tables.locate(x / scale, _levels(grid, levels, x))
+    return x / scale + grid.granularity.expand(zero_point, x)
+
+
+def fake_quantize(
+    x: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid, levels: Tensor | None = None
+) -> Tensor:
     """`x` snapped to the grid, in floating point; gradient one inside the range, zero outside.
+
+    A level that was given and is learned receives the gradient of all values that it stands for.
 
     Example:
         >>> grid = Grid(4, signed=False, symmetric=False)
@@ -181,4 +247,17 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid) -> T
         >>> float(fake_quantize(torch.tensor(0.5), s, z, grid))
         0.5333333611488342
     """
-    return dequantize(quantize(x, scale, zero_point, grid), scale, zero_point, grid)
+    if grid.uniform:
+        return dequantize(quantize(x, scale, zero_point, grid), scale, zero_point, grid)
+    table, scale = _levels(grid, levels, x), grid.granularity.expand(scale, x)
+    steps = x / scale
+    snapped = table[tables.nearest_level(steps, table)]
+    if torch.is_grad_enabled():
+        ends = table.detach()
+        inside = clamp_strict(steps, float(ends[0]), float(ends[-1]))
+        snapped = snapped + (inside - inside.detach())
+    return snapped * scale
+
+
+def _levels(grid: Grid, learned: Tensor | None, like: Tensor) -> Tensor:
+    return (grid.levels() if learned is None else learned).to(like.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -55,3 +56,19 @@ def kl_divergence(reference: Tensor, logits: Tensor) -> float:
 def agreement(reference: Tensor, logits: Tensor) -> float:
     """Share of positions, in [0, 1], whose largest logit has the same index."""
     return float((reference.argmax(-1) == logits.argmax(-1)).double().mean())
+
+
+def spearman(x: Tensor, y: Tensor) -> float:
+    """Rank correlation in [-1, 1] of two lists of numbers; ties share their mean rank.
+
+    Example:
+        >>> round(spearman(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([3.0, 5.0, 4.0])), 6)
+        0.5
+    """
+    ranks = torch.stack([_ranks(x), _ranks(y)])
+    return float(torch.corrcoef(ranks)[0, 1].nan_to_num())
+
+
+def _ranks(x: Tensor) -> Tensor:
+    _, place, counts = x.unique(return_inverse=True, return_counts=True)
+    return (counts.cumsum(0) - (counts - 1) / 2).double()[place]

@@ -100,7 +100,7 @@ class Gram(Method):
                 model.quantizer(view.weight.name).enabled = True
                 continue
             moments = self._gather(stop, view, task)
-            signals.update(self._solve(model, stop, view, moments))
+            signals.update(self._solve(model, stop, view, moments, task))
         return signals
 
     def _gather(self, stop: LayerStop, view: LinearView, task: Task) -> gram.Moments:
@@ -116,15 +116,23 @@ class Gram(Method):
         return moments
 
     def _solve(
-        self, model: QuantizedGraph, stop: LayerStop, view: LinearView, moments: gram.Moments
+        self,
+        model: QuantizedGraph,
+        stop: LayerStop,
+        view: LinearView,
+        moments: gram.Moments,
+        task: Task,
     ) -> dict[str, float]:
         site = model.sites[view.weight.name]
         weight = view.matrix(model.weight(site.name).detach())
         centred = self.options.bias_correction and stop.layer.offset is not None
         problem = gram.pose(weight, moments, centred=centred, damping=self.options.damping)
-        solution = self._round(problem, view, site.grid)
-        codes, scale, zero_point = solution.codes, solution.scale, solution.zero_point
         chosen = Codes(site.grid, site.shape)
+        if site.grid.learns_levels:
+            calibrate_weight(model, site, task.weight_calibrator)
+            chosen.take(model.quantizer(site.name))
+        solution = self._round(problem, view, site.grid, chosen.table())
+        codes, scale, zero_point = solution.codes, solution.scale, solution.zero_point
         chosen.set_affine(view.scales(scale, site.grid), view.scales(zero_point, site.grid))
         chosen.set_codes(view.tensor(codes))
         model.set_quantizer(site.name, chosen)
@@ -140,10 +148,13 @@ class Gram(Method):
             "flips": float((codes != solution.start).float().mean()),
         }
 
-    def _round(self, problem: gram.Problem, view: LinearView, grid: Grid) -> gram.Solution:
+    def _round(
+        self, problem: gram.Problem, view: LinearView, grid: Grid, levels: Tensor | None
+    ) -> gram.Solution:
         return gram.solve(
             problem,
             grid,
+            levels,
             blocks=view.blocks(grid),
             shared=grid.per_tensor,
             sweeps=self.options.sweeps,

@@ -21,6 +21,7 @@ from workbench.foundation.options import Options
 from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.base import Batch, Event, Method, Task
 from workbench.methods.calibrate import is_calibrated
+from workbench.methods.overflow import make_room_for_biases
 from workbench.methods.registry import make, method
 from workbench.quantizers.base import Quantizer
 from workbench.quantizers.codes import Codes
@@ -71,12 +72,14 @@ class LsqTraining(Method):
         if not all(is_calibrated(model, site) for site in model.sites.values()):
             yield from make("rtn").learn(model, task)
         _install(model, self.options.quantizer)
+        make_room_for_biases(model)
         optimiser = self._optimiser(model)
         inputs = _gather(task)
         teacher = _teacher(model, inputs, self.options.batch_size)
         first = _restore(model, optimiser, task)
         for epoch in range(first, self.options.epochs):
             loss = self._epoch(model, optimiser, inputs, teacher, task, epoch)
+            make_room_for_biases(model)
             task.checkpoint.save(_state(model, optimiser), epoch + 1)
             yield self.event(
                 "layer",
@@ -130,9 +133,10 @@ class LsqTraining(Method):
 
 def _install(model: QuantizedGraph, kind: str) -> None:
     """Put a learnable quantizer on every weight and activation site, with the scale it has now."""
-    make_quantizer = QUANTIZERS[kind].make
     for name, site in model.sites.items():
-        if site.kind == "bias" or type(model.quantizer(name)) is make_quantizer:
+        make_quantizer = QUANTIZERS["table" if site.grid.learns_levels else kind].make
+        settled = site.kind == "bias" or site.shares is not None
+        if settled or type(model.quantizer(name)) is make_quantizer:
             continue
         before = model.quantizer(name)
         if isinstance(before, Codes):
@@ -140,7 +144,7 @@ def _install(model: QuantizedGraph, kind: str) -> None:
                 weight = model.weight(name)
                 weight.copy_(before(weight))
         learner = make_quantizer(site.grid, site.shape)
-        learner.set_affine(*before.affine())
+        learner.take(before)
         model.set_quantizer(name, learner)
 
 

@@ -9,6 +9,8 @@ from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Layer, layers
 from workbench.methods.base import Task
 from workbench.methods.calibrate import calibrate_activation
+from workbench.methods.overflow import make_room_for_biases
+from workbench.methods.units import Unit
 from workbench.methods.walk import ActivationStop, LayerStop, Walk
 
 #: a layer of a small network takes less time than writing its state
@@ -44,12 +46,14 @@ class LayerProgress:
                 if not self.is_done(stop.site.name):
                     calibrate_activation(self._model, stop, calibrator)
                 continue
+            assert isinstance(stop, LayerStop)
             names = [w.name for w in stop.layer.weights if w.name in self._model.sites]
             if names and not self.is_done(names[0]):
                 yield stop, names
 
     def finish(self, layer: Layer) -> None:
         """Mark a layer and save the whole state."""
+        make_room_for_biases(self._model, layer.name)
         self._step += 1
         self._mark(layer)
         now = time.monotonic()
@@ -66,6 +70,41 @@ class LayerProgress:
         for name, site in self._model.sites.items():
             if readers & {node for node, _ in site.edges} or site.layer == layer.name:
                 self._done.add(name)
+
+
+class UnitProgress:
+    """Which units are done; restored from the task's checkpoint, saved after each unit."""
+
+    def __init__(self, model: QuantizedGraph, task: Task, total: int) -> None:
+        self._model = model
+        self._task = task
+        self._total = total
+        self._step = 0
+        self._entered = 0
+        self._saved = time.monotonic()
+        stored = task.checkpoint.load()
+        if stored is not None:
+            tensors, self._step = stored
+            model.load_state(tensors)
+
+    def enter(self) -> bool:
+        """True if the next unit of the walk is still to learn."""
+        self._entered += 1
+        return self._entered > self._step
+
+    def finish(self, unit: Unit) -> None:
+        """Keep what a unit learned."""
+        for layer in unit.layers:
+            make_room_for_biases(self._model, layer)
+        self._step += 1
+        now = time.monotonic()
+        if now - self._saved > SAVE_EVERY_SECONDS or self._step == self._total:
+            self._task.checkpoint.save(self._model.state(), self._step)
+            self._saved = now
+
+    def count(self) -> dict[str, int]:
+        """step and total, for events."""
+        return {"step": self._step, "total": self._total}
 
 
 def _quantized(model: QuantizedGraph, layer: Layer) -> bool:

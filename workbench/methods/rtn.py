@@ -18,6 +18,7 @@ from workbench.foundation.options import Options
 from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.base import Event, Method, Task
 from workbench.methods.calibrate import calibrate_activation, calibrate_weight
+from workbench.methods.overflow import make_room_for_biases
 from workbench.methods.registry import method
 from workbench.methods.walk import ActivationStop, Walk
 
@@ -62,3 +63,4 @@ class Rtn(Method):
                 step += 1
                 calibrate_activation(model, stop, self.options.calibrator)
                 yield self.event("step", task, site=stop.site.name, step=step, total=total)
+        make_room_for_biases(model)

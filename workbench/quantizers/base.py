@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from workbench.foundation.options import Options
 from workbench.maths.grid import Grid, affine_range, dequantize, quantize
+from workbench.maths.ranges import weight_range
 
 
 @dataclass(frozen=True)
@@ -21,18 +22,21 @@ class Frozen:
         scale: float32, shape `grid.granularity.shape(tensor.shape)`.
         zero_point: int32, same shape.
         codes: integer codes (int32, the tensor's shape) of a weight; None for an activation.
+        levels: the table that codes are indices into (float32); None on a uniform grid.
     """
 
     grid: Grid
     scale: Tensor
     zero_point: Tensor
     codes: Tensor | None = None
+    levels: Tensor | None = None
 
     def values(self) -> Tensor:
         """The real values that the codes stand for (weights only)."""
         if self.codes is None:
             raise ValueError("an activation site has no stored values")
-        return dequantize(self.codes.float(), self.scale, self.zero_point.float(), self.grid)
+        zero_point = self.zero_point.float()
+        return dequantize(self.codes.float(), self.scale, zero_point, self.grid, self.levels)
 
 
 class Quantizer(nn.Module, ABC):
@@ -45,10 +49,12 @@ class Quantizer(nn.Module, ABC):
 
     Attributes:
         enabled: when False the tensor passes untouched (used by diagnosis).
+        levels: the table of a grid that has one, else None; stored only where it is learned.
     """
 
     scale: Tensor
     zero_point: Tensor
+    levels: Tensor | None
 
     def __init__(self, grid: Grid, shape: tuple[int, ...], options: Options | None = None) -> None:
         super().__init__()
@@ -56,6 +62,8 @@ class Quantizer(nn.Module, ABC):
         self.shape = tuple(shape)
         self.options = options
         self.enabled = True
+        table = None if grid.uniform else grid.levels().clone()
+        self.register_buffer("levels", table, persistent=grid.learns_levels)
 
     def extra_repr(self) -> str:
         """Bits and granularity, for printed models."""
@@ -65,11 +73,34 @@ class Quantizer(nn.Module, ABC):
         """Cover [low, high] (each of the scale's shape); the usual way to initialise."""
         self.set_affine(*affine_range(low, high, self.grid))
 
+    def fit(self, weight: Tensor, calibrator: str) -> None:
+        """Cover a weight, with a range that the named calibrator finds."""
+        self.set_range(*weight_range(weight, self.grid, calibrator))
+
     @torch.no_grad()
     def set_affine(self, scale: Tensor, zero_point: Tensor) -> None:
         """Set scale and zero-point directly."""
         self.scale.copy_(scale.reshape(self.scale.shape))
         self.zero_point.copy_(zero_point.reshape(self.zero_point.shape))
+
+    @torch.no_grad()
+    def take(self, other: Quantizer) -> None:
+        """Start with the scale, zero-point and levels of another quantizer of the same grid."""
+        self.set_affine(*other.affine())
+        levels = other.table()
+        if self.levels is not None and levels is not None:
+            self.levels.copy_(levels)
+
+    @torch.no_grad()
+    def coarsen(self, least: Tensor) -> None:
+        """Raise every scale that is below `least` (broadcastable to the scale) to it."""
+        scale, zero_point = self.affine()
+        if bool((scale < least).any()):
+            self.set_affine(torch.maximum(scale, least).expand_as(scale), zero_point)
+
+    def table(self) -> Tensor | None:
+        """The levels in use, sorted and differentiable where learned; None on a uniform grid."""
+        return self.levels
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """The scale and zero-point in use, differentiable where they are learned."""
@@ -88,17 +119,18 @@ class Quantizer(nn.Module, ABC):
     @torch.no_grad()
     def codes(self, x: Tensor) -> Tensor:
         """Integer codes that `x` gets at inference (as floats)."""
-        scale, zero_point = self.affine()
-        return quantize(x, scale, zero_point, self.grid)
+        return quantize(x, *self.affine(), self.grid, self.table())
 
     @torch.no_grad()
     def frozen(self, weight: Tensor | None = None) -> Frozen:
         """What is exported; pass the float weight for a weight site."""
         scale, zero_point = self.affine()
         codes = None if weight is None else self.codes(weight).to(torch.int32)
+        levels = self.table()
         return Frozen(
             self.grid,
             scale.detach().float().clone(),
             zero_point.detach().round().to(torch.int32),
             codes,
+            None if levels is None else levels.detach().float().clone(),
         )

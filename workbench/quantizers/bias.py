@@ -4,15 +4,26 @@
 
 Nothing is learned here: the scale follows the two quantizers whose product the bias is added to,
 so that simulation and integer kernels add the very same number.
+
+A channel whose weights are all but zero has a tiny s_weight, and its bias would need more than 32
+bits. Such a channel's weight scale is raised until
+
+    |b| / (s_input * s_weight) <= 2^30
+
+which rounds its weights to zero and changes its output by less than 2^-30 |b| for each input code.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from workbench.foundation.options import Options
 from workbench.maths.grid import Grid, fake_quantize
 from workbench.quantizers.base import Quantizer
+
+#: half of what 32 bits hold, so that the accumulator has room beside the bias
+MOST_STEPS = 2.0**30
 
 
 class Bias(Quantizer):
@@ -40,3 +51,10 @@ class Bias(Quantizer):
         if not (data.enabled and weight.enabled):
             return x
         return fake_quantize(x, *self.affine(), self.grid)
+
+    @torch.no_grad()
+    def make_room(self, bias: Tensor) -> None:
+        """Raise the weight's scales where this float bias, of shape (channels,), would overflow."""
+        data, weight = self._sources
+        least = bias.abs() / (MOST_STEPS * data.affine()[0])
+        weight.coarsen(least.max() if self.grid.per_tensor else least)

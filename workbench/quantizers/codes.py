@@ -36,7 +36,14 @@ class Codes(Quantizer):
         self.chosen.copy_(codes.clamp(self.grid.qmin, self.grid.qmax))
 
     def fake_quantize(self, x: Tensor) -> Tensor:
-        return dequantize(self.chosen, self.scale, self.zero_point, self.grid).to(x.dtype)
+        values = dequantize(self.chosen, self.scale, self.zero_point, self.grid, self.table())
+        return values.to(x.dtype)
+
+    @torch.no_grad()
+    def coarsen(self, least: Tensor) -> None:
+        values = dequantize(self.chosen, self.scale, self.zero_point, self.grid, self.table())
+        super().coarsen(least)
+        self.set_codes(super().codes(values))
 
     def codes(self, x: Tensor) -> Tensor:
         return self.chosen

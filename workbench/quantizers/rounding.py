@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.foundation.options import Options
-from workbench.maths.grid import Grid, dequantize
+from workbench.maths.grid import Grid, dequantize, position
 from workbench.quantizers.base import Quantizer
 from workbench.quantizers.registry import quantizer
 
@@ -36,6 +36,7 @@ def inverse_rectified_sigmoid(h: Tensor) -> Tensor:
     title="AdaRound: learned rounding",
     citation="Nagel et al. 2020, arXiv:2004.10568",
     weights_only=True,
+    learns={"v": "rounding"},
 )
 class Rounding(Quantizer):
     """Learns for each weight whether to round down or up; the scale is fixed."""
@@ -53,8 +54,7 @@ class Rounding(Quantizer):
     @torch.no_grad()
     def start(self, weight: Tensor) -> None:
         """Place V so that h(V) is the fractional part of w / s."""
-        expand = self.grid.granularity.expand
-        steps = weight / expand(self.scale, weight) + expand(self.zero_point, weight)
+        steps = position(weight, self.scale, self.zero_point, self.grid, self.table())
         self.floor.copy_(steps.floor())
         self.v.copy_(inverse_rectified_sigmoid(steps - steps.floor()))
 
@@ -70,4 +70,4 @@ class Rounding(Quantizer):
 
     def _values(self, codes: Tensor) -> Tensor:
         limited = codes.clamp(self.grid.qmin, self.grid.qmax)
-        return dequantize(limited, self.scale, self.zero_point, self.grid)
+        return dequantize(limited, self.scale, self.zero_point, self.grid, self.table())
