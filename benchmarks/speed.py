@@ -74,7 +74,7 @@ def _built(model: ir.Model) -> Graph:
 
 
 def _compared(
-    model: str, what: str, found: nn.Module, eager: nn.Module, inputs: Inputs
+    model: str, what: str, found: Callable[..., object], eager: nn.Module, inputs: Inputs
 ) -> dict[str, object]:
     seconds, original = paired(lambda: found(*inputs), lambda: eager(*inputs))
     return {

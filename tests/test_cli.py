@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -264,7 +265,7 @@ def bad(tmp_path: Path, folder: Path) -> Path:
         (["quantize", "TINY", "--target", "tpu"], "unknown target 'tpu'; known are: ort-cpu"),
         (["quantize", "TINY", "--option", "sweeps"], "--option was 'sweeps'; give KEY=VALUE"),
         (["quantize", "TINY", "--option", "sweeps=x"], "option 'sweeps' was 'x'"),
-        (["quantize", "TINY", "--override", "a"], "--override was 'a'; give PATTERN=BITS"),
+        (["quantize", "TINY", "--override", "a"], "--override was 'a'; give PATTERN=WEIGHTS"),
         (["quantize", "TINY", "--data", "DATA", "--override", "a=4"], "'a' matches no layer"),
         (["quantize", "TINY", "--recipe", "bad.toml"], "weights: option 'bits' was 40"),
         (["quantize", "TINY", "--recipe", "none.toml"], "recipe 'none.toml' cannot be read"),
@@ -296,7 +297,24 @@ def test_markup_in_names_is_only_text(call: Callable[..., Any]):
 def test_usage_errors_have_no_traceback(call: Callable[..., Any]):
     code, _, errors = call("quantize")
     assert code == 2
-    assert "Missing argument" in errors
+    assert errors == "error: missing argument 'model'; see: workbench quantize --help\n"
+    code, output, errors = call("runs", "--zzz", "--json")
+    assert code == 2
+    assert json.loads(output) == {"error": "no such option: --zzz; see: workbench runs --help"}
+
+
+def test_the_app_refuses_what_it_cannot_serve(call: Callable[..., Any]):
+    assert "'nope' is neither" in call("app", "--model", "nope")[2]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        errors = call("app", "--port", str(port))[2]
+    assert errors == f"error: port '{port}' is taken; give another with --port\n"
+
+
+def test_the_version_is_an_option_too(call: Callable[..., Any]):
+    assert call("--version")[1] == call("version")[1]
 
 
 def test_a_fault_of_ours_is_short_unless_asked(call, monkeypatch: pytest.MonkeyPatch):

@@ -74,9 +74,21 @@ def test_new_pins_are_installed_with_the_extras_that_were_there(setup, monkeypat
     for step in ("create_venv", "install_torch"):
         monkeypatch.setattr(setup, step, lambda: None)
     monkeypatch.setattr(setup, "install_project", installed.append)
+    monkeypatch.setattr(setup, "install_files_of", lambda packages: None)
     setup.set_up({"dev"})
     setup.set_up({"zoo"})
     assert installed == [["dev", "zoo"]]
+
+
+@pytest.mark.parametrize("extras", [{"dev"}, {"dev", "zoo"}])
+def test_files_of_the_zoo_come_without_dependencies(setup, monkeypatch, extras):
+    ran: list[tuple] = []
+    for step in ("create_venv", "install_torch"):
+        monkeypatch.setattr(setup, step, lambda: None)
+    monkeypatch.setattr(setup, "install_project", lambda extras: None)
+    monkeypatch.setattr(setup, "run", lambda command: ran.append(tuple(map(str, command))))
+    setup.set_up(extras)
+    assert ["--no-deps" in command for command in ran] == [True] * ("zoo" in extras)
 
 
 def test_a_missing_venv_module_is_explained(setup, monkeypatch, tmp_path):
@@ -101,6 +113,7 @@ def test_every_dependency_is_pinned(setup):
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    for requirement in [*project["dependencies"], *extras["dev"], *extras["zoo"], "pip"]:
+    required = [*project["dependencies"], *extras["dev"], *extras["zoo"], *setup.bare_packages()]
+    for requirement in [*required, "pip"]:
         name = requirement.split(">")[0].split("=")[0]
         assert setup.pin(name).startswith(f"{name}==")

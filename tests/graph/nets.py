@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from workbench.graph import build, capture
 
@@ -103,30 +103,53 @@ def runtime(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 
 def run_all(model: ir.Model, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every value of the model's main graph, by name, from ONNX Runtime."""
+    """Every value that the model's main graph computes, by name, from ONNX Runtime."""
     proto = ir.to_proto(model)
     present = {value.name for value in proto.graph.output}
-    names = [name for node in proto.graph.node for name in node.output if name]
+    computed = (node for node in proto.graph.node if node.op_type != "Constant")
+    names = [name for node in computed for name in node.output if name]
     proto.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in present)
     values = runtime(proto).run(names, feeds)
     return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
 
 
-def worst_difference(model: ir.Model, inputs: list[Tensor]) -> tuple[float, str, int]:
-    """Largest relative difference over all tensors: (value, its name, how many were compared)."""
+def both(
+    model: ir.Model, inputs: list[Tensor]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Every computed tensor by name: ONNX Runtime's, ours."""
     graph = build(model)
     feeds = {spec.name: x.numpy() for spec, x in zip(graph.inputs, inputs, strict=True)}
     reference = run_all(model, feeds)
     with torch.no_grad():
         ours = capture(graph.module, inputs)
+    return reference, {name: ours[name].detach().numpy() for name in reference}
+
+
+def worst_difference(model: ir.Model, inputs: list[Tensor]) -> tuple[float, str, int]:
+    """Largest relative difference over all tensors: (value, its name, how many were compared)."""
+    reference, ours = both(model, inputs)
     worst, where = 0.0, ""
     for name, wanted in reference.items():
-        got = ours[name].numpy()
+        got = ours[name]
         assert got.shape == wanted.shape, name
         difference = relative(got, wanted)
         if difference > worst:
             worst, where = difference, name
     return worst, where, len(reference)
+
+
+def in_float64(model: ir.Model, inputs: list[Tensor]) -> dict[str, np.ndarray]:
+    """The same tensors without rounding worth mentioning."""
+    module = build(model).module.double()
+    for part in module.modules():
+        if isinstance(part, fx.GraphModule):
+            for node in part.graph.nodes:
+                if node.kwargs.get("to") == onnx.TensorProto.FLOAT:
+                    node.kwargs = {**node.kwargs, "to": onnx.TensorProto.DOUBLE}
+            part.recompile()
+    wide = [x.double() if x.is_floating_point() else x for x in inputs]
+    with torch.no_grad():
+        return {name: x.detach().numpy() for name, x in capture(module, wide).items()}
 
 
 def relative(got: np.ndarray, wanted: np.ndarray) -> float:

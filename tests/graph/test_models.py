@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 import torch
+from torch import nn
 
 from tests.graph.nets import NETS, settled, worst_difference
 from workbench.foundation.errors import ModelError
@@ -97,6 +98,75 @@ def test_export_leaves_the_module_alone():
     with torch.no_grad():
         module.head.weight.zero_()
     assert model.graph.initializers["head.weight"].const_value.numpy().any()
+
+
+def test_export_leaves_each_part_in_its_own_mode():
+    module = NETS["conv"][0]().train()
+    module.blocks[1].norm.eval()
+    before = [part.training for part in module.modules()]
+    from_module(module, (torch.randn(1, 3, 16, 16),))
+    assert [part.training for part in module.modules()] == before
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ((torch.zeros(2, 5),), r"'Linear' does not run with the example inputs \(mat1 and mat2"),
+        ((torch.zeros(2, 4), torch.zeros(2)), r"takes 2 positional arguments but 3 were given\); "),
+        ({"x": torch.zeros(2, 4)}, "unexpected keyword argument 'x'"),
+    ],
+)
+def test_wrong_example_inputs_are_answered_in_one_sentence(inputs, message):
+    with pytest.raises(ModelError, match=message) as caught:
+        from_module(nn.Linear(4, 3), inputs)
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+class Picky(nn.Module):
+    """Chooses by the content of its input, which cannot be traced."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2 if x.sum() > 0 else x
+
+
+def test_a_module_that_torch_cannot_export_is_named_with_the_cause():
+    with pytest.raises(ModelError, match=r"torch could not export 'Picky' to ONNX \(Could not gu"):
+        from_module(Picky(), (torch.ones(2, 3),))
+
+
+class Lookup(nn.Module):
+    """Two inputs of tokens, given by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(9, 4)
+
+    def forward(self, ids: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
+        return self.table(ids) - self.table(kinds).mean(1, keepdim=True)
+
+
+def test_inputs_by_name_with_an_open_length():
+    module, ids = Lookup().eval(), torch.ones(2, 3, dtype=torch.long)
+    model = from_module(module, {"ids": ids, "kinds": ids}, dynamic_axes={1: "length"})
+    graph = build(model)
+    assert [(spec.name, spec.shape[:1]) for spec in graph.inputs] == [
+        ("ids", ("batch",)),
+        ("kinds", ("batch",)),
+    ]
+    assert graph.inputs[0].shape[1] == "length"
+    longer, other = torch.randint(0, 9, (3, 5)), torch.randint(0, 9, (3, 5))
+    assert torch.allclose(graph.module(longer, other)[0], module(longer, other))
+
+
+def test_the_graph_can_be_compiled(exported):
+    _, inputs, model = exported
+    module = build(fold(model)[0]).module
+    with torch.no_grad():
+        wanted = module(inputs)[0]
+        compiled = torch.compile(module, backend="aot_eager")
+        assert torch.allclose(compiled(inputs)[0], wanted, atol=1e-6)
+    torch._dynamo.reset()
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)

@@ -234,7 +234,7 @@ def test_pictures_without_labels_are_data_too(tmp_path: Path):
     ("text", "sentence"),
     [
         (b"name,class\na,1\n", "needs the columns file,label"),
-        (b"file,label\n0.png,cat\n", "a label that is not a whole number"),
+        (b"file,label\n0.png,cat\n", "has the label 'cat'; give whole numbers"),
         (b"file,label\n../0.png,1\n", "names none of the pictures"),
     ],
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 import torch
 from torch import nn
@@ -145,6 +147,45 @@ def test_a_changed_model_is_not_resumed(run: Run, tiny_npz: Path):
     run.files.run.write_text(json.dumps({**about, "sha256": "0" * 64}))
     with pytest.raises(RunError, match=r"has changed since run .* began; start a new run"):
         _ = Run(run.directory).session
+
+
+def test_changed_data_are_not_resumed(tiny_path: Path, tiny_npz: Path, tmp_path: Path):
+    data = tmp_path / "own.npz"
+    data.write_bytes(tiny_npz.read_bytes())
+    run = workbench.open(tiny_path, data=data).quantize(8, 8, "rtn", extent=QUICK)
+    os.utime(data, (1, 1))
+    assert Run(run.directory).verify(examples=8).ok  # the same content, touched
+    arrays = dict(np.load(tiny_npz))
+    np.savez(data, **{**arrays, "images": arrays["images"] + 1})
+    again = Run(run.directory)
+    assert again.model  # what was learned needs no data
+    with pytest.raises(RunError, match=r"own.npz' have changed since the run began; put them back"):
+        again.verify(examples=8)
+
+
+@pytest.mark.parametrize("key", ["source", "state", "sha256", "name", "changed"])
+def test_a_record_that_lacks_something_is_damaged(run: Run, key: str):
+    about = json.loads(run.files.run.read_text())
+    del about[key]
+    run.files.run.write_text(json.dumps(about))
+    with pytest.raises(RunError, match=f"is damaged .no '{key}'.; start a new run"):
+        Run(run.directory)
+
+
+def test_labels_beyond_the_classes_are_refused(tiny_path: Path):
+    data = np.zeros((6, 1, 8, 8), np.float32), np.array([0, 1, 2, 3, 4, 0])
+    with pytest.raises(DataError, match="label '4' is none of the model's 4 classes, 0 to 3"):
+        _ = workbench.open(tiny_path, data=data).data
+
+
+def test_a_graph_that_cannot_run_is_refused_before_anything_starts(tmp_path: Path):
+    text = """<ir_version: 10, opset_import: ["" : 21]> g (float[n, 3] x) => (float[n, k] y)
+    <float[1, 2] w = {1, 2}, int64[1] two = {2}> { a = MatMul (x, w) y = Tile (a, two) }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "bad.onnx")
+    session = workbench.open(tmp_path / "bad.onnx", data=np.zeros((4, 3), np.float32))
+    with pytest.raises(ModelError, match=r"operator 'MatMul', failed \(RuntimeError"):
+        session.quantize(8, 8, "rtn", edges=None)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_diagnosis_names_the_guilty(tiny: workbench.Session):

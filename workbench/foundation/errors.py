@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
+_LONGEST = 2000
+
 
 class WorkbenchError(Exception):
-    """Base of every error that is the caller's to mend; doors print it without a traceback."""
+    """Base of every error that is the caller's to mend; doors print it without a traceback.
+
+    A message quotes names that strangers chose: line breaks and control characters in it are
+    written as escapes, and what is far too long loses its middle.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(plain(message))
 
 
 class ModelError(WorkbenchError):
@@ -33,3 +44,19 @@ class RunError(WorkbenchError):
 
 class ExportError(WorkbenchError):
     """A quantizer or graph that cannot be written to ONNX."""
+
+
+def plain(text: str) -> str:
+    r"""`text` in one printable line of bounded length.
+
+    Example:
+        >>> print(plain("layer\nname"))
+        layer\nname
+    """
+    line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", _escape, text)
+    half = _LONGEST // 2
+    return line if len(line) <= _LONGEST else f"{line[:half]} … {line[-half:]}"
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape", "surrogatepass").decode()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from workbench.graph.build import Graph, TensorSpec, build
-from workbench.graph.fold import FoldRecord, fold
+from workbench.graph.fold import fold
 from workbench.graph.load import from_module, load
+from workbench.graph.passes.base import FoldRecord
 from workbench.graph.taps import capture, value_nodes
 
 __all__ = [

@@ -36,7 +36,7 @@ def bind_inputs(model: ir.Model, values: Mapping[str, Tensor]) -> ir.Model:
         _require_shape(value, tuple(tensor.shape))
         _require_type(value, tensor)
         bound.graph.inputs.remove(value)
-        value.const_value = to_ir(tensor, name)
+        value.const_value = to_ir(tensor.clone(), name)
         value.shape = ir.Shape(tensor.shape)
         bound.graph.register_initializer(value)
     return bound

@@ -211,7 +211,8 @@ class _Builder:
             own = tensor is not None and (value.graph is self.source or not self.depth)
             if own or _is_sizes(tensor):
                 assert tensor is not None
-                self.values[value] = self._hold(str(value.name), to_torch(tensor), fixed)
+                held = to_torch(tensor, share=True)
+                self.values[value] = self._hold(str(value.name), held, fixed)
             else:
                 self.values[value] = self._capture(value)
         return self.values[value]

@@ -9,7 +9,7 @@ import logging
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -20,16 +20,13 @@ from onnxscript.rewriter.rules import common as rules
 from torch import Tensor, nn
 
 from workbench.foundation.errors import ModelError
-from workbench.graph.fold import (
-    fold_constants,
-    fold_shapes,
-    lift_constants,
-    remove_identities,
-    remove_unused,
-)
+from workbench.graph.passes.constants import fold_constants, fold_shapes, lift_constants
+from workbench.graph.passes.identities import remove_identities
+from workbench.graph.passes.unused import remove_unused
 from workbench.graph.tensors import to_ir, to_torch, unique, value_names
 
 OPSET = 21
+BATCH = "batch"
 _SHAPE_RULES = [
     rules.collapse_slice_rule,
     rules.collapse_slice2_rule,
@@ -45,6 +42,8 @@ _SHAPE_RULES = [
     rules.unsqueeze_unsqueeze_rule,
 ]
 _SCOPES = "pkg.torch.onnx.name_scopes"
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_SYMBOL = re.compile(r"[A-Za-z_]\w*")
 _GENERATED = re.compile(r"val_\d+")
 _RECURRENT_INPUTS = {1: "W", 2: "R", 3: "B"}
 _WEIGHT_INPUT = {
@@ -67,9 +66,10 @@ _WEIGHT_INPUT = {
 
 def from_module(
     module: nn.Module,
-    example_inputs: tuple[Any, ...],
+    example_inputs: Sequence[Any] | Mapping[str, Any],
     *,
     dynamic_batch: bool = True,
+    dynamic_axes: Mapping[int, str] | None = None,
     output_names: Sequence[str] | None = None,
 ) -> ir.Model:
     """Export `module` to an ONNX graph (opset 21).
@@ -79,27 +79,56 @@ def from_module(
 
     Args:
         module: the model; exported in evaluation mode and left as it was.
-        example_inputs: positional inputs of `forward`.
+        example_inputs: the inputs of `forward`, in order, or by name; it is called with them first.
         dynamic_batch: leave the size of each input's first axis open, as `batch`.
+        dynamic_axes: further axes to leave open, of every input that has them, with their names:
+            `{1: "sequence"}`. Examples need at least two of what is left open.
         output_names: names for the graph outputs; the exporter's own by default.
 
     Raises:
-        ModelError: torch could not export the module.
+        ModelError: the module does not run with these inputs, or torch could not export it.
     """
-    training = module.training
+    axes = {**({0: BATCH} if dynamic_batch else {}), **(dynamic_axes or {})}
+    with _evaluating(module):
+        _run_once(module, example_inputs)
+        with _quiet():
+            model = _export(module, example_inputs, axes)
+    return _tidied(model, output_names)
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards each part is in its own mode again.
+
+    With gradients torch traces another kernel of attention, whose strides it then cannot view.
+    """
+    training = [part for part in module.modules() if part.training]
     module.eval()
     try:
-        with _quiet():
-            model = _export(module, example_inputs, dynamic_batch)
-    except Exception as error:  # noqa: BLE001 - the exporter raises whatever the module does
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(
-            f"torch could not export '{type(module).__name__}' to ONNX ({reason[0][:200]}); export "
-            "it with torch.onnx.export yourself, or try dynamic_batch=False"
-        ) from None
+        with torch.no_grad():
+            yield
     finally:
-        module.train(training)
-    return _tidied(model, output_names)
+        for part in training:
+            part.training = True
+
+
+def _run_once(module: nn.Module, inputs: Sequence[Any] | Mapping[str, Any]) -> None:
+    """The module's own complaint about wrong inputs is plainer than the exporter's."""
+    try:
+        module(**inputs) if isinstance(inputs, Mapping) else module(*inputs)
+    except Exception as error:  # noqa: BLE001 - a module raises what it likes
+        raise ModelError(
+            f"'{type(module).__name__}' does not run with the example inputs ({_cause(error)}); "
+            "give example_inputs with the shapes and types that its forward takes"
+        ) from None
+
+
+def _cause(error: BaseException) -> str:
+    """What the innermost error says, in one line without terminal colours."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = _ANSI.sub("", str(error)).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip().rstrip(".")[:200]
 
 
 def _tidied(model: ir.Model, output_names: Sequence[str] | None) -> ir.Model:
@@ -132,34 +161,53 @@ def _shorten_shapes(model: ir.Model) -> None:
     optimizer.fold_constants(model)
 
 
-def _export(module: nn.Module, inputs: tuple[Any, ...], dynamic_batch: bool) -> ir.Model:
-    shapes: tuple[Any, ...] | None = None
-    if dynamic_batch:
-        inputs = tuple(_two_at_least(value) for value in inputs)
-        dynamic = torch.export.Dim.DYNAMIC
-        shapes = tuple({0: dynamic} if _has_batch(value) else None for value in inputs)
-    program = torch.onnx.export(
-        module,
-        inputs,
-        dynamo=True,
-        opset_version=OPSET,
-        dynamic_shapes=shapes,
-        optimize=False,
-        verbose=False,
-    )
+def _export(
+    module: nn.Module, inputs: Sequence[Any] | Mapping[str, Any], axes: Mapping[int, str]
+) -> ir.Model:
+    inputs = _mapped(_own_copy, inputs)
+    if BATCH in axes.values():
+        inputs = _mapped(_two_at_least, inputs)
+    try:
+        program = torch.onnx.export(
+            module,
+            () if isinstance(inputs, Mapping) else tuple(inputs),
+            kwargs=dict(inputs) if isinstance(inputs, Mapping) else None,
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=_mapped(lambda value: _open_axes(value, axes), inputs) if axes else None,
+            optimize=False,
+            verbose=False,
+        )
+    except Exception as error:  # noqa: BLE001 - the exporter raises whatever the module does
+        raise ModelError(
+            f"torch could not export '{type(module).__name__}' to ONNX ({_cause(error)}); export "
+            "it with torch.onnx.export yourself, or try dynamic_batch=False"
+        ) from None
     assert program is not None
-    if dynamic_batch:
-        _name_batch(program.model)
+    _name_axes(program.model, axes)
     return program.model
 
 
-def _has_batch(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim > 0
+def _mapped(change: Callable[[Any], Any], inputs: Sequence[Any] | Mapping[str, Any]) -> Any:
+    if isinstance(inputs, Mapping):
+        return {name: change(value) for name, value in inputs.items()}
+    return tuple(change(value) for value in inputs)
+
+
+def _open_axes(value: Any, axes: Mapping[int, str]) -> dict[int, Any] | None:
+    if not isinstance(value, Tensor):
+        return None
+    return {axis: torch.export.Dim.DYNAMIC for axis in axes if axis < value.ndim} or None
+
+
+def _own_copy(value: Any) -> Any:
+    """torch takes one tensor in two places as one input, so each place gets its own."""
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _two_at_least(value: Any) -> Any:
     """torch takes a size of one as fixed, so an example of one is doubled."""
-    if _has_batch(value) and value.shape[0] == 1:
+    if isinstance(value, Tensor) and value.ndim and value.shape[0] == 1:
         return torch.cat((value, value))
     return value
 
@@ -184,16 +232,29 @@ def _quiet() -> Iterator[None]:
             log.setLevel(level)
 
 
-def _name_batch(model: ir.Model) -> None:
-    """The first axis of the inputs is called `batch` wherever its symbol appears."""
-    firsts = [v.shape[0] for v in model.graph.inputs if v.shape is not None and len(v.shape)]
-    symbols = {size.value for size in firsts if not isinstance(size, int)}
-    values = [*model.graph.inputs, *(v for node in model.graph for v in node.outputs)]
-    for value in values:
-        if value.shape is None:
-            continue
-        sizes = [d if isinstance(d, int) else d.value for d in value.shape]
-        value.shape = ir.Shape(["batch" if size in symbols else size for size in sizes])
+def _name_axes(model: ir.Model, axes: Mapping[int, str]) -> None:
+    """The symbols of open axes get readable names wherever they appear.
+
+    All batches are one; another axis gets a number where torch found that its size may differ.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for value in model.graph.inputs:
+        sizes = [] if value.shape is None else list(value.shape)
+        for axis, name in axes.items():
+            size = sizes[axis] if axis < len(sizes) else 0
+            if isinstance(size, ir.SymbolicDim) and size.value and size.value not in names:
+                names[size.value] = name if name == BATCH else unique(name, taken)
+    for value in (*model.graph.inputs, *(v for node in model.graph for v in node.outputs)):
+        if value.shape is not None:
+            value.shape = ir.Shape([_renamed(size, names) for size in value.shape])
+
+
+def _renamed(size: int | ir.SymbolicDim, names: Mapping[str, str]) -> int | str | None:
+    """A size, or the formula of one, with the symbols' new names."""
+    if isinstance(size, int) or size.value is None:
+        return size if isinstance(size, int) else None
+    return _SYMBOL.sub(lambda match: names.get(match[0], match[0]), size.value)
 
 
 def _own_weights(model: ir.Model) -> None:

@@ -13,8 +13,19 @@ from workbench.graph.ops.dtypes import EXPONENT, FLOAT4, is_sub_byte, onnx_code,
 _NOT_IN_NUMPY = frozenset({16, 17, 18, 19, 20, EXPONENT})
 
 
-def to_torch(tensor: ir.TensorProtocol) -> Tensor:
-    """A torch copy of an ONNX tensor; types below a byte are held in a whole one."""
+class Owned(ir.Tensor):
+    """A tensor that was made here, so that its memory may be shared and need not be copied."""
+
+
+def to_torch(tensor: ir.TensorProtocol, *, share: bool = False) -> Tensor:
+    """An ONNX tensor in torch; types below a byte are held in a whole one.
+
+    Args:
+        tensor: the constant.
+        share: take the memory of what was made here (`Owned`) instead of a copy.
+    """
+    if share and isinstance(tensor, Owned) and int(tensor.dtype) not in _NOT_IN_NUMPY:
+        return torch.from_numpy(tensor.numpy())
     code = int(tensor.dtype)
     dtype = torch_dtype(code)
     array = np.asarray(tensor.numpy())
@@ -28,14 +39,14 @@ def to_torch(tensor: ir.TensorProtocol) -> Tensor:
     return torch.from_numpy(np.array(array, copy=True, order="C"))
 
 
-def to_ir(tensor: Tensor, name: str) -> ir.Tensor:
-    """An ONNX tensor holding a copy of `tensor`."""
+def to_ir(tensor: Tensor, name: str) -> Owned:
+    """An ONNX tensor in the memory of `tensor`, which nobody else may change from now on."""
     plain = tensor.detach().cpu().contiguous()
     if plain.dtype in (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2):
         dtype = ir.DataType(onnx_code(plain.dtype))
         raw = plain.view(torch.uint16 if plain.dtype.itemsize == 2 else torch.uint8).numpy()
-        return ir.Tensor(raw.copy().view(dtype.numpy()), dtype=dtype, name=name)
-    return ir.Tensor(plain.numpy().copy(), name=name)
+        return Owned(raw.view(dtype.numpy()), dtype=dtype, name=name)
+    return Owned(plain.numpy(), name=name)
 
 
 def constant_of(value: ir.Value | None) -> ir.TensorProtocol | None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from workbench.foundation.errors import DataError
 from workbench.session.archives import load_npz
+from workbench.session.fingerprint import fingerprint
 from workbench.session.images import ImageSource, Layout, Preprocess
 from workbench.session.sources import (
     ArraySource,
@@ -27,12 +28,13 @@ from workbench.session.sources import (
     LazySource,
     Source,
     TextSource,
+    check_labels,
     is_byte_model,
     sizes,
 )
 
 Split = Literal["calibration", "test"]
-Task = Literal["classify", "bytes", "none"]
+Task = Literal["classify", "bytes", "tokens", "pairs", "none"]
 Batch = tuple[tuple[Tensor, ...], Tensor | None]
 Rows = NDArray[np.int64]
 
@@ -47,7 +49,8 @@ class Data:
 
     Attributes:
         name: for people: the file's or the sample's name.
-        task: "classify" (labels are classes), "bytes" (the next byte is the label) or "none".
+        task: "classify" (labels are classes), "bytes" or "tokens" (the next one is the label),
+            "pairs" (two sentences a row, labels are their similarity) or "none".
         source: the rows.
         calibration, test: which rows belong to which split, in order.
         pool: True where `calibrate_on` may move the border between the splits.
@@ -89,7 +92,7 @@ class Data:
         if not self.pool:
             return replace(self, calibration=self.calibration[:examples])
         rows = np.concatenate([self.calibration, self.test])
-        examples = min(examples, len(rows) // 2)
+        examples = min(max(examples, self.fixed), len(rows) // 2)
         return replace(self, calibration=rows[:examples], test=rows[examples:])
 
     def _rows(self, split: Split) -> Rows:
@@ -98,7 +101,7 @@ class Data:
         return self.calibration if split == "calibration" else self.test
 
     def _targets(self, rows: Rows) -> Tensor | None:
-        if self.task != "classify" or self.source.labels is None:
+        if self.task not in ("classify", "pairs") or self.source.labels is None:
             return None
         return torch.from_numpy(self.source.labels[rows])
 
@@ -107,8 +110,15 @@ def open_data(
     given: object,
     inputs: Sequence[InputSpec],
     preprocess: Preprocess | None = None,
+    classes: int | None = None,
 ) -> Data:
     """Data from what a person gave: a path, arrays, or `(inputs, labels)`.
+
+    Args:
+        given: what was given.
+        inputs: of the model.
+        preprocess: for pictures.
+        classes: that the model tells apart, where it is known; labels must be among them.
 
     Raises:
         DataError: what was given cannot be read, or does not fit the model's inputs.
@@ -117,18 +127,26 @@ def open_data(
         return given
     preprocess = preprocess or Preprocess()
     if isinstance(given, str | Path):
-        return _from_path(Path(given).expanduser(), inputs, preprocess)
+        return _from_path(Path(given).expanduser(), inputs, preprocess, classes)
     arrays = _named(given, inputs)
     source = ArraySource(arrays, inputs, preprocess)
     record = {"kind": "arrays", "preprocess": preprocess.record()}
-    return pool("arrays", source, inputs, record)
+    return pool("arrays", source, inputs, record, classes)
 
 
-def pool(name: str, source: Source, inputs: Sequence[InputSpec], record: Mapping[str, Any]) -> Data:
+def pool(
+    name: str,
+    source: Source,
+    inputs: Sequence[InputSpec],
+    record: Mapping[str, Any],
+    classes: int | None = None,
+) -> Data:
     """One pool of rows, ordered and divided in halves until `calibrate_on` says otherwise."""
     if len(source) < 2:
         raise DataError(f"'{name}' holds one example; give two or more: one calibrates, one judges")
     labels = source.labels
+    if labels is not None:
+        check_labels(labels, classes)
     task: Task = (
         "bytes"
         if isinstance(source, TextSource) or (labels is None and is_byte_model(inputs))
@@ -138,6 +156,11 @@ def pool(name: str, source: Source, inputs: Sequence[InputSpec], record: Mapping
     )
     rows = order(len(source), labels)
     fixed = sizes(inputs[0])[0] if sizes(inputs[0]) else 0
+    if len(source) < 2 * fixed:
+        raise DataError(
+            f"'{name}' holds {len(source)} examples, and the model takes {fixed} at once; give"
+            f" {2 * fixed} or more, or export the model with a free batch axis"
+        )
     data = Data(name, task, source, rows[:0], rows, True, record, fixed)
     return data.calibrate_on(DEFAULT_CALIBRATION)
 
@@ -170,15 +193,26 @@ def order(count: int, labels: NDArray[np.int64] | None, seed: int = _ORDER_SEED)
     return rows[np.lexsort((shuffled, turn))]
 
 
-def _from_path(path: Path, inputs: Sequence[InputSpec], preprocess: Preprocess) -> Data:
-    if not path.exists():
+def _from_path(
+    path: Path, inputs: Sequence[InputSpec], preprocess: Preprocess, classes: int | None
+) -> Data:
+    if not _exists(path):
         raise DataError(f"there is no data at '{path}'; check the path")
+    source = _source(path, inputs, preprocess)
     record = {
         "kind": "path",
         "path": str(path.resolve()),
+        "fingerprint": fingerprint(path),
         "preprocess": preprocess.record(),
     }
-    return pool(path.name, _source(path, inputs, preprocess), inputs, record)
+    return pool(path.name, source, inputs, record, classes)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _source(path: Path, inputs: Sequence[InputSpec], preprocess: Preprocess) -> Source:

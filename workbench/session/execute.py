@@ -24,6 +24,8 @@ from workbench.analysis.distributions import distributions
 from workbench.analysis.layer_errors import LayerErrors
 from workbench.deploy.export import Exported, export
 from workbench.deploy.latency import compare_latency
+from workbench.deploy.metadata import SCORES, annotate, compact
+from workbench.deploy.proof import prove_transforms
 from workbench.deploy.runtime import open_session, run
 from workbench.deploy.verify import verify
 from workbench.graph.quantized import QuantizedGraph
@@ -33,8 +35,9 @@ from workbench.methods.registry import make
 from workbench.session.data import BATCH_MOST
 from workbench.session.progress import Clock, Progress
 from workbench.session.recipe import Recipe
+from workbench.session.restored import file_metadata
 from workbench.session.scores import Comparison, Model
-from workbench.session.store import Checkpoint, RunFiles, write_json
+from workbench.session.store import Checkpoint, RunFiles, finite, write_json
 
 if TYPE_CHECKING:
     import pandas
@@ -104,10 +107,9 @@ def execute(
 def build(session: Session, recipe: Recipe) -> QuantizedGraph:
     """The graph with a plain quantizer on every site that the recipe's target asks for."""
     place = target(recipe.target)
-    sites = place.sites(
-        session.graph, recipe.weights, recipe.activations, recipe.overrides, recipe.edges
-    )
-    return QuantizedGraph(session.graph, sites)
+    graph = session.transformed(recipe.transforms)
+    sites = place.sites(graph, recipe.weights, recipe.activations, recipe.overrides, recipe.edges)
+    return QuantizedGraph(graph, sites)
 
 
 def describe(event: Event) -> str:
@@ -204,10 +206,17 @@ class _Execution:
 
     def _export(self) -> Iterator[Event]:
         yield self._note("writing the ONNX file", 0)
-        metadata = {"workbench.recipe": self.recipe.toml(), "workbench.model": self.session.name}
+        metadata = file_metadata(self.session, self.recipe)
         written = export(self.model, self.files.model, store=self.recipe.store, metadata=metadata)
         self.report |= _sizes(written)
+        self.report["transforms"] = self._transforms()
         yield self._note(f"wrote {written.bytes:,} bytes", 1)
+
+    def _transforms(self) -> list[dict[str, Any]]:
+        """What each transformation did, and what it changed on the first held-out examples."""
+        names, inputs = self.recipe.transforms, next(self.few(FEWEST))
+        found = prove_transforms(self.session.graph.model, inputs, names)
+        return [step.record() for step in found]
 
     def _scores(self) -> Iterator[Event]:
         candidates: dict[str, Model] = {"learned": self.model, "onnxruntime": self._runtime}
@@ -225,6 +234,7 @@ class _Execution:
         found = comparison.records()
         ordered = ("float", "naive", "learned", "onnxruntime")
         self.report["scores"] = {name: found[name] for name in ordered if name in found}
+        annotate(self.files.model, {SCORES: compact(finite(self.report["scores"]))})
 
     def _nearest(self) -> QuantizedGraph:
         recipe = self.recipe.naive()
@@ -316,6 +326,7 @@ def _sizes(written: Exported) -> dict[str, Any]:
     return {
         "bytes": written.bytes,
         "float_bytes": written.float_bytes,
+        "int8_bytes": written.int8_bytes,
         "opset": written.opset,
         "store": written.store,
         "notes": list(written.notes),

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import warnings
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Self
@@ -23,11 +23,13 @@ from PIL import Image
 from torch import Tensor
 
 from workbench.foundation.errors import DataError
-from workbench.session.archives import IMAGES, members, open_zip
+from workbench.foundation.zips import BROKEN, Limits, members, open_zip
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 MAX_PIXELS = 64_000_000
+MAX_FILE = 64 * 2**20
+IMAGES = Limits(each=MAX_FILE)
 _MARGIN = 8 / 7  # 256 for a crop of 224, the usual evaluation protocol
 
 
@@ -144,7 +146,9 @@ class ImageSource:
                 with Image.open(io.BytesIO(self._files.read(name)), formats=FORMATS) as image:
                     _check_size(image, name)
                     return fit(image, self._preprocess, self._layout)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
+        except DataError:
+            raise
+        except Exception as error:  # noqa: BLE001 - decoders fail in any way on files of strangers
             raise DataError(
                 f"picture '{name}' cannot be used ({error}); take it out or save it again"
             ) from None
@@ -157,7 +161,10 @@ class _Folder:
         self.names = [p.relative_to(path).as_posix() for p in found]
 
     def read(self, name: str) -> bytes:
-        return (self._root / name).read_bytes()
+        with (self._root / name).open("rb") as stream:
+            if os.fstat(stream.fileno()).st_size > MAX_FILE:
+                raise DataError(f"'{name}' has more than {MAX_FILE} bytes; save it smaller")
+            return stream.read()
 
 
 class _Zip:
@@ -168,8 +175,10 @@ class _Zip:
     def read(self, name: str) -> bytes:
         try:
             return self._archive.read(name)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-            raise DataError(f"entry '{name}' of the zip is damaged ({error})") from None
+        except BROKEN as error:
+            raise DataError(
+                f"entry '{name}' of the zip is damaged ({error}); pack the files again"
+            ) from None
 
 
 def _labelled(files: _Folder | _Zip, path: Path) -> tuple[list[str], NDArray[np.int64] | None]:
@@ -189,16 +198,24 @@ def _from_csv(
     text: bytes, parent: PurePosixPath, pictures: list[str]
 ) -> tuple[list[str], NDArray[np.int64]]:
     rows = csv.DictReader(io.StringIO(text.decode("utf-8-sig", errors="replace")))
-    if not {"file", "label"} <= set(rows.fieldnames or ()):
-        raise DataError("labels.csv needs the columns file,label in its first line")
     try:
-        table = {(parent / row["file"]).as_posix(): int(row["label"]) for row in rows}
-    except (TypeError, ValueError):
-        raise DataError("labels.csv has a label that is not a whole number") from None
+        if not {"file", "label"} <= set(rows.fieldnames or ()):
+            raise DataError("labels.csv needs the columns file,label in its first line; add it")
+        table = {(parent / row["file"]).as_posix(): _label(row["label"]) for row in rows}
+    except (TypeError, csv.Error) as error:
+        raise DataError(f"labels.csv is not a table ({error}); save it again") from None
     names = [name for name in pictures if name in table]
     if not names:
         raise DataError("labels.csv names none of the pictures beside it; check its column 'file'")
     return names, np.array([table[name] for name in names], np.int64)
+
+
+def _label(text: str | None) -> int:
+    """A class number from a stranger's text; None where the line is too short."""
+    digits = (text or "").strip()
+    if digits.isascii() and digits.removeprefix("-").isdecimal() and len(digits) < 19:
+        return int(digits)
+    raise DataError(f"labels.csv has the label '{digits[:40]}'; give whole numbers from 0 on")
 
 
 def _from_folders(pictures: list[str]) -> NDArray[np.int64] | None:
@@ -206,10 +223,8 @@ def _from_folders(pictures: list[str]) -> NDArray[np.int64] | None:
     classes = sorted(set(folders))
     if len(classes) < 2:
         return None
-    number: Callable[[str], int] = (
-        int if all(name.isdecimal() for name in classes) else classes.index
-    )
-    index = {name: number(name) for name in classes}
+    numbers = all(name.isdecimal() and len(name) < 19 for name in classes)
+    index = {name: int(name) if numbers else place for place, name in enumerate(classes)}
     return np.array([index[name] for name in folders], np.int64)
 
 

@@ -38,7 +38,7 @@ class Process:
         if status is None:
             return _exists(self.pid)
         state, born = status
-        return state not in ("Z", "X", "") and self.born in (0, born)
+        return state not in ("Z", "X", "") and self.born == born
 
     def end(self, patience: float = 2.0) -> None:
         """Ask the whole group to end, and after `patience` seconds make it.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas
 
     from workbench.deploy.export import Exported
+    from workbench.deploy.profile import Profile
     from workbench.deploy.verify import Verification
     from workbench.graph.quantized import QuantizedGraph
     from workbench.session.session import Session
@@ -135,16 +136,33 @@ class Run:
         model.load_state(stored)
         return model
 
-    def export(self, path: str | Path = "model.onnx", store: str | None = None) -> File:
-        """Write the learned model to `path`; the result can `.verify()` itself."""
-        from workbench.deploy.export import export
+    def export(
+        self,
+        path: str | Path = "model.onnx",
+        store: str | None = None,
+        opset: int | None = None,
+        external: bool = False,
+    ) -> File:
+        """Write the learned model to `path`; the result can `.verify()` itself.
 
-        metadata = {
-            "workbench.recipe": self.recipe.toml(),
-            "workbench.model": str(self.about["name"]),
-        }
+        Args:
+            path: of the file.
+            store: "packed" or "int8" containers; by default as the recipe has it.
+            opset: operator set to write; by default the oldest that holds the codes packed.
+            external: keep the tensors in a second file beside it.
+        """
+        from workbench.deploy.export import export
+        from workbench.deploy.metadata import SCORES, compact
+        from workbench.session.restored import file_metadata
+
+        metadata = file_metadata(self.session, self.recipe)
+        if self.files.report.exists():
+            metadata[SCORES] = compact(self.scores)
         kind = self.recipe.changed(store=store).store if store else self.recipe.store
-        return File(self, export(self.model, path, store=kind, metadata=metadata))
+        written = export(
+            self.model, path, store=kind, opset=opset, external=external, metadata=metadata
+        )
+        return File(self, written)
 
     def verify(self, path: str | Path | None = None, examples: int = 128) -> Verification:
         """Compare a file (by default the run's own) with the simulation on held-out data.
@@ -158,12 +176,17 @@ class Run:
 
         if examples < 1:
             raise RunError(f"examples was '{examples}'; compare on at least 1")
-        if path is not None:
-            load(path)  # says in one sentence what is wrong with a file that is not ours
+        load(path or self.files.model)  # says in one sentence what is wrong with a file
         data = self.session.data.calibrate_on(self.recipe.calibration_examples)
         size = min(self.session.batch_size, examples)
         batches = (inputs for inputs, _ in data.batches("test", size, examples))
         return verify(path or self.files.model, self.model, batches)
+
+    def latency(self, threads: int = 1, repeats: int = 20) -> Profile:
+        """Time of each node of the run's file in ONNX Runtime, beside the float model."""
+        from workbench.session.verifying import check_run
+
+        return check_run(self, examples=1).profile(threads, repeats)
 
 
 class File:

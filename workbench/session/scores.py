@@ -1,8 +1,9 @@
 """How good a model is, and how near to its float original: sums over held-out data, one pass.
 
-With labels the score is top-1 accuracy in percent, for byte models bits per byte. Agreement with
-the float model (percent of equal top predictions), KL divergence and the SQNR of the outputs need
-no labels, and are always there.
+With labels the score is top-1 accuracy in percent, for models of bytes or tokens bits for each, for
+sentence encoders the rank correlation of cosines with what people judged. Agreement with the float
+model (percent of equal top predictions), KL divergence and the SQNR of the outputs need no labels,
+and are always there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workbench.maths.metrics import agreement, decibels, kl_divergence
+from workbench.maths.metrics import agreement, decibels, kl_divergence, spearman
 from workbench.session.data import Data, Task
 
 Model = Callable[..., tuple[Tensor, ...]]
@@ -23,6 +24,8 @@ Model = Callable[..., tuple[Tensor, ...]]
 UNITS: dict[Task, tuple[str, str]] = {
     "classify": ("top-1", "%"),
     "bytes": ("bits/byte", "bits"),
+    "tokens": ("bits/token", "bits"),
+    "pairs": ("Spearman", ""),
     "none": ("agreement", "%"),
 }
 
@@ -40,6 +43,7 @@ class Tally:
         self._kl = 0.0
         self._signal = 0.0
         self._noise = 0.0
+        self._pairs: list[tuple[Tensor, Tensor]] = []  # two numbers for each pair of sentences
 
     def add(
         self,
@@ -55,7 +59,10 @@ class Tally:
         if self._task == "classify" and labels is not None:
             self._score += float((logits.argmax(-1) == labels.to(logits.device)).sum())
             self._predictions += len(labels)
-        if self._task == "bytes":
+        if self._task == "pairs" and labels is not None:
+            cosines = functional.cosine_similarity(logits[0::2].double(), logits[1::2].double())
+            self._pairs.append((cosines.cpu(), labels.double()))
+        if self._task in ("bytes", "tokens"):
             tokens = inputs[0].to(logits.device).long()
             losses = functional.cross_entropy(
                 logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="sum"
@@ -70,6 +77,8 @@ class Tally:
         same = 100.0 * self._agreement / positions
         factor = 100.0 if self._task == "classify" else 1.0
         score = factor * self._score / max(1, self._predictions)
+        if self._pairs:
+            score = spearman(*(torch.cat(column) for column in zip(*self._pairs, strict=True)))
         return {
             "score": same if self._task == "none" else score,
             "metric": metric,

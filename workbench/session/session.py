@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +17,12 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from workbench.foundation.errors import DataError, ModelError, RunError, WorkbenchError
+from workbench.deploy.restore import is_exported
+from workbench.foundation.errors import DataError, ModelError, RunError, WorkbenchError, plain
 from workbench.graph import Graph, build, fold, from_module, load
+from workbench.graph.load import not_finite
+from workbench.graph.transforms import transform
+from workbench.graph.trial import trial
 from workbench.methods.base import Event
 from workbench.session import zoo
 from workbench.session.data import BATCH_MOST, Data, open_data
@@ -31,7 +35,10 @@ from workbench.session.store import RunFiles, replacing
 from workbench.session.version import VERSION
 
 if TYPE_CHECKING:
+    from workbench.deploy.verification import Verification
+    from workbench.graph.targets import Coverage
     from workbench.session.execute import Diagnosis, Extent
+    from workbench.session.inspection import Inspection
     from workbench.session.jobs import Job
 
 log = logging.getLogger(__name__)
@@ -83,6 +90,8 @@ class Session:
         self.graph: Graph = build(folded)
         self._known = known
         self._given = data
+        self._expected: str | None = None
+        self._transformed: dict[tuple[str, ...], Graph] = {}
         self._preprocess = preprocess or (known.preprocess if known else None)
 
     def __repr__(self) -> str:
@@ -93,6 +102,41 @@ class Session:
         """The float network; called with the inputs it gives a tuple of outputs."""
         return self.graph.module
 
+    def transformed(self, names: Sequence[str] = ()) -> Graph:
+        """The graph after transformations, in the order of `names`; the folded one without any.
+
+        Raises:
+            RecipeError: an unknown name; the message has those known.
+        """
+        key = tuple(names)
+        if key and key not in self._transformed:
+            self._transformed[key] = build(transform(self.graph.model, key)[0])
+        return self._transformed[key] if key else self.graph
+
+    def inspect(self, prove: bool = False, transforms: Sequence[str] = ()) -> Inspection:
+        """Operators, layers, blocks and passes of the model.
+
+        Args:
+            prove: run the model in ONNX Runtime before and after each pass, on the session's data
+                or, without any, on random inputs, and report the difference.
+            transforms: transformations to look at besides the folding.
+        """
+        from workbench.session.inspection import inspect
+
+        return inspect(self, prove, transforms)
+
+    def verify(self, path: str | Path, examples: int = 128, threads: int = 1) -> Verification:
+        """A quantized file of any tool in ONNX Runtime: the cause of a difference, prices of cures.
+
+        Args:
+            path: a file made from this model.
+            examples: of the session's test data. threads: of each timed session.
+        """
+        from workbench.session.verifying import check_file
+
+        check = check_file(self, path, examples)
+        return check.price(check.verify(), threads)
+
     @cached_property
     def data(self) -> Data:
         """Calibration and test examples.
@@ -101,7 +145,9 @@ class Session:
             DataError: none were given and the model brings none, or they do not fit the model.
         """
         if self._given is not None:
-            return open_data(self._given, self.graph.inputs, self._preprocess)
+            found = self._read(self._given)
+            self._require_same(found)
+            return found
         if self._known is not None and self._known.data is not None:
             return self._known.data(self.graph.inputs)
         raise DataError(
@@ -109,17 +155,49 @@ class Session:
             " (Python: data=...): an .npz, a folder or zip of pictures, or a text file"
         )
 
+    def _read(self, given: object) -> Data:
+        """The model's own way of reading a path comes before the usual ones."""
+        own = self._known.read if self._known else None
+        path = Path(given).expanduser() if isinstance(given, str | Path) else None
+        found = own(path, self.graph.inputs) if own and path and path.exists() else None
+        return found or open_data(given, self.graph.inputs, self._preprocess, self._classes())
+
     def use_data(self, given: object, preprocess: Preprocess | None = None) -> None:
         """Take other data from now on; where it does not fit, the old is kept."""
-        before = self._given, self._preprocess
+        before = self._given, self._preprocess, self._expected
         self._preprocess = preprocess or self._preprocess
         self._given = given
+        self._expected = None
         self.__dict__.pop("data", None)
         try:
             _ = self.data
         except WorkbenchError:
-            self._given, self._preprocess = before
+            self._given, self._preprocess, self._expected = before
             raise
+
+    def expect_data(self, fingerprint: str) -> None:
+        """From now on refuse data whose record has another `fingerprint`."""
+        self._expected = fingerprint
+
+    def _require_same(self, data: Data) -> None:
+        if self._expected is not None and data.record.get("fingerprint") != self._expected:
+            raise RunError(
+                f"the data '{data.record.get('path', data.name)}' have changed since the run began;"
+                " put them back, or start a new run"
+            )
+
+    def _classes(self) -> int | None:
+        """How many classes the first output tells apart, where its shape says so."""
+        shape = self.graph.outputs[0].shape
+        return shape[-1] if len(shape) == 2 and isinstance(shape[-1], int) else None
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """What is odd about the model though it can be opened, one sentence each."""
+        names = not_finite(self.source)
+        shown = ", ".join(f"'{name}'" for name in names[:5]) + (" ..." if len(names) > 5 else "")
+        text = f"{len(names)} initializers hold NaN or infinity, and so may all results: {shown}"
+        return [plain(text)] if names else []
 
     @cached_property
     def sha256(self) -> str:
@@ -151,6 +229,7 @@ class Session:
             "inputs": [_spec(spec) for spec in self.graph.inputs],
             "outputs": [_spec(spec) for spec in self.graph.outputs],
             "card": self.card,
+            "warnings": self.warnings,
         }
 
     def recipe(
@@ -239,6 +318,7 @@ class Session:
 
         build(self, recipe)
         data = self.data
+        trial(self.graph, data.split("calibration", data.fixed or 2))
         directory = Path(out).expanduser() if out else runs_dir() / run_name(self.name, recipe)
         about = {
             "name": self.name,
@@ -270,6 +350,19 @@ class Session:
         recipe = recipe or self.recipe(weights, activations, method, **options)
         return diagnose(self, recipe, progress)
 
+    def coverage(self, recipe: Recipe | None = None) -> Coverage:
+        """For every node what `recipe` makes of it on its target: integer or float, and why.
+
+        Raises:
+            RecipeError: an override that names nothing, or asks what the target cannot run.
+        """
+        from workbench.graph.targets import coverage, target
+
+        recipe = recipe or Recipe()
+        place, graph = target(recipe.target), self.transformed(recipe.transforms)
+        plan = place.plan(graph, recipe.weights, recipe.activations, recipe.overrides, recipe.edges)
+        return coverage(graph, plan, place, recipe.store)
+
     def save(self, path: str | Path) -> None:
         """Write the float model, as it was given, to `path`."""
         with replacing(Path(path)) as temporary:
@@ -296,8 +389,9 @@ def open(  # noqa: A001 - it is `workbench.open` to those who call it
     data: object = None,
     name: str | None = None,
     preprocess: Preprocess | None = None,
+    original: str | Path | None = None,
 ) -> Session:
-    """Open a model.
+    """Open a model, or a file that the workbench exported (then a `RestoredSession`).
 
     Args:
         source: an `.onnx` path, the name of a known model, or an `nn.Module`.
@@ -305,6 +399,7 @@ def open(  # noqa: A001 - it is `workbench.open` to those who call it
         data: a path, arrays, or `(inputs, labels)`; a sample brings its own.
         name: for a module or file, instead of the class's or file's name.
         preprocess: what the model's pictures need.
+        original: of an exported file: path or name of the float model that it was made from.
 
     Raises:
         ModelError, DataError: what does not fit, and the cure.
@@ -322,8 +417,13 @@ def open(  # noqa: A001 - it is `workbench.open` to those who call it
         )
     if _is_file(source):
         path = Path(source).expanduser()
+        model = load(path)
+        if is_exported(model):
+            from workbench.session.restored import RestoredSession
+
+            return RestoredSession(path, model, original, name, data, preprocess)
         origin = Origin("file", str(path.resolve()))
-        return Session(load(path), name or path.stem, origin, data, None, preprocess)
+        return Session(model, name or path.stem, origin, data, None, preprocess)
     known = zoo.find(str(source))
     origin = Origin("sample", known.name)
     return Session(load(known.path()), name or known.name, origin, data, known, preprocess)
@@ -332,19 +432,21 @@ def open(  # noqa: A001 - it is `workbench.open` to those who call it
 def reopen(directory: Path) -> Session:
     """The session that a run was made with.
 
+    Data are compared with what the run began with when they are first read.
+
     Raises:
-        RunError: the model or data are gone, or are not the same any more.
+        RunError: the run's record is damaged, or the model is not the same any more.
+        ModelError: the model is gone.
     """
     files = RunFiles(directory)
     about = files.read_run()
-    origin = Origin(**about["source"])
-    stored = dict(about.get("data", {}))
+    origin, stored = _recorded(about, files.run)
     data: object = None
     if stored.get("kind") == "path":
         data = stored["path"]
     elif stored.get("kind") == "arrays":
         data = directory / "data.npz"
-    preprocess = Preprocess.from_record(stored["preprocess"]) if "preprocess" in stored else None
+    preprocess = stored.get("preprocess")
     place = directory / "source.onnx" if origin.kind == "module" else origin.value
     session = open(str(place), data=data, name=about["name"], preprocess=preprocess)
     session.origin = origin
@@ -353,7 +455,23 @@ def reopen(directory: Path) -> Session:
             f"the model '{origin.value}' has changed since run '{directory.name}' began;"
             " start a new run"
         )
+    if stored.get("fingerprint") is not None:
+        session.expect_data(str(stored["fingerprint"]))
     return session
+
+
+def _recorded(about: Mapping[str, Any], path: Path) -> tuple[Origin, dict[str, Any]]:
+    """Where the model came from, and how its data were read."""
+    try:
+        origin = Origin(**about["source"])
+        stored = dict(about.get("data", {}))
+        if "preprocess" in stored:
+            stored["preprocess"] = Preprocess.from_record(stored["preprocess"])
+        if stored.get("kind") == "path":
+            stored["path"] = str(stored["path"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"'{path}' is damaged ({error!r}); start a new run") from None
+    return origin, stored
 
 
 def _from_module(

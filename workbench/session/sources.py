@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import os
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from workbench.session.images import Layout, Preprocess, to_input
 
 BYTE_VOCABULARY = 256
 WINDOW = 128
-MAX_TEXT = 2**30
+MAX_TEXT = 2**28
 INPUT_NAMES = ("images", "x", "inputs", "data", "input")
 LABEL_NAMES = ("labels", "y", "label", "targets")
 
@@ -39,8 +41,8 @@ class Source(Protocol):
     """Rows of examples."""
 
     @property
-    def labels(self) -> NDArray[np.int64] | None:
-        """One class for each row, or None."""
+    def labels(self) -> NDArray[Any] | None:
+        """One class, or one score, for each row, or None."""
         ...
 
     def __len__(self) -> int: ...
@@ -60,7 +62,9 @@ class ArraySource:
 
     Arrays are matched by the names of the inputs; a model with one input also takes `images`, `x`,
     `inputs` or `data`. Labels are `labels`, `y`, `label` or `targets`. Pictures may be uint8,
-    `(N, H, W)` or `(N, H, W, C)`: they are preprocessed like picture files.
+    `(N, H, W)` or `(N, H, W, C)`: they are preprocessed like picture files. Examples lie along the
+    first axis, or along the one that the model calls as the first axis of its first input: a state
+    `(2, batch, 128)` beside an input `(batch, length)`.
 
     Raises:
         DataError: a missing array, a wrong shape or type, or values that are not finite.
@@ -75,7 +79,8 @@ class ArraySource:
         self._preprocess = preprocess or Preprocess()
         self._inputs = list(inputs)
         self._arrays = [_pick(arrays, spec, len(self._inputs) == 1) for spec in self._inputs]
-        counts = {len(array) for array in self._arrays}
+        self._axes = [_batch_axis(spec, self._inputs[0]) for spec in self._inputs]
+        counts = set(map(_examples, self._arrays, self._axes))
         if len(counts) != 1 or 0 in counts:
             raise DataError(
                 f"every input needs the same number of examples, at least one; found:"
@@ -85,11 +90,11 @@ class ArraySource:
         self.read(np.arange(1))
 
     def __len__(self) -> int:
-        return len(self._arrays[0])
+        return _examples(self._arrays[0], self._axes[0])
 
     def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
-        pairs = zip(self._arrays, self._inputs, strict=True)
-        return tuple(self._tensor(array[rows], spec) for array, spec in pairs)
+        triples = zip(self._arrays, self._axes, self._inputs, strict=True)
+        return tuple(self._tensor(array.take(rows, axis), spec) for array, axis, spec in triples)
 
     def _tensor(self, array: NDArray[np.generic], spec: InputSpec) -> Tensor:
         if array.dtype == np.uint8 and spec.dtype.is_floating_point and len(sizes(spec)) == 4:
@@ -110,19 +115,34 @@ class TextSource:
     def __init__(self, path: Path, spec: InputSpec) -> None:
         self._length = sizes(spec)[1] or WINDOW
         self._dtype = spec.dtype
-        self._bytes = _text(path)
+        self._path = path
+        self._unpacked = _unpacked(path)
+        size = _size(path) if self._unpacked is None else len(self._unpacked)
+        self._count = size // self._length
         if len(self) < 2:
             raise DataError(
-                f"'{path}' has {self._bytes.size} bytes, fewer than two windows of"
+                f"'{path}' has {size} bytes, fewer than two windows of"
                 f" {self._length}; give a longer text"
             )
 
     def __len__(self) -> int:
-        return self._bytes.size // self._length
+        return self._count
 
     def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
-        places = rows[:, None] * self._length + np.arange(self._length)
-        return (torch.from_numpy(self._bytes[places].astype(np.int64)).to(self._dtype),)
+        data = np.frombuffer(self._windows(rows), np.uint8).reshape(len(rows), self._length)
+        return (torch.from_numpy(data.astype(np.int64)).to(self._dtype),)
+
+    def _windows(self, rows: NDArray[np.int64]) -> bytes:
+        """The windows one after the other. A file is not mapped: one cut short would be a crash."""
+        length = self._length
+        places = [int(row) * length for row in rows]
+        if self._unpacked is not None:
+            return b"".join(self._unpacked[place : place + length] for place in places)
+        with _opened(self._path) as stream:
+            parts = [stream.read(length) for place in places if stream.seek(place) == place]
+        if sum(map(len, parts)) < length * len(places):
+            raise DataError(f"'{self._path}' has become shorter; give the text it was")
+        return b"".join(parts)
 
 
 class LazySource:
@@ -178,7 +198,24 @@ def _labels(arrays: Mapping[str, NDArray[np.generic]], count: int) -> NDArray[np
             f"labels have shape {labels.shape} and type {labels.dtype}; they need to be {count}"
             " whole numbers, one for each example"
         )
+    if labels.size and int(labels.max()) > np.iinfo(np.int64).max:
+        raise DataError(f"labels reach '{labels.max()}'; number the classes from 0 on")
     return labels.astype(np.int64)
+
+
+def check_labels(labels: NDArray[np.int64], classes: int | None) -> None:
+    """Labels are classes of the model: 0 up to one less than their number, where it is known.
+
+    Raises:
+        DataError: the first label that is no class.
+    """
+    most = np.iinfo(np.int64).max if classes is None else classes
+    wrong = labels[(labels < 0) | (labels >= most)]
+    if wrong.size:
+        known = "" if classes is None else f" of the model's {classes} classes, 0 to {classes - 1}"
+        raise DataError(
+            f"label '{wrong[0]}' is none{known}; number the classes as the model's outputs are"
+        )
 
 
 def _as_pictures(
@@ -192,6 +229,16 @@ def _as_pictures(
         return array  # not pictures: the shape check tells what was wanted
     pixels = np.ascontiguousarray(pictures, dtype=np.uint8)
     return torch.stack([to_input(one, preprocess, layout) for one in pixels]).numpy()
+
+
+def _batch_axis(spec: InputSpec, first: InputSpec) -> int:
+    """The axis along which examples lie."""
+    name = first.shape[0] if first.shape else None
+    return list(spec.shape).index(name) if isinstance(name, str) and name in spec.shape else 0
+
+
+def _examples(array: NDArray[np.generic], axis: int) -> int:
+    return array.shape[axis] if axis < array.ndim else 0
 
 
 def _check_shape(array: NDArray[np.generic], spec: InputSpec) -> None:
@@ -224,14 +271,27 @@ def _typed(array: NDArray[np.generic], spec: InputSpec) -> Tensor:
     return tensor.to(spec.dtype)
 
 
-def _text(path: Path) -> NDArray[np.uint8]:
+def _unpacked(path: Path) -> bytes | None:
+    """The text of a gzip file; None where the file is the text itself."""
+    if path.suffix != ".gz":
+        return None
     try:
-        if path.suffix != ".gz":
-            return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
         with gzip.open(path) as stream:
             data = stream.read(MAX_TEXT + 1)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"'{path}' cannot be read ({error}); check the path") from None
     if len(data) > MAX_TEXT:
         raise DataError(f"'{path}' unpacks to more than {MAX_TEXT} bytes; give a shorter text")
-    return np.frombuffer(data, np.uint8)
+    return data
+
+
+def _size(path: Path) -> int:
+    with _opened(path) as stream:
+        return stream.seek(0, os.SEEK_END)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be read ({error.strerror}); check the path") from None

@@ -17,6 +17,7 @@ import json
 import math
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +30,11 @@ from torch import Tensor
 
 from workbench.foundation.errors import RunError
 
+MAX_JSON = 256 * 2**20
+
 _TEMPORARY = ".partial-"
+_STATES = frozenset({"running", "stopped", "done", "failed"})
+_RECORDED = {"name": str, "state": str, "changed": int | float, "source": Mapping, "sha256": str}
 
 
 @contextmanager
@@ -92,7 +97,13 @@ class RunFiles:
 
     def read_run(self) -> dict[str, Any]:
         """`run.json`, or `RunError` where this is no run."""
-        return read_json(self.run, "holds no run")
+        about = read_json(self.run, "holds no run")
+        for key, kind in _RECORDED.items():
+            if not isinstance(about.get(key), kind):
+                raise RunError(f"'{self.run}' is damaged (no '{key}'); start a new run")
+        if about["state"] not in _STATES:
+            raise RunError(f"'{self.run}' is damaged (state '{about['state']}'); start a new run")
+        return about
 
     def update_run(self, **changes: Any) -> None:
         """Change fields of `run.json`."""
@@ -115,8 +126,8 @@ class RunFiles:
         """All events from the `start`-th on; a last line that is not finished is left out."""
         if not self.events.exists():
             return []
-        lines = self.events.read_bytes().split(b"\n")[:-1]
-        return [json.loads(line) for line in lines[start:] if line]
+        lines = _bounded(self.events).split(b"\n")[:-1]
+        return [_event(line, self.events) for line in lines[start:] if line]
 
     def tidy(self) -> None:
         """Remove what a killed process left: temporary files and half an event."""
@@ -184,13 +195,33 @@ def _tensors(stored: Any) -> dict[str, Tensor]:
 def read_json(path: Path, fault: str) -> dict[str, Any]:
     """A JSON object, or `RunError` naming the folder and its `fault`."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(_bounded(path))
     except FileNotFoundError:
         raise RunError(
             f"'{path.parent}' {fault} (no {path.name}); list the runs with 'workbench runs'"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"'{path}' is damaged ({error}); start the run again") from None
     if not isinstance(value, dict):
         raise RunError(f"'{path}' is not a run's file; start the run again")
+    return value
+
+
+def _bounded(path: Path) -> bytes:
+    """The content of a regular file that is not absurdly large."""
+    info = path.stat()
+    if not stat.S_ISREG(info.st_mode):
+        raise RunError(f"'{path}' is not a regular file; start a new run")
+    if info.st_size > MAX_JSON:
+        raise RunError(f"'{path}' has '{info.st_size}' bytes, too many; start a new run")
+    return path.read_bytes()
+
+
+def _event(line: bytes, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"'{path}' is damaged ({error}); start a new run") from None
+    if not isinstance(value, dict):
+        raise RunError(f"'{path}' holds the line {line[:40]!r}; start a new run")
     return value

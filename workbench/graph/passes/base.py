@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
+import torch
 from torch import Tensor
 
-from workbench.graph.tensors import add_initializer, constant_of, to_torch, unique, value_names
+from workbench.graph.tensors import add_initializer, constant_of, unique, value_names
 
 SHOWN = 5  # names that a record lists
 
@@ -73,10 +75,10 @@ def only_reader(value: ir.Value) -> tuple[ir.Node, int] | None:
 
 
 def wide(value: ir.Value | None) -> Tensor:
-    """A constant in float64."""
+    """A copy of a constant in float64."""
     constant = constant_of(value)
     assert constant is not None
-    return to_torch(constant).double()
+    return torch.from_numpy(constant.numpy().astype(np.float64))
 
 
 def replace_by_constant(

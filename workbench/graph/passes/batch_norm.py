@@ -92,7 +92,7 @@ def _layer_behind(node: ir.Node) -> tuple[Linear, Route] | None:
     if route is None or layer is None or layer.data is not route.reader.inputs[route.index]:
         return None
     fits = layer.input_axis == route.axis
-    inputs = layer.weight.shape[0] * layer.weight.shape[2]
+    inputs = layer.shape[0] * layer.shape[2]
     return (layer, route) if fits and inputs == size * route.repeat else None
 
 

@@ -99,7 +99,7 @@ def pairs(layers: dict[ir.Node, Linear], through: Through, refused: Counter[str]
 
 
 def _fits(first: Linear, second: Linear, route: Route) -> bool:
-    inputs = second.weight.shape[0] * second.weight.shape[2]
+    inputs = second.shape[0] * second.shape[2]
     return second.input_axis == route.axis and inputs == first.outputs * route.repeat
 
 

@@ -11,12 +11,15 @@ constant of the Add behind a MatMul; where there is none and one is needed, it i
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import onnx_ir as ir
 import torch
 from torch import Tensor
 
+from workbench.graph.ops.dtypes import torch_dtype
 from workbench.graph.passes.base import only_reader, set_constant, wide
-from workbench.graph.tensors import add_initializer, constant_of, to_torch, unique, value_names
+from workbench.graph.tensors import add_initializer, constant_of, unique, value_names
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 _FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16})
@@ -27,7 +30,7 @@ class Linear:
 
     Attributes:
         node: the Conv, ConvTranspose, Gemm or MatMul.
-        weight: (groups, outputs / group, inputs / group, taps), float64.
+        shape: (groups, outputs / group, inputs / group, taps), of the weight.
         bias: (outputs,), float64; zeros where the layer has none.
     """
 
@@ -38,9 +41,14 @@ class Linear:
         value = node.inputs[index]
         assert value is not None
         self._value = value
-        self._shape = tuple(wide(value).shape)
-        self.weight = self._canonical(wide(value))
+        self._shape = tuple(value.const_value.shape.numpy())  # type: ignore[union-attr]
+        self.shape = tuple(self._canonical(torch.empty(self._shape, device="meta")).shape)
         self.bias = self._read_bias()
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """W; read when it is first asked for, since it takes twice the memory of the constant."""
+        return self._canonical(wide(self._value))
 
     @property
     def data(self) -> ir.Value | None:
@@ -55,7 +63,7 @@ class Linear:
     @property
     def outputs(self) -> int:
         """Number of output channels."""
-        return self.weight.shape[0] * self.weight.shape[1]
+        return self.shape[0] * self.shape[1]
 
     @property
     def output_axis(self) -> int | None:
@@ -76,7 +84,7 @@ class Linear:
     def pads_with_zeros(self) -> bool:
         """Some outputs see fewer taps than others, or zeros that are not in the data."""
         if self.node.op_type == "ConvTranspose":
-            return self.weight.shape[3] > 1
+            return self.shape[3] > 1
         automatic = self.node.attributes.get_string("auto_pad", "NOTSET") in (
             "SAME_UPPER",
             "SAME_LOWER",
@@ -93,22 +101,22 @@ class Linear:
 
     def scale_outputs(self, factors: Tensor) -> None:
         """y becomes factors * y."""
-        self.weight = self.weight * factors.reshape(self.weight.shape[0], -1, 1, 1)
+        self.weight.mul_(factors.reshape(self.shape[0], -1, 1, 1))
         self.bias = self.bias * factors
 
     def scale_inputs(self, factors: Tensor) -> None:
         """W x becomes W (factors * x)."""
-        self.weight = self.weight * factors.reshape(self.weight.shape[0], 1, -1, 1)
+        self.weight.mul_(factors.reshape(self.shape[0], 1, -1, 1))
 
     def response(self, constant: Tensor) -> Tensor:
         """W c for an input that is `c` at every position, where no padding comes in."""
-        groups = self.weight.shape[0]
+        groups = self.shape[0]
         total = (self.weight.sum(3) * constant.reshape(groups, 1, -1)).sum(2).flatten()
         return total * self.node.attributes.get_float("alpha", 1.0)
 
     def write(self, graph: ir.Graph) -> None:
         """Put weight and bias into the graph, in the weight's own type."""
-        dtype = to_torch(constant_of(self._value)).dtype  # type: ignore[arg-type]
+        dtype = torch_dtype(int(constant_of(self._value).dtype))  # type: ignore[union-attr]
         name = str(self._value.name)
         if self.has_bias or bool(self.bias.any()):
             self._write_bias(graph, self.bias.to(dtype))
@@ -116,6 +124,7 @@ class Linear:
         value = self.node.inputs[self._index]
         assert value is not None
         self._value = value
+        del self.weight  # it is the constant now
 
     @property
     def has_bias(self) -> bool:
