@@ -1,10 +1,12 @@
-"""EfficientNet-Lite0 quantized by ONNX Runtime's own tool, on a processor without VNNI.
+"""EfficientNet-Lite0 in 8 bits on a processor without VNNI.
 
-    python -m benchmarks.saturation [--pictures PATH] [--examples N] [--json]
+    python -m benchmarks.saturation [--by TOOL] [--pictures PATH] [--examples N] [--json]
 
-`quantize_static(per_channel=True)` writes the file: 100 pictures calibrate, the others judge. Then
-`verify_file` looks at it twice, under the rig of `without_vnni` and on the processor as it is: what
-it finds, which layers, and what each cure costs. One thread. Needs `make zoo` and labels.
+The tool that writes the file is "onnxruntime", that is `quantize_static(per_channel=True)`, or
+"workbench", that is the Gram lane for target `ort-cpu`, all layers alike. 100 pictures calibrate,
+the others judge. Then `verify_file` looks at it twice, under the rig of `without_vnni` and on the
+processor as it is: what it finds, which layers, and what each cure costs. One thread. Needs `make
+zoo` and labels.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ import workbench
 from benchmarks import without_vnni
 from workbench.deploy.verification import Price
 from workbench.deploy.verify_file import verify_file
+from workbench.session.execute import Extent
+from workbench.session.session import Session
 
 CALIBRATION = 100
 BATCH = 10
@@ -49,12 +53,32 @@ class _Reader(CalibrationDataReader):
         return None if batch is None else {self._name: batch}
 
 
-def prepare(folder: Path, pictures: Path) -> tuple[Path, Path]:
-    """The float and the quantized file."""
+def prepare(folder: Path, pictures: Path, tool: str) -> None:
+    """Write the float and the quantized file."""
     session = workbench.open("efficientnet-lite0", data=pictures)
+    session.save(folder / "float.onnx")
+    TOOLS[tool](session, folder)
+
+
+def by_workbench(session: Session, folder: Path) -> None:
+    """The Gram lane, first and last layer like the others."""
+    plain = Extent(naive=False, layers=False, verify=False, latency=False, examples=BATCH)
+    run = session.quantize(
+        target="ort-cpu",
+        weights=8,
+        activations=8,
+        edges=None,
+        calibration_examples=CALIBRATION,
+        out=folder / "run",
+        extent=plain,
+    )
+    run.export(folder / "quantized.onnx")
+
+
+def by_onnxruntime(session: Session, folder: Path) -> None:
+    """ONNX Runtime's static quantizer, per channel."""
     data = session.data.calibrate_on(CALIBRATION)
     original, ready, quantized = (folder / f"{n}.onnx" for n in ("float", "ready", "quantized"))
-    session.save(original)
     quant_pre_process(str(original), str(ready), skip_symbolic_shape=True)
     batches = (inputs[0].numpy() for inputs, _ in data.batches("calibration", BATCH))
     quantize_static(
@@ -65,7 +89,9 @@ def prepare(folder: Path, pictures: Path) -> tuple[Path, Path]:
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
     )
-    return original, quantized
+
+
+TOOLS = {"onnxruntime": by_onnxruntime, "workbench": by_workbench}
 
 
 def measure(folder: Path, pictures: Path, examples: int) -> dict[str, Any]:
@@ -92,11 +118,11 @@ def measure(folder: Path, pictures: Path, examples: int) -> dict[str, Any]:
     }
 
 
-def both(pictures: Path, examples: int) -> dict[str, dict[str, Any]]:
+def both(pictures: Path, examples: int, tool: str) -> dict[str, dict[str, Any]]:
     """Under the rig and without it."""
     results = {}
     with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder), pictures)
+        prepare(Path(folder), pictures, tool)
         command = [sys.executable, "-m", "benchmarks.saturation", "--measure", folder]
         command += ["--pictures", str(pictures), "--examples", str(examples)]
         results["without VNNI"] = json.loads(without_vnni.call(command))
@@ -126,6 +152,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(prog="benchmarks.saturation", description=__doc__)
     parser.add_argument("--pictures", type=Path, default=DATA / "imagenet_samples_500.zip")
+    parser.add_argument("--by", choices=sorted(TOOLS), default="onnxruntime")
     parser.add_argument("--examples", type=int, default=400)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
@@ -133,7 +160,7 @@ def main() -> None:
     if given.measure is not None:
         sys.stdout.write(json.dumps(measure(given.measure, given.pictures, given.examples)))
         return
-    results = both(given.pictures, given.examples)
+    results = both(given.pictures, given.examples, given.by)
     if given.json:
         sys.stdout.write(json.dumps(results, indent=2) + "\n")
         return
