@@ -8,7 +8,8 @@ import torch
 from tests.methods.nets import examples, network, quantized, task
 from workbench.graph import capture
 from workbench.methods.registry import make
-from workbench.methods.walk import ActivationStop, LayerStop, Shelf, Walk
+from workbench.methods.shelf import Shelf
+from workbench.methods.walk import ActivationStop, LayerStop, Walk
 
 
 @pytest.fixture(scope="module")

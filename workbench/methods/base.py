@@ -27,6 +27,7 @@ class Event:
         site: layer, site or epoch it belongs to.
         step, total: progress of the stage, in units of the method's own choosing.
         values: the learning signals, such as loss, scale or flips.
+        counts: coarse histograms, such as that of h(V) in ten bins from 0 to 1.
         text: a sentence for people, or nothing.
     """
 
@@ -37,6 +38,7 @@ class Event:
     step: int = 0
     total: int = 0
     values: Mapping[str, float] = field(default_factory=dict)
+    counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     text: str = ""
 
     def record(self) -> dict[str, Any]:

@@ -9,35 +9,38 @@ what does not fit the budget goes to disk, so memory does not grow with the numb
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Layer, Site, layers
+from workbench.graph.taps import capture
+from workbench.maths.histogram import Histogram
 from workbench.methods.base import Batch
+from workbench.methods.shelf import Column, Shelf
+from workbench.methods.units import ACTIVATIONS, Place, Program, Unit, fetch, grouped
 
 Stream = Literal["float", "quantized"]
-#: share of the free memory that live tensors may take before they go to disk, and its limits
-FREE_SHARE, LEAST_BYTES, MOST_BYTES = 0.25, 1 << 29, 4 << 30
-#: functions of one tensor that a layer's output may pass through before anything else sees it
-ACTIVATIONS = frozenset({"Relu", "Clip", "Gelu", "Sigmoid", "Tanh", "HardSwish", "LeakyRelu"})
 
 
 @dataclass(frozen=True)
 class ActivationStop:
-    """An activation site; `values` yields one tensor per batch."""
+    """An activation site; `values` yields one tensor per batch.
+
+    Attributes:
+        site: where it is.
+        together: float values of all tensors that share the site's scale, where they are not all
+            in the site's own; None for other sites.
+    """
 
     site: Site
-    column: Column
+    column: Iterable[tuple[Any, Any]]
+    together: Histogram | None = None
 
     def values(self) -> Iterator[Tensor]:
         """The tensor as it arrives from the prefix, batch by batch."""
@@ -73,6 +76,82 @@ class LayerStop:
         return output if self.activation is None else self._walk.follow(self.activation, output)
 
 
+class UnitStop:
+    """A unit about to be computed; its quantizers may be exchanged here.
+
+    Attributes:
+        unit: which nodes it holds.
+        outputs: the fx nodes that the rest of the network reads from it.
+        count: number of batches.
+    """
+
+    def __init__(self, unit: Unit, nodes: Sequence[fx.Node], walk: Walk) -> None:
+        self.unit = unit
+        self.count = walk.count
+        self._walk = walk
+        self._nodes = [node for node in nodes if not walk.is_constant(node)]
+        self._floats = Program(self._nodes, walk.model.graph.module, walk.live)
+        self._rest: Program | None = None
+        self.outputs = _handed_on(self._nodes)
+        found = zip(self.outputs, self.reference(0), strict=True)
+        self.outputs = tuple(node for node, value in found if _is_float(value))
+
+    def program(self, moving: Collection[str] = ()) -> Program:
+        """The unit with the quantizers that it has now, as one function.
+
+        Args:
+            moving: attributes of the module that learn.
+        """
+        return Program(self._nodes, self._walk.model.module, self._walk.live, moving)
+
+    def sites(self) -> list[Site]:
+        """Activation sites of the unit, in order."""
+        model = self._walk.model
+        found = (model.sites[n.meta["site"]] for n in self._nodes if n.op == "call_module")
+        return [site for site in found if site.kind == "activation"]
+
+    def inputs(self, batch: int) -> tuple[dict[fx.Node, Any], dict[fx.Node, Any]]:
+        """(float, quantized) values of the nodes that the unit reads."""
+        pairs = {node: self._walk.pair(node, batch) for node in self._floats.inputs}
+        return {n: p[0] for n, p in pairs.items()}, {n: p[1] for n, p in pairs.items()}
+
+    @torch.no_grad()
+    def reference(self, batch: int) -> tuple[Tensor, ...]:
+        """Float values of `outputs`."""
+        return self._floats.run(self.inputs(batch)[0], _float, self.outputs)
+
+    def arriving(self, site: Site, place: Place) -> ActivationStop:
+        """Stop at an activation site inside the unit: the values it gets if `place` is applied."""
+        node = next(n for n in self._nodes if n.meta.get("site") == site.name)
+        return ActivationStop(site, _Arriving(self, node, place), self._walk.together(site))
+
+    def predict(self, batch: int, outputs: Sequence[Tensor]) -> Tensor:
+        """The network's first output, if the unit gives `outputs` and all else is float."""
+        if self._rest is None:
+            self._rest = self._walk.rest(self._nodes[-1], self.outputs)
+        own = dict(zip(self.outputs, outputs, strict=True))
+        values = {n: self._walk.pair(n, batch)[0] for n in self._rest.inputs if n not in own}
+        (found,) = self._rest.run({**values, **own}, _float, [self._walk.first_output()])
+        return found
+
+
+@dataclass(frozen=True)
+class _Arriving:
+    """What a quantizer inside a unit gets, batch by batch, as (float, quantized) pairs."""
+
+    stop: UnitStop
+    node: fx.Node
+    place: Place
+
+    @torch.no_grad()
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        program = self.stop.program()
+        for batch in range(self.stop.count):
+            values = self.stop.inputs(batch)[1]
+            (arrived,) = program.run(values, self.place, self.node.all_input_nodes)
+            yield arrived, arrived
+
+
 class Walk:
     """Iterates over the stops of a quantized graph.
 
@@ -82,6 +161,7 @@ class Walk:
         prefix: "quantized" lets earlier layers' errors reach later ones; "float" does not.
         budget_bytes: memory for live tensors before they go to disk; None takes a share of what is
             free.
+        units: parts at which to stop as a whole, instead of at the sites and layers inside.
     """
 
     def __init__(
@@ -91,15 +171,21 @@ class Walk:
         *,
         prefix: Stream = "quantized",
         budget_bytes: int | None = None,
+        units: Sequence[Unit] = (),
     ) -> None:
-        self._model = model
+        self.model = model
+        self._units = units
         self._batches = batches
         self._quantized = prefix == "quantized"
-        self._shelf = Shelf(_budget() if budget_bytes is None else budget_bytes)
+        self._shelf = Shelf(budget_bytes)
         self._columns: dict[fx.Node, Column] = {}
+        self._joined = model.joined()
+        self._together = {leader: Histogram() for leader in self._joined}
         self._layers = {layer.name: layer for layer in layers(model.graph)}
+        self._order: list[fx.Node] = []
+        self._dependent = _dependent(model.module)
 
-    def __iter__(self) -> Iterator[ActivationStop | LayerStop]:
+    def __iter__(self) -> Iterator[ActivationStop | LayerStop | UnitStop]:
         try:
             yield from self._visit()
         finally:
@@ -126,31 +212,77 @@ class Walk:
         keywords = map_arg(dict(node.kwargs), lambda n: self._constant(n)[0])
         return node.target(*arguments, **keywords)  # type: ignore[operator]
 
-    def _visit(self) -> Iterator[ActivationStop | LayerStop]:
-        nodes = list(self._model.module.graph.nodes)
-        last_reader = {n: reader for reader in nodes for n in reader.all_input_nodes}
-        self._open([node for node in nodes if node.op == "placeholder"])
-        for node in nodes:
-            if node.op in ("placeholder", "output") or self._is_constant(node):
-                continue
-            yield from self._stop(node)
-            self._columns[node] = self._compute(node)
-            for source in node.all_input_nodes:
-                if last_reader[source] is node and source in self._columns:
-                    self._columns.pop(source).drop()
+    @property
+    def count(self) -> int:
+        """Number of batches; known once the walk has begun."""
+        return len(next(iter(self._columns.values()), ()))
+
+    @property
+    def live(self) -> Collection[fx.Node]:
+        """Nodes whose values are at hand now."""
+        return self._columns.keys()
+
+    def pair(self, node: fx.Node, batch: int) -> tuple[Any, Any]:
+        """(float, quantized) value of a live node."""
+        return self._columns[node].get(batch)
+
+    def together(self, site: Site) -> Histogram | None:
+        """Float values of all tensors that share the site's scale, as an `ActivationStop` has."""
+        return self._together.get(site.name)
+
+    def rest(self, last: fx.Node, given: Sequence[fx.Node]) -> Program:
+        """What is still to compute after the node `last`, in float, from live nodes and `given`."""
+        after = self._order[self._order.index(last) + 1 :]
+        nodes = [node for node in after if not self.is_constant(node) and node.op != "output"]
+        return Program(nodes, self.model.graph.module, {*self.live, *given})
+
+    def first_output(self) -> fx.Node:
+        """The node that computes the network's first output."""
+        found = next(n for n in self.model.module.graph.nodes if n.op == "output").args[0]
+        return found[0] if isinstance(found, tuple) else found
+
+    def _visit(self) -> Iterator[ActivationStop | LayerStop | UnitStop]:
+        every = list(self.model.module.graph.nodes)
+        self._open([node for node in every if node.op == "placeholder"])
+        groups = list(grouped(every, self._units))
+        self._order = [node for _, nodes in groups for node in nodes]
+        last_reader = {n: reader for reader in self._order for n in reader.all_input_nodes}
+        for unit, nodes in groups:
+            if unit is not None:
+                yield UnitStop(unit, nodes, self)
+            for node in nodes:
+                if node.op in ("placeholder", "output") or self.is_constant(node):
+                    continue
+                if unit is None:
+                    yield from self._stop(node)
+                self._columns[node] = self._compute(node)
+                for source in node.all_input_nodes:
+                    if last_reader[source] is node and source in self._columns:
+                        self._columns.pop(source).drop()
 
     def _open(self, placeholders: list[fx.Node]) -> None:
         columns = [Column(self._shelf) for _ in placeholders]
         for batch in self._batches:
+            self._look_ahead(batch)
             for column, tensor in zip(columns, batch, strict=True):
                 column.append(tensor, tensor)
         self._columns.update(zip(placeholders, columns, strict=True))
+
+    @torch.no_grad()
+    def _look_ahead(self, batch: Batch) -> None:
+        """Float values of the groups whose range must be known before their last tensor is."""
+        wanted = {name for tensors in self._joined.values() for name in tensors}
+        values = capture(self.model.graph.module, batch, wanted)
+        for leader, tensors in self._joined.items():
+            for name in tensors:
+                self._together[leader].add(values[name])
 
     def _stop(self, node: fx.Node) -> Iterator[ActivationStop | LayerStop]:
         if node.op == "call_module":
             source = node.args[0]
             assert isinstance(source, fx.Node)
-            yield ActivationStop(self._model.sites[node.meta["site"]], self._columns[source])
+            site = self.model.sites[node.meta["site"]]
+            yield ActivationStop(site, self._columns[source], self._together.get(site.name))
         layer = self._layers.get(str(node.meta.get("onnx_node")))
         if layer is not None and node.op == "call_function" and not _is_item(node):
             yield LayerStop(layer, node, _activation(node), self)
@@ -161,18 +293,16 @@ class Walk:
         for floats, quantized in self.arguments(node):
             same = all(a is b for a, b in zip(floats, quantized, strict=True))
             if node.op == "call_module":
-                module = self._model.module.get_submodule(str(node.target))
+                module = self.model.module.get_submodule(str(node.target))
                 column.append(floats[0], module(quantized[0]) if self._quantized else floats[0])
                 continue
             left = self.call(node, floats)
             column.append(left, left if same else self.call(node, quantized))
         return column
 
-    def _is_constant(self, node: fx.Node) -> bool:
-        if node.op == "get_attr":
-            return True
-        sources = node.all_input_nodes
-        return not any(source in self._columns for source in sources)
+    def is_constant(self, node: fx.Node) -> bool:
+        """True for what does not depend on the inputs."""
+        return node not in self._dependent
 
     @torch.no_grad()
     def _constant(self, node: fx.Node) -> tuple[Any, Any]:
@@ -182,7 +312,7 @@ class Walk:
         pairs = {n: self._constant(n) for a in node.args for n in _nodes(a)}
         sides = _filled(node, pairs, 0), _filled(node, pairs, 1)
         if node.op == "call_module":
-            module = self._model.module.get_submodule(str(node.target))
+            module = self.model.module.get_submodule(str(node.target))
             value = sides[0][0]
             return value, module(sides[1][0]) if self._quantized and module.enabled else value
         left = self.call(node, sides[0])
@@ -190,94 +320,10 @@ class Walk:
         return left, left if same else self.call(node, sides[1])
 
     def _attribute(self, path: str) -> tuple[Any, Any]:
-        original = _fetch(self._model.graph.module, path)
-        current = _fetch(self._model.module, path)
+        original = fetch(self.model.graph.module, path)
+        current = fetch(self.model.module, path)
         unchanged = not self._quantized or torch.equal(original, current)
         return original, original if unchanged else current
-
-
-class Column:
-    """The value of one node for every batch, as (float, quantized) pairs."""
-
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
-        self._items: list[tuple[Any, Any]] = []
-
-    def append(self, floats: Any, quantized: Any) -> None:
-        """Keep the values of the next batch."""
-        left = self._shelf.put(floats)
-        right = left if quantized is floats else self._shelf.put(quantized)
-        self._items.append((left, right))
-
-    def get(self, batch: int) -> tuple[Any, Any]:
-        """The values of one batch; one object where the streams are equal."""
-        left, right = self._items[batch]
-        floats = self._shelf.get(left)
-        return floats, floats if right is left else self._shelf.get(right)
-
-    def drop(self) -> None:
-        """Forget all values."""
-        for left, right in self._items:
-            self._shelf.drop(left)
-            if right is not left:
-                self._shelf.drop(right)
-        self._items = []
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        return (self.get(batch) for batch in range(len(self)))
-
-
-class Shelf:
-    """Keeps values in memory up to a budget, the rest in files of a temporary directory."""
-
-    def __init__(self, budget_bytes: int) -> None:
-        self._budget = budget_bytes
-        self._held = 0
-        self._directory: Path | None = None
-        self._count = 0
-
-    def put(self, value: Any) -> Any:
-        """A handle for `value`: itself while there is room, otherwise a path."""
-        size = _bytes(value)
-        if self._held + size <= self._budget:
-            self._held += size
-            return value
-        if self._directory is None:
-            self._directory = Path(tempfile.mkdtemp(prefix="workbench-"))
-        self._count += 1
-        path = self._directory / f"{self._count}.pt"
-        torch.save(value, path)
-        return path
-
-    def get(self, handle: Any) -> Any:
-        """The value behind a handle."""
-        return torch.load(handle, weights_only=True) if isinstance(handle, Path) else handle
-
-    def drop(self, handle: Any) -> None:
-        """Free what a handle holds."""
-        if isinstance(handle, Path):
-            handle.unlink(missing_ok=True)
-        else:
-            self._held -= _bytes(handle)
-
-    def close(self) -> None:
-        """Remove the files."""
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-
-
-def _budget() -> int:
-    share = int(psutil.virtual_memory().available * FREE_SHARE)
-    return max(LEAST_BYTES, min(MOST_BYTES, share))
-
-
-def _bytes(value: Any) -> int:
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    return sum(_bytes(v) for v in value) if isinstance(value, (tuple, list)) else 0
 
 
 def _filled(node: fx.Node, pairs: Mapping[fx.Node, tuple[Any, Any]], side: int) -> list[Any]:
@@ -291,9 +337,32 @@ def _nodes(argument: Any) -> list[fx.Node]:
     return found
 
 
-def _fetch(module: torch.nn.Module, path: str) -> Any:
-    owner, _, name = path.rpartition(".")
-    return getattr(module.get_submodule(owner), name)
+def _dependent(module: fx.GraphModule) -> set[fx.Node]:
+    """The nodes that depend on an input."""
+    found: set[fx.Node] = set()
+    for node in module.graph.nodes:
+        if node.op == "placeholder" or any(source in found for source in node.all_input_nodes):
+            found.add(node)
+    return found
+
+
+def _handed_on(nodes: Sequence[fx.Node]) -> tuple[fx.Node, ...]:
+    """What others read of `nodes`, through quantizers or not."""
+    inside = set(nodes)
+
+    def leaves(node: fx.Node) -> bool:
+        return any(u not in inside or (u.op == "call_module" and leaves(u)) for u in node.users)
+
+    return tuple(node for node in nodes if node.op != "call_module" and leaves(node))
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 0
+
+
+def _float(node: fx.Node, x: Tensor) -> Tensor:  # noqa: ARG001
+    """A quantizer that is not there."""
+    return x
 
 
 def _is_item(node: fx.Node) -> bool:

@@ -1,0 +1,169 @@
+"""A plan: what learns, from which signals, over which part of the network, on which schedule.
+
+Every reconstruction method is one such value, so it can be read, stored, changed and run:
+
+    quantizer = "rounding"          # what sits on the weights while they learn
+    scope = "block"
+    inputs = "mixed"
+
+    [[learnables]]
+    name = "rounding"
+    learning_rate = 0.03
+
+    [[signals]]
+    name = "output_error"
+
+    [schedule]
+    iterations = 500
+
+Fields left out take their defaults; a key that is not known is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+import tomlkit
+from pydantic import Field, model_validator
+from tomlkit.exceptions import TOMLKitError
+
+from workbench.foundation.errors import RecipeError
+from workbench.foundation.options import Options
+from workbench.quantizers.registry import QUANTIZERS
+from workbench.signals.registry import SIGNALS
+
+Role = Literal["rounding", "weights", "weight_scale", "activation_scale", "bias"]
+Decay = Literal["none", "linear", "cosine"]
+Scope = Literal["layer", "block", "blocks", "network"]
+Inputs = Literal["float", "quantized", "mixed"]
+Calibrator = Literal["minmax", "percentile", "mse", "entropy"]
+
+
+class Learnable(Options):
+    """Something that moves.
+
+    "rounding" is how each weight is rounded, "weights" an addition to each weight, "weight_scale"
+    and "activation_scale" are step sizes or clips, "bias" is the layer's own.
+    """
+
+    name: Annotated[Role, Field(description="what moves")]
+    learning_rate: Annotated[
+        float, Field(gt=0, le=10, description="of a scale, as a share of that scale")
+    ]
+    decay: Annotated[Decay, Field(description="how the rate falls to zero")] = "none"
+
+
+class SignalUse(Options):
+    """A term of the loss: a registered signal, its weight and its options."""
+
+    name: Annotated[str, Field(description="a registered signal")]
+    weight: Annotated[float, Field(ge=0, le=1e6, description="factor in the loss")] = 1.0
+    options: dict[str, Any] = Field(default_factory=dict, description="of the signal")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        self.parsed()
+        return self
+
+    def parsed(self) -> Options:
+        """The signal's typed options.
+
+        Raises:
+            RecipeError: an unknown signal, an unknown option, or a value out of range.
+        """
+        return SIGNALS[self.name].options.parse(self.options, f"signal '{self.name}'")
+
+
+class Schedule(Options):
+    """How long, with how much, and what is kept at the end."""
+
+    iterations: Annotated[int, Field(ge=1, le=1_000_000, description="steps for each unit")] = 500
+    batch_size: Annotated[int, Field(ge=1, le=4096, description="examples per step")] = 32
+    optimiser: Annotated[
+        Literal["adam", "sign"],
+        Field(description="Adam, or the gradient's sign times the rate"),
+    ] = "adam"
+    keep_best: Annotated[
+        bool, Field(description="end with the state that was best on held-out examples")
+    ] = False
+    patience: Annotated[
+        int, Field(ge=0, le=1000, description="checks without progress before stopping; 0: never")
+    ] = 0
+    held_out: Annotated[
+        float, Field(ge=0, le=0.5, description="share of the batches that only judges")
+    ] = 0.1
+
+
+class Plan(Options):
+    """One row of the framework: learnables × signals × scope × data × schedule."""
+
+    quantizer: Annotated[str, Field(description="learner on the weights")] = "rounding"
+    learnables: Annotated[tuple[Learnable, ...], Field(min_length=1, description="what moves")]
+    signals: Annotated[tuple[SignalUse, ...], Field(min_length=1, description="the loss")]
+    scope: Annotated[Scope, Field(description="what is reconstructed in one piece")] = "layer"
+    count: Annotated[
+        int, Field(ge=1, le=64, description="for scope 'blocks': how many at once, or merged pairs")
+    ] = 2
+    merge: Annotated[
+        Literal["consecutive", "capacity"],
+        Field(description="for scope 'blocks': neighbours in turn, or pairs of unlike capacity"),
+    ] = "consecutive"
+    inputs: Annotated[Inputs, Field(description="prefix that a unit's inputs come from")] = (
+        "quantized"
+    )
+    keep: Annotated[
+        float, Field(ge=0, le=1, description="for mixed inputs: share of values kept quantized")
+    ] = 0.5
+    schedule: Schedule = Schedule()
+    calibrator: Annotated[
+        Calibrator, Field(description="range of activations that have none yet")
+    ] = "mse"
+    weight_calibrator: Annotated[
+        Calibrator, Field(description="range of weights that have none yet")
+    ] = "mse"
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        roles = [learnable.name for learnable in self.learnables]
+        if len(set(roles)) < len(roles):
+            raise ValueError(f"learnables {roles} name one twice; give each once")
+        learned = set(QUANTIZERS[self.quantizer].facts.get("learns", {}).values())
+        missing = {"rounding", "weights", "weight_scale"} & set(roles) - learned
+        if missing:
+            fitting = [e.name for e in QUANTIZERS if missing <= _roles(e.facts)]
+            raise ValueError(
+                f"quantizer '{self.quantizer}' has no {sorted(missing)[0]} to learn; "
+                f"choose among: {', '.join(fitting)}"
+            )
+        return self
+
+    def rates(self) -> dict[Role, Learnable]:
+        """The learnables by name."""
+        return {learnable.name: learnable for learnable in self.learnables}
+
+    def needs(self, fact: str) -> bool:
+        """True if a signal with weight in it asks for `fact`, such as "prediction"."""
+        used = (SIGNALS[use.name] for use in self.signals if use.weight)
+        return any(fact in entry.facts.get("needs", ()) for entry in used)
+
+    def toml(self) -> str:
+        """As TOML text."""
+        return tomlkit.dumps(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """The inverse of `toml`.
+
+        Raises:
+            RecipeError: not TOML, or not a possible plan.
+        """
+        try:
+            values = tomlkit.parse(text).unwrap()
+        except (TOMLKitError, ValueError) as error:
+            raise RecipeError(f"the plan is not TOML: {error}; correct that line") from None
+        return cls.parse(values, "plan")
+
+
+def _roles(facts: Mapping[str, Any]) -> set[str]:
+    return set(facts.get("learns", {}).values())
