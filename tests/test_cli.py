@@ -254,7 +254,7 @@ def bad(tmp_path: Path, folder: Path) -> Path:
         (["inspect", "noise.onnx"], "is not a complete ONNX file; export or download it again"),
         (["inspect", "half.onnx"], "'half.onnx'"),
         (["inspect", "missing.onnx"], "cannot be read (No such file or directory); check the path"),
-        (["inspect", "odd.onnx"], "Frobnicate"),
+        (["targets", "odd.onnx"], "Frobnicate"),
         (["inspect", "digits-mobilnet"], "did you mean 'digits-mobilenet'?"),
         (["quantize", "TINY"], "'tiny' brings no data of its own; give some with --data"),
         (["quantize", "TINY", "--data", "shape.npz"], "has shape (N, 3, 9, 9), but the model take"),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from workbench.cli import main
+from workbench.cli.console import output
 from workbench.graph.targets import TARGETS
 
 MODEL = "digits-mobilenet"
@@ -16,7 +17,7 @@ MODEL = "digits-mobilenet"
 @pytest.fixture
 def call(capsys, monkeypatch) -> Callable[..., tuple[int, str, str]]:
     """(exit code, standard output, standard error) of the command."""
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(output, "width", 200)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -28,9 +29,9 @@ def call(capsys, monkeypatch) -> Callable[..., tuple[int, str, str]]:
 
 
 def test_without_a_model_it_lists_the_targets(call) -> None:
-    code, output, _ = call("--json")
+    code, text, _ = call("--json")
     assert code == 0
-    assert [record["name"] for record in json.loads(output)] == list(TARGETS)
+    assert [record["name"] for record in json.loads(text)] == list(TARGETS)
     assert "Integer accelerator" in call()[1]
 
 

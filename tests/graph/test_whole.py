@@ -10,6 +10,7 @@ from tests.graph.whole import check, needed, pretrained_models, random_models
 from workbench.session import zoo
 
 SLOW = ("smollm2-135m",)
+LONG = (pytest.mark.slow, pytest.mark.timeout(1200))
 
 pytestmark = pytest.mark.zoo
 
@@ -39,7 +40,7 @@ def test_architectures_with_random_weights(name: str):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        pytest.param(name, marks=LONG if name in SLOW else ())
         for name in pretrained_models()
     ],
 )

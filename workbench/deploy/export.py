@@ -108,7 +108,7 @@ def _metadata(quantized: QuantizedGraph, written: Written, store: Store) -> dict
     sites = [meta.site_record(site) for site in quantized.sites.values()]
     return {
         **meta.versions(),
-        meta.SITES: meta.compact(sites),
+        meta.SITES: meta.squeezed(sites),
         meta.CHANGED: meta.compact(written.changed),
         meta.REMOVED: meta.compact(written.removed),
         meta.STORE: store,

@@ -9,12 +9,15 @@
                          given by the caller: what was asked, of which model (a name and the SHA-256
                          of the source, never a path), and how it scored
 
-All but `version`, `recipe`, `model`, `source` and `store` are JSON.
+All but `version`, `recipe`, `model`, `source` and `store` are JSON; that of `sites`, which is long, is
+compressed (zlib, then base64 behind "zlib:").
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from importlib import metadata as packages
@@ -34,6 +37,9 @@ CHANGED, REMOVED, STORE = f"{PREFIX}changed", f"{PREFIX}removed", f"{PREFIX}stor
 RECIPE, MODEL, SOURCE = f"{PREFIX}recipe", f"{PREFIX}model", f"{PREFIX}source"
 SCORES = f"{PREFIX}scores"
 
+ZLIB = "zlib:"
+MOST_BYTES = 1 << 26  # of an entry, unpacked
+
 _LIBRARIES = ("onnx", "onnxruntime", "torch")
 
 
@@ -46,6 +52,11 @@ def versions() -> dict[str, str]:
 def compact(value: Any) -> str:
     """JSON without spaces."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def squeezed(value: Any) -> str:
+    """JSON in a tenth of the bytes, for long tables of like records."""
+    return ZLIB + base64.b64encode(zlib.compress(compact(value).encode(), 9)).decode("ascii")
 
 
 def annotate(path: str | Path, entries: Mapping[str, str]) -> None:
@@ -91,12 +102,20 @@ def parsed(entries: Mapping[str, str], key: str, default: Any) -> Any:
         ModelError: it is not JSON of the default's type.
     """
     try:
-        value = json.loads(entries[key]) if key in entries else default
-    except (ValueError, RecursionError):
+        value = json.loads(_expanded(entries[key])) if key in entries else default
+    except (ValueError, RecursionError, zlib.error):
         value = None
     if not isinstance(value, type(default)):
         raise ModelError(f"the file's metadata '{key}' is damaged; export it again")
     return value
+
+
+def _expanded(text: str) -> str:
+    """The JSON of an entry, compressed or not; what unpacks to too much is cut, and so no JSON."""
+    if not text.startswith(ZLIB):
+        return text
+    packed = base64.b64decode(text[len(ZLIB) :], validate=True)
+    return zlib.decompressobj().decompress(packed, MOST_BYTES).decode()
 
 
 def _without_defaults(value: Any) -> dict[str, Any]:
