@@ -246,6 +246,16 @@ def test_numbers_that_overflow_end_at_nearest_rounding(graph) -> None:
         assert bool(model(examples())[0].isfinite().all())
 
 
+def test_a_unit_that_no_gradient_reaches_is_called_dead() -> None:
+    graph = network()
+    with torch.no_grad():
+        graph.module.get_parameter(graph.attribute_of["stem.b"]).fill_(-100)
+    events = learn(quantized(graph, bits=4, activations=None), plan())
+    notes = {event.site: event.text for event in events if event.kind == "note"}
+    assert "'stem' is dead" in notes["stem"]
+    assert "head" not in notes or "dead" not in notes["head"]
+
+
 def test_patience_ends_early(graph) -> None:
     still = (Learnable(name="rounding", learning_rate=1e-6),)
     schedule = Schedule(iterations=200, patience=2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
@@ -46,6 +47,7 @@ class Registry(Generic[T]):
         self._package = package
         self._entries: dict[str, Entry[T]] = {}
         self._walked = False
+        self._lock = threading.RLock()
 
     def register(
         self,
@@ -94,9 +96,10 @@ class Registry(Generic[T]):
         return f"unknown {self._noun} '{name}'; {hint}known are: {', '.join(known)}"
 
     def _walk(self) -> None:
-        if self._walked:
-            return
-        self._walked = True
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+        with self._lock:  # another thread waits for the whole walk instead of seeing half of it
+            if self._walked:
+                return
+            self._walked = True
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self._package}.{module.name}")

@@ -28,6 +28,7 @@ from workbench.signals.registry import SIGNALS
 
 CHECKS, APART = 20, 50  # checks of a unit at most, and steps between them at least
 JUDGED = 4  # batches that judge
+WORSE = 1.2  # times the error of nearest rounding: more than chance in a few examples
 FEWEST = 4  # batches, for some to be held out
 REGULARISERS = frozenset(e.name for e in SIGNALS if "roundings" in e.facts.get("needs", ()))
 
@@ -70,6 +71,7 @@ class Training:
         self._shelf = Shelf()
         self._known: list[tuple[object, object, object]] = []
         self._axes: tuple[int, ...] = ()
+        self._alive = False
         self.notes: list[str] = []
 
     def run(self) -> Iterator[Report]:
@@ -118,10 +120,12 @@ class Training:
         """Choose the state to end with, and say what went wrong."""
         first, best, last = errors
         learners = self._learners
+        if not self._alive:
+            self.notes.append(_DEAD)
         if kept is not None:
             learners.restore(kept)
             last = best
-        if math.isfinite(last) and last <= first:
+        if math.isfinite(last) and last <= WORSE * first:
             return
         if math.isfinite(last):
             better = self._error(self._train[:JUDGED]) < trained
@@ -144,7 +148,7 @@ class Training:
             optimiser.zero_grad()
             if loss.requires_grad:
                 loss.backward()
-        values = {} if not report else self._values(loss, parts, step)
+        values = {} if not report else self._values(loss, parts)
         for group, (learnable, rate) in zip(optimiser.param_groups, groups, strict=True):
             group["lr"] = rate * _decayed(learnable.decay, (step - 1) / self._steps)
         if self._plan.schedule.optimiser == "sign":
@@ -152,14 +156,13 @@ class Training:
         optimiser.step()
         return values
 
-    def _values(self, loss: Tensor, parts: dict[str, Tensor], step: int) -> dict[str, float]:
+    def _values(self, loss: Tensor, parts: dict[str, Tensor]) -> dict[str, float]:
         found = {"loss": float(loss.detach())}
         found |= {name: float(part.detach()) for name, part in parts.items()}
         gradients = [p.grad for p in self._learners.parameters() if p.grad is not None]
         norms = [gradient.norm() for gradient in gradients]
         found["gradient"] = float(torch.stack(norms).norm()) if norms else 0.0
-        if found["gradient"] == 0.0 and step > 1 and _DEAD not in self.notes:
-            self.notes.append(_DEAD)
+        self._alive = self._alive or found["gradient"] != 0.0
         return found
 
     def _parts(
