@@ -158,7 +158,7 @@ def _show_passes(found: Sequence[FoldRecord]) -> None:
         (
             step.name,
             str(step.count),
-            "\n".join(f"{n}: {a:.4g} → {b:.4g}" for n, (a, b) in step.measures.items()),
+            "; ".join(f"{n}: {a:.4g} → {b:.4g}" for n, (a, b) in step.measures.items()),
             "–" if step.max_difference is None else f"{step.max_difference:.1e}",
             step.detail,
         )

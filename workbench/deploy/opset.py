@@ -14,6 +14,8 @@ from workbench.deploy.writer import holds_two_bits
 from workbench.foundation.errors import ExportError
 from workbench.graph.sites import Site
 
+#: the newest that ONNX Runtime 1.32 runs; it has no DequantizeLinear of 28
+NEWEST_OPSET = 27
 #: initializers above this size are kept away from the converter, which looks at small ones only
 _BIG_TENSOR_BYTES = 1024
 
@@ -24,14 +26,14 @@ def at_needed_opset(
     """A copy of `model` at an operator set that holds the sites' grids.
 
     With `opset` None this is the oldest one that holds all codes in as few bits as `store` allows;
-    where the model does not convert to it, the oldest one that holds the grids at all. A newer
-    model keeps its own.
+    where the model does not convert to it, the oldest one that holds the grids at all. A newer model
+    then keeps its own.
 
     Raises:
         ExportError: a model that does not convert, or an `opset` that cannot be written.
     """
     if opset is not None:
-        return at_opset(model, _possible(opset))
+        return at_opset(model, _possible(opset, opset_of(model)))
     least = max((least_opset(site) for site in sites.values()), default=AXIS_OPSET)
     packed = max(
         (
@@ -77,10 +79,15 @@ def opset_of(model: ir.Model) -> int:
     return model.opset_imports[""]
 
 
-def _possible(opset: int) -> int:
-    newest = onnx.defs.onnx_opset_version()
+def _possible(opset: int, own: int) -> int:
+    newest = min(onnx.defs.onnx_opset_version(), NEWEST_OPSET)
     if not AXIS_OPSET <= opset <= newest:
         raise ExportError(f"opset was '{opset}'; choose '{AXIS_OPSET}' to '{newest}'")
+    if opset < own:
+        raise ExportError(
+            f"opset was '{opset}', but the model is at opset '{own}' and is not made older; leave "
+            "the opset out, or export the float model at an older one"
+        )
     return opset
 
 
