@@ -92,6 +92,8 @@ def test_time_by_node(folder, capsys):
         (["FLOAT", "FLOAT"], "nothing in 'float.onnx' is quantized"),
         (["FLOAT", "none.onnx"], "cannot be read"),
         (["FLOAT", "QUANTIZED", "--examples", "0"], "examples was '0'"),
+        (["FLOAT", "QUANTIZED", "--threads", "-1"], "threads was '-1'; give 1 or more"),
+        (["FLOAT", "QUANTIZED", "--out", "cured.onnx"], "name the cure with --apply"),
         (["FLOAT", "QUANTIZED", "--no-prices", "--apply", "hope"], "there is no cure 'hope'"),
     ],
 )
@@ -110,3 +112,9 @@ def test_the_doctor_says_what_to_choose(capsys):
     assert record["target"] in ("ort-cpu", "ort-cpu-vnni")
     assert len(record["tests"]) == 2
     assert record["target"] in call(capsys, "doctor")[1]
+
+
+def test_the_doctor_needs_a_thread(capsys):
+    code, _, errors = call(capsys, "doctor", "--threads", "0")
+    assert code == 2
+    assert "threads was '0'; give 1 or more" in errors

@@ -12,7 +12,7 @@ import torch
 
 from tests.deploy import small
 from workbench.deploy.export import export
-from workbench.deploy.metadata import SITES, annotate, site_of, site_record
+from workbench.deploy.metadata import REMOVED, SITES, annotate, site_of, site_record
 from workbench.deploy.restore import is_exported, restore
 from workbench.foundation.errors import ModelError
 from workbench.graph.build import build
@@ -112,6 +112,14 @@ def test_damaged_metadata_is_one_sentence(broken, tmp_path):
     path = export(small.quantize(small.graph_of("gemm"), 4), tmp_path / "m.onnx").path
     annotate(path, {SITES: broken})
     with pytest.raises(ModelError, match="export it again"):
+        restore(load(path))
+
+
+@pytest.mark.parametrize("record", [["n", "Relu", [], "y"], ["n", "Relu", [""], "y"], ["n"], 7])
+def test_a_damaged_record_of_a_removed_node_is_one_sentence(record, tmp_path):
+    path = export(small.quantize(small.graph_of("gemm"), 4), tmp_path / "m.onnx").path
+    annotate(path, {REMOVED: json.dumps([record])})
+    with pytest.raises(ModelError, match="metadata about removed nodes is damaged"):
         restore(load(path))
 
 

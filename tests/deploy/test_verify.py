@@ -12,9 +12,10 @@ from onnx import numpy_helper
 
 from tests.deploy import small
 from workbench.deploy import verify as verification
-from workbench.deploy.compare import SiteTally, watched
+from workbench.deploy.compare import SiteRow, SiteTally, watched
 from workbench.deploy.export import export
 from workbench.deploy.runtime import FLOAT_MATMUL, open_session
+from workbench.deploy.verification import Mode
 from workbench.deploy.verify import Setting, verify
 from workbench.foundation.errors import ExportError
 from workbench.graph.build import build
@@ -52,7 +53,7 @@ def test_an_export_behaves_as_simulated(bits, activations, store, graph, tmp_pat
     assert found.verdict == "equal"
     assert found.modes[1].max_steps <= 1
     assert found.batch_sizes == (1, 3, 4)
-    assert found.examples == 8
+    assert found.examples == 7
     assert found.stored == 10
     assert found.top1_agreement == 1.0
     assert [row.name for row in found.modes[0].sites] == ["x", "a1", "a2", "pooled"]
@@ -276,3 +277,21 @@ def test_a_file_of_another_model_is_refused(graph, tmp_path):
     onnx.save(ir.to_proto(graph.model), path)
     with pytest.raises(ExportError, match="no node of the file writes"):
         verify(path, small.quantize(graph, 8, 8), batches_of(graph))
+
+
+@pytest.mark.parametrize(
+    ("off", "on", "ties", "verdict"),
+    [
+        ("equal", "equal", True, "equal"),
+        ("equal", "within one step", True, "equal"),
+        ("equal", "within one step", False, "within one step"),
+        ("within one step", "equal", True, "within one step"),
+        ("differs", "within one step", True, "differs"),
+        ("equal", "differs", True, "differs"),
+    ],
+)
+def test_the_verdict_is_the_worse_one_unless_codes_only_tie(off, on, ties, verdict):
+    site = SiteRow("x", 1, 0.01, 0.0, 1, 0.01, 0.0, ties, 100)
+    modes = [Mode(name, "default", word, (site,), (), None, None)
+             for name, word in (("off", off), ("on", on))]  # fmt: skip
+    assert verification._overall(modes) == verdict

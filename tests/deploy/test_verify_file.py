@@ -18,7 +18,7 @@ from workbench.deploy.export import export
 from workbench.deploy.foreign import FileSimulation
 from workbench.deploy.runtime import open_session, run
 from workbench.deploy.verify_file import compare_file, verify_file
-from workbench.foundation.errors import ExportError
+from workbench.foundation.errors import ExportError, RunError
 from workbench.graph.build import build
 
 
@@ -56,7 +56,7 @@ def test_a_file_is_its_own_simulation(files, batches):
     assert off.max_steps <= 1
     assert off.sites[0].name == "x"
     assert len(off.sites) == 3
-    assert found.examples == 33
+    assert found.examples == 32
     assert found.stored == 0
 
 
@@ -165,7 +165,11 @@ def test_cures_that_cannot_be_applied_say_so(files, tmp_path):
     with pytest.raises(ExportError, match="there is no cure 'hope'; known are: exact-kernels"):
         apply_cure(files[1], "hope")
     with pytest.raises(ExportError, match="'7-bit' changes nothing in 'quantized"):
+        apply_cure(files[1], "7-bit", ["w1_DequantizeLinear"])
+    with pytest.raises(ExportError, match="has no layer 'nowhere'; its layers are first, second"):
         apply_cure(files[1], "7-bit", ["nowhere"])
+    with pytest.raises(ExportError, match="is the file that is to be cured; write to another path"):
+        apply_cure(files[1], "7-bit", None, files[1])
     with pytest.raises(ExportError, match="cannot write"):
         apply_cure(files[1], "7-bit", None, tmp_path / "no" / "folder.onnx")
 
@@ -173,6 +177,69 @@ def test_cures_that_cannot_be_applied_say_so(files, tmp_path):
 def test_a_float_file_is_refused(files, batches):
     with pytest.raises(ExportError, match=r"nothing in 'float.onnx' is quantized"):
         compare_file(files[0], batches)
+
+
+def stateful(folder):
+    """x (batch, 64) beside a state (2, batch, 64), float and quantized by ONNX Runtime's tool."""
+    float_path, path = saturating.files(folder)
+    for each in (float_path, path):
+        proto = onnx.load(each)
+        graph = proto.graph
+        value = onnx.helper.make_tensor_value_info
+        graph.input.append(value("state", onnx.TensorProto.FLOAT, (2, "batch", 64)))
+        last = graph.output[0].name
+        for node in graph.node:
+            node.output[:] = ["plain" if name == last else name for name in node.output]
+        graph.initializer.append(numpy_helper.from_array(np.array([0]), "first_axis"))
+        graph.node.append(
+            onnx.helper.make_node("ReduceSum", ["state", "first_axis"], ["sum"], keepdims=0)
+        )
+        graph.node.append(onnx.helper.make_node("Add", ["plain", "sum"], [last]))
+        onnx.save(proto, each)
+    return float_path, path
+
+
+def test_examples_may_lie_along_another_axis(tmp_path):
+    state = torch.from_numpy(small.random(2, 12, 64))
+    found = verify_file(*stateful(tmp_path), [(saturating.data(12), state)], [0] * 12, examples=5)
+    assert found.batch_sizes == (1, 5)
+    assert found.examples == 5
+    assert found.price is not None
+    assert found.price.examples == 12
+    assert found.price.sqnr_db > 3
+
+
+@pytest.mark.parametrize(
+    ("batch", "sentence"),
+    [
+        ((torch.tensor(1.0),), r"'x' has shape \(\), but the model takes \(batch, 64\)"),
+        ((torch.ones(3, 65),), r"'x' has shape \(3, 65\), but the model takes"),
+        ((torch.ones(3, 64).double(),), "has type 'torch.float64', but the model takes"),
+        ((torch.full((3, 64), np.nan),), "'x' holds NaN or infinity; take out those examples"),
+        ((torch.ones(3, 64), torch.ones(3)), "holds 2 tensors, but the model takes 1 inputs"),
+        ((torch.ones(0, 64),), "there is nothing to compare"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused_at_the_door(files, batch, sentence):
+    with pytest.raises(ExportError, match=sentence):
+        verify_file(*files, [batch])
+
+
+def test_counts_below_one_are_refused(files, batches):
+    with pytest.raises(RunError, match="examples was '0'; give 1 or more"):
+        verify_file(*files, batches, examples=0)
+    with pytest.raises(RunError, match="threads was '0'; give 1 or more"):
+        verify_file(*files, batches, threads=0)
+
+
+def test_another_float_model_is_noted(files, batches, tmp_path):
+    proto = onnx.load(files[0])
+    for tensor in proto.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor)[::-1], tensor.name))
+    onnx.save(proto, tmp_path / "other.onnx")
+    assert verify_file(*files, batches).notes == ()
+    (note,) = verify_file(tmp_path / "other.onnx", files[1], batches).notes
+    assert "the float model is probably not this file's" in note
 
 
 def test_labels_must_fit(files, batches):

@@ -12,7 +12,15 @@ from tests.methods.nets import network
 from workbench.foundation.errors import RecipeError, TargetError
 from workbench.graph.build import build
 from workbench.graph.sites import Site, layers
-from workbench.graph.targets import TARGETS, ActivationGrid, Override, WeightGrid, target
+from workbench.graph.targets import (
+    TARGETS,
+    ActivationGrid,
+    Override,
+    WeightGrid,
+    coverage,
+    target,
+    why_nothing,
+)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +186,11 @@ def test_later_overrides_win(graph) -> None:
     [
         (Override(pattern="conv9*", weights=8), r"'conv9\*' matches no layer or tensor; .*stem"),
         (Override(pattern="stemm", weights=8), "the nearest name is 'stem'"),
-        (Override(pattern="after:nowhere", weights=8), "'after:nowhere' matches no layer"),
+        (Override(pattern="after:nowhere", weights=8), "'after:nowhere' matches no node"),
+        (Override(pattern="after:head", weights=8), "nothing comes after 'head'"),
+        (Override(pattern="op:Convv", weights=8), "no operator; the nearest is 'Conv'"),
+        (Override(pattern="tensor:fla", weights=8), "no tensor; the nearest is 'flat'"),
+        (Override(pattern="layer:middle", weights=8), "use 'layer:first' or 'layer:last'"),
         (Override(pattern="sum", weights=8), "'sum' asks for 8-bit weights, but names no layer"),
         (Override(pattern="stem", weights=16), "layer 'stem' asked for 16-bit weights; .* use 8"),
         (Override(pattern="tensor:flat", weights=4), "names activations only"),
@@ -273,6 +285,47 @@ def test_scores_with_a_mask_stay_float_up_to_their_softmax() -> None:
     assert {s.name for s in plan.sites if s.kind == "activation"} == {"x", "scores", "weights"}
     assert plan.tensors is not None
     assert "a mask is among its values" in plan.tensors.why["softmax"]
+
+
+def test_a_low_constant_without_a_softmax_is_no_mask() -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["scores"], "scores"),
+        helper.make_node("Add", ["scores", "low"], ["shifted"], "shift"),
+        helper.make_node("Gemm", ["shifted", "w"], ["y"], "mix"),
+    ]
+    held = {"w": np.eye(4, dtype=np.float32), "low": np.full(4, -5e3, np.float32)}
+    found = mixed.graph_of(nodes, held, [2, 4], "y")
+    plan = target("npu-int").plan(found, WeightGrid(bits=8), ActivationGrid())
+    assert {s.name for s in plan.sites if s.kind == "activation"} == {"x", "scores", "shifted"}
+
+
+def test_a_layer_that_computes_in_float_keeps_its_eighth_bit() -> None:
+    found = target("ort-cpu").plan(
+        build(small.one_layer("conv")), WeightGrid(bits=8), ActivationGrid(), (), None
+    )
+    weight = next(site for site in found.sites if site.kind == "weight")
+    assert (weight.grid.bits, weight.note) == (8, "")
+    assert any(site.kind == "activation" for site in found.sites)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"), [(np.float16, "float16"), (np.float64, "double"), (None, "Relu")]
+)
+def test_nothing_to_quantize_has_a_reason(dtype, name) -> None:
+    relu = [helper.make_node("Relu", ["x"], ["y"], "only")]
+    product = [
+        helper.make_node("Cast", ["x"], ["cast"], "cast", to=10 if dtype is np.float16 else 11),
+        helper.make_node("MatMul", ["cast", "w"], ["product"], "only"),
+        helper.make_node("Cast", ["product"], ["y"], "back", to=1),
+    ]
+    held = {"w": np.eye(4, dtype=dtype)} if dtype else {}
+    found = mixed.graph_of(product if dtype else relu, held, [2, 4], "y")
+    place = target("weight-only")
+    plan = place.plan(found, WeightGrid(), None)
+    assert name in why_nothing(found, plan, place)
+    if dtype:
+        row = next(row for row in coverage(found, plan, place).rows if row.node == "only")
+        assert (row.arithmetic, name in row.why) == ("float", True)
 
 
 def test_what_leaves_the_graph_stays_float() -> None:

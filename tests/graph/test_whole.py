@@ -39,10 +39,7 @@ def test_architectures_with_random_weights(name: str):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=LONG if name in SLOW else ())
-        for name in pretrained_models()
-    ],
+    [pytest.param(name, marks=LONG if name in SLOW else ()) for name in pretrained_models()],
 )
 def test_pretrained_models(name: str):
     _require(*needed(name))

@@ -27,6 +27,8 @@ from workbench.session.images import Layout, Preprocess, fit
 PICTURE = TensorSpec("picture", ("batch", 3, 8, 8), torch.float32)
 GREY = TensorSpec("image", ("batch", 1, 8, 8), torch.float32)
 TOKENS = TensorSpec("tokens", ("batch", 16), torch.int64)
+LAST_IS_NAN = np.zeros((4, 1, 8, 8))
+LAST_IS_NAN[-1, 0, 7, 7] = np.nan
 
 
 def png(colour: int, side: tuple[int, int] = (8, 8)) -> bytes:
@@ -138,6 +140,7 @@ def test_uint8_arrays_are_pictures(tmp_path: Path):
         ({"images": np.zeros((4, 64), np.float32)}, r"has shape \(N, 64\), but the model takes"),
         ({"pictures": np.zeros((4, 1, 8, 8))}, "no array for the model's input 'image'; found: pi"),
         ({"images": np.full((4, 1, 8, 8), np.nan)}, "values that are not finite; take them out"),
+        ({"images": LAST_IS_NAN}, "values that are not finite; take them out"),
         ({"images": np.zeros((4, 1, 8, 8)), "labels": np.arange(3)}, "labels have shape .*4 whole"),
         ({"images": np.zeros((4, 1, 8, 8)), "labels": np.zeros(4)}, "labels .* type float64"),
         ({"images": np.zeros((1, 1, 8, 8))}, "holds one example; give two or more"),

@@ -92,7 +92,7 @@ def test_channels_of_a_layer(page, served):
     expect(picker.locator("option")).to_have_count(9)
     picker.select_option("3")
     expect(page.locator("#wb-inspector .wb-panel").first.locator(".wb-plot-head")).to_contain_text(
-        "int8"
+        "int7"
     )
     expect(
         page.locator("#wb-inspector .wb-panel").first.locator(".wb-readout")

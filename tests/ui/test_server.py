@@ -9,7 +9,7 @@ import pytest
 
 from workbench.foundation.errors import WorkbenchError
 from workbench.session.recipe import Recipe
-from workbench.ui.gradio import forms
+from workbench.ui.gradio import forms, screen
 from workbench.ui.gradio.exact import exact_range
 from workbench.ui.gradio.settings import Form, Settings, run_label, run_settings
 from workbench.ui.gradio.shelf import Shelf
@@ -34,8 +34,36 @@ def test_form_and_recipe_are_the_same():
     assert recipe.edges is None
     assert Form.of(recipe) == form
     assert run_label(recipe) == "W3Af lsq"
-    assert run_settings(recipe) == {"edges": "same", "options": "epochs 2"}
+    assert run_settings(recipe) == {
+        "target": "ort-cpu",
+        "edges": "same",
+        "levels": "uniform",
+        "transforms": "",
+        "options": "epochs 2",
+    }
     assert Form.of(Recipe()) == Form()
+
+
+def test_target_levels_and_transforms_are_part_of_the_form():
+    form = Form(4, 0, 8, "rtn", {}, "weight-only", "nf4", ("equalize",))
+    assert Form.of(form.recipe()) == form
+    stored = json.loads(json.dumps(Settings(form=form).record()))
+    assert Settings.from_record(stored).form == form
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        (Form(target="tensorrt"), "'tensorrt' runs weights of 8 bits, not 4"),
+        (Form(target="weight-only"), "keeps activations float, not 8 bits"),
+        (Form(weights=8, table="nf4"), "'nf4' is not defined for 8 bits"),
+    ],
+)
+def test_what_cannot_be_is_said_beside_the_form(tmp_path: Path, form: Form, words: str):
+    workspace = Desk(tmp_path).workspace("a" * 32)
+    assert screen.hints(workspace)["refusal"]["text"] == ""
+    workspace.update(form=form)
+    assert words in screen.hints(workspace)["refusal"]["text"]
 
 
 def test_an_impossible_form_is_one_sentence():

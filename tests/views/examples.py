@@ -143,6 +143,7 @@ def verification() -> dict[str, Any]:
                 "max_steps": steps if k == 3 else 0,
                 "count": 1000,
                 "share_over_half": 0.002 if steps and k == 3 else 0.0,
+                "share_over_one_and_half": 0.0,
             }
             for k in range(24)
         ]
@@ -159,8 +160,8 @@ def verification() -> dict[str, Any]:
     return {
         "verdict": "equal",
         "ok": True,
-        "weights": 48,
-        "differing_weights": [],
+        "stored": 48,
+        "differing_stored": [],
         "cause": "rounding ties",
         "cure": "",
         "batch_sizes": [1, 64],

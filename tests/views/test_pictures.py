@@ -65,6 +65,20 @@ def test_a_difference_is_marked_and_explained(report: Record):
     assert "Cure: use exact kernels." in texts
 
 
+def test_layers_and_prices_are_lines(report: Record):
+    record = json.loads(json.dumps(report["verification"]))
+    layers = [f"layer{k}" for k in range(6)]
+    record["suspects"] = [{"tensor": name, "layers": [name]} for name in layers]
+    price = {"latency_ms": 3.0, "float_latency_ms": 4.0, "agreement": 0.5, "departing": 6}
+    cured = {**price, "agreement": 1.0, "departing": 0}
+    record |= {"price": price, "cures": [{"name": "7-bit", "words": "halved", "price": cured}]}
+    lines = {line["text"]: line["tip"] for line in verification.verdict(record)["lines"]}
+    assert "All 48 stored tensors bit for bit equal" in lines
+    assert lines["Layers: layer0, layer1, layer2, layer3 and 2 more."] == ", ".join(layers)
+    assert "As it is: 0.75 × the float time, 50.0 % as float predicts, 6 tensors off" in lines
+    assert lines["7-bit: 0.75 × the float time, 100.0 % as float predicts"] == "halved"
+
+
 def steps(site: str, *losses: float) -> list[Record]:
     return [{"kind": "step", "site": site, "values": {"loss": loss}} for loss in losses]
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from workbench.foundation.errors import DataError, RecipeError, plain
+from workbench.foundation.positive import positive
 
 if TYPE_CHECKING:
     from workbench.methods.base import Event
@@ -33,6 +34,12 @@ app = typer.Typer(
 output = Console(soft_wrap=False)
 errors = Console(stderr=True)
 
+
+def _positive(parameter: typer.CallbackParam, value: int) -> int:
+    """Checks an option before any work begins."""
+    return positive(str(parameter.name), value)
+
+
 Model = Annotated[str, typer.Argument(help="An .onnx file, or a name that `models` lists.")]
 RunName = Annotated[str, typer.Argument(help="A run directory, or a name that `runs` lists.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
@@ -43,7 +50,8 @@ DataPath = Annotated[
     Path | None,
     typer.Option("--data", help="An .npz, a folder or zip of pictures, or a text file."),
 ]
-Threads = Annotated[int, typer.Option(help="Threads of each timed session.")]
+Threads = Annotated[int, typer.Option(help="Threads of each timed session.", callback=_positive)]
+Examples = Annotated[int, typer.Option(help="Held-out examples to compare on.", callback=_positive)]
 Mean = Annotated[str, typer.Option(help="Of the pictures: '127' or '0.485,0.456,0.406'.")]
 Std = Annotated[str, typer.Option(help="Of the pictures, in the same unit as the mean.")]
 Size = Annotated[str, typer.Option(help="Of the pictures: '224' or '224x192' (height x width).")]

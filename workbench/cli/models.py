@@ -105,6 +105,8 @@ def _show_head(found: Inspection) -> None:
     ends = [f"{s['name']} {s['shape']} {s['dtype']}" for s in (*about["inputs"], *about["outputs"])]
     text = f"{head}, {about['nodes']} nodes, opset {about['opset']}\n  " + "\n  ".join(ends)
     output.print(text, markup=False)
+    if about["quantized"]:
+        output.print(about["quantized"], markup=False)
 
 
 def _show_operators(found: Sequence[OperatorUse], console: Console = output) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workbench.cli.console import AsJson, DataPath, app, emit, errors, output, show
+from workbench.cli.console import AsJson, DataPath, Examples, app, emit, errors, output, show
 from workbench.cli.verify import DIFFERS
 from workbench.foundation.errors import ModelError
 
@@ -27,7 +27,7 @@ def open_file(
     verify: Annotated[bool, typer.Option("--verify", help="Prove it in ONNX Runtime.")] = False,
     diagnose: Annotated[bool, typer.Option("--diagnose", help="Look at each layer.")] = False,
     export: Annotated[Path | None, typer.Option("--export", help="Write it anew, here.")] = None,
-    examples: Annotated[int, typer.Option(help="Held-out examples to look at.")] = EXAMPLES,
+    examples: Examples = EXAMPLES,
     as_json: AsJson = False,
 ) -> None:
     """Restore the session from an exported file: its recipe, its quantizers, and its scores."""

@@ -63,10 +63,16 @@ def _cover(model: str, given: dict[str, Any], file: Path | None, as_json: bool) 
     from workbench.views.coverage import coverage
 
     wanted = recipe_of(given, file)
-    record = open_session(model).coverage(wanted).record()
+    session = open_session(model)
+    found = session.coverage(wanted)
+    record = found.record()
     if as_json:
-        emit(record)
+        emit({**record, "quantized": session.already})
         return
+    if session.already:
+        output.print(session.already, markup=False)
+        if not found.stored_parameters:
+            return
     seen = coverage(record)
     show("", seen["columns"], (row["cells"] for row in seen["rows"]))
     output.print(seen["sentence"], markup=False)

@@ -11,6 +11,7 @@ import typer
 from workbench.cli.console import (
     AsJson,
     DataPath,
+    Examples,
     Mean,
     Size,
     Std,
@@ -42,7 +43,6 @@ Subject = Annotated[str, typer.Argument(help="A run, or the float model: a file 
 File = Annotated[
     Path | None, typer.Argument(help="The quantized file; for a run, instead of its own.")
 ]
-Examples = Annotated[int, typer.Option(help="Held-out examples to compare on.")]
 Prices = Annotated[
     bool | None,
     typer.Option(
@@ -76,6 +76,8 @@ def verify(  # noqa: PLR0913 - one parameter for each option
     `verify RUN` compares a run's file with the run's simulation. `verify FLOAT.onnx QUANTIZED.onnx`
     takes a file from any tool, names the cause of a difference and the price of each cure.
     """
+    if out is not None and not apply:
+        raise RunError(f"--out '{out}' is for a cured file; name the cure with --apply")
     with errors.status("comparing in ONNX Runtime"):
         if _is_model(subject) and file is not None:
             session = open_session(subject, data, mean, std, size)
@@ -142,6 +144,8 @@ def _record(found: Verification, times: Profile | None, applied: Applied | None)
 
 def _print(found: Verification, times: Profile | None, applied: Applied | None) -> None:
     output.print(found.sentence(), markup=False)
+    for note in found.notes:
+        output.print(f"note: {note}", markup=False)
     if found.suspects:
         columns = ("departs at", "layers", "codes off", "by steps", "in the experiment")
         show("", columns, _shorten(list(_suspect_rows(found))))

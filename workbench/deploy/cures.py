@@ -7,8 +7,9 @@ many tensors still depart.
 
 from __future__ import annotations
 
+import difflib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from workbench.deploy.foreign import FileSimulation
 from workbench.deploy.latency import medians
 from workbench.deploy.rewrite import Rewrite, rewrite
 from workbench.deploy.runtime import EXACT, FLOAT_MATMUL, NO_INTEGER_FUSION, open_session, run
-from workbench.deploy.simulation import Batch
+from workbench.deploy.simulation import LAYERS, Batch
 from workbench.deploy.verification import Cure, Price
 from workbench.deploy.verify import (
     FUSION,
@@ -36,11 +37,15 @@ from workbench.deploy.verify import (
     Study,
 )
 from workbench.foundation.errors import ExportError
+from workbench.foundation.positive import positive
 from workbench.graph import load
+from workbench.graph.batching import count_examples, first_examples
 
 REPEATS = 15
 #: examples on which a cured file is compared tensor by tensor
 COMPARED = 8
+#: layers that a message names at most
+NAMED = 8
 #: how often a rewriting cure is extended
 ROUNDS = 3
 
@@ -139,7 +144,8 @@ def apply_cure(
             cure, none is written.
 
     Raises:
-        ExportError: an unknown cure, or one that changes nothing in this file.
+        ExportError: an unknown cure or layer, a cure that changes nothing in this file, or `out`
+            is the file itself.
     """
     path = Path(path)
     remedy = REMEDIES.get(cure)
@@ -148,6 +154,8 @@ def apply_cure(
     if remedy.rewrite is None:
         return Applied(path, dict(remedy.config), ())
     out = path.with_suffix(f".{cure}.onnx") if out is None else Path(out)
+    if out.resolve() == path.resolve():
+        raise ExportError(f"'{out}' is the file that is to be cured; write to another path")
     data, changed = _rewritten(path, layers, remedy.rewrite)
     if not changed:
         raise ExportError(
@@ -178,20 +186,27 @@ class Pricing:
         limits: Limits,
     ) -> None:
         self.path, self.batches, self.labels = Path(path), batches, labels
-        self.threads, self.limits = threads, limits
+        self.threads, self.limits = positive("threads", threads), limits
         self.float_session = open_session(float_path, threads=threads)
         self._reference = [self._first(self.float_session, batch) for batch in batches]
+        self._specs = self.float_session.get_inputs()
+        self._one = first_examples(self._specs, batches[0], 1)
+        total = sum(count_examples(self._specs, batch) for batch in batches)
+        if labels is not None and len(labels) != total:
+            raise ExportError(
+                f"there are {len(labels)} labels for {total} examples; give one for each"
+            )
 
     def as_it_is(self, departing: int) -> Price:
         """The file as users run it."""
         return self._price(open_session(self.path, threads=self.threads), departing)
 
-    def cures(self, cause: str, layers: Sequence[str]) -> tuple[Cure, ...]:
-        """All that may remove the cause, each tried; those that change nothing are left out."""
+    def cures(self, causes: Collection[str], layers: Sequence[str]) -> tuple[Cure, ...]:
+        """All that may remove one of the causes, each tried; without those that change nothing."""
         found = [
             self._cure(name, remedy, layers)
             for name, remedy in REMEDIES.items()
-            if any(each in cause for each in remedy.causes)
+            if any(cause in causes for cause in remedy.causes)
         ]
         return tuple(cure for cure in found if cure is not None)
 
@@ -220,8 +235,7 @@ class Pricing:
     def _departing(self, applied: Applied) -> tuple[int, set[str]]:
         """How many tensors do not do what the cured file says, on a few examples; their layers."""
         simulation = FileSimulation(applied.path)
-        few = tuple(tensor[:COMPARED] for tensor in self.batches[0])
-        batch = few if simulation.free_batch else self.batches[0]
+        batch = first_examples(simulation.graph.inputs, self.batches[0], COMPARED)
         with simulation.quiet():
             study = Study(applied.path, simulation, [batch], self.limits)
             (mode,) = study.modes([Setting("on", config=applied.config)])
@@ -235,12 +249,13 @@ class Pricing:
             got = self._first(session, batch)
             fidelity.add(wanted, got, got)
             agreement.add(wanted, got)
-            truth = None if self.labels is None else self.labels[start : start + len(wanted)]
-            start += len(wanted)
+            count = count_examples(self._specs, batch)
+            truth = None if self.labels is None else self.labels[start : start + count]
+            start += count
             if truth is not None:
                 right += _right(got, truth)
                 float_right += _right(wanted, truth)
-        float_ms, ms = medians([self.float_session, session], self._one(), REPEATS)
+        float_ms, ms = medians([self.float_session, session], self._one, REPEATS)
         labelled = self.labels is not None
         return Price(
             agreement=agreement.share(),
@@ -254,12 +269,6 @@ class Pricing:
             examples=start,
         )
 
-    def _one(self) -> Batch:
-        """One example, or the batch where its size is fixed in the model."""
-        size = self.float_session.get_inputs()[0].shape[:1]
-        free = not (size and isinstance(size[0], int))
-        return tuple(tensor[:1] for tensor in self.batches[0]) if free else self.batches[0]
-
     def _first(self, session: ort.InferenceSession, batch: Batch) -> Tensor:
         return torch.from_numpy(next(iter(run(session, batch).values())))
 
@@ -268,7 +277,15 @@ def _rewritten(
     path: Path, layers: Sequence[str] | None, kind: Rewrite
 ) -> tuple[bytes, tuple[str, ...]]:
     model = expand(load(path))
-    chosen = [str(node.name) for node in model.graph] if layers is None else layers
+    names = {str(node.name): node.op_type for node in model.graph}
+    chosen = list(names) if layers is None else layers
+    unknown = next((name for name in chosen if name not in names), None)
+    if unknown is not None:
+        known = [name for name, operator in names.items() if operator in LAYERS]
+        near = difflib.get_close_matches(unknown, known) or known[:NAMED]
+        raise ExportError(
+            f"'{path.name}' has no layer '{unknown}'; its layers are {', '.join(near)}"
+        )
     changed = rewrite(model, chosen, kind)
     model.metadata_props["workbench.cure"] = f"{kind}: {', '.join(changed)}"
     return ir.to_proto(model).SerializeToString(), changed

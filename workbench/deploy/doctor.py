@@ -22,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from workbench.deploy.latency import medians
 from workbench.deploy.processor import Processor, processor
 from workbench.deploy.runtime import open_session, run
+from workbench.foundation.positive import positive
 
 OPSET = 21
 REPEATS = 15
@@ -133,8 +134,9 @@ def examine(threads: int = 1) -> Diagnosis:
         threads: of each timed session.
 
     Raises:
-        ExportError: ONNX Runtime does not run the test models.
+        RunError: threads are below 1. ExportError: ONNX Runtime does not run the test models.
     """
+    positive("threads", threads)
     tests = (
         _test("convolution", "3×3, 64 to 64 channels, 28×28", _convolution(), threads),
         _test("matrix product", "128×512 times 512×512", _product(), threads),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from workbench.deploy.runtime import Array, Model, open_session, run
 from workbench.foundation.errors import ExportError
+from workbench.foundation.positive import positive
 
 WARM_UP = 3
 
@@ -53,6 +54,7 @@ def compare_latency(
     threads: int = 1,
 ) -> Latency:
     """Both models by turns, so that a machine that grows busy or warm slows both alike."""
+    positive("threads", threads)
     sessions = [open_session(model, threads=threads) for model in (float_model, quantized_model)]
     float_ms, quantized_ms = medians(sessions, inputs, repeats)
     return Latency(float_ms, quantized_ms, repeats, threads)

@@ -9,8 +9,8 @@
                          given by the caller: what was asked, of which model (a name and the SHA-256
                          of the source, never a path), and how it scored
 
-All but `version`, `recipe`, `model`, `source` and `store` are JSON; that of `sites`, which is long, is
-compressed (zlib, then base64 behind "zlib:").
+All but `version`, `recipe`, `model`, `source` and `store` are JSON; that of `sites`, which is long,
+is compressed (zlib, then base64 behind "zlib:").
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ def at_needed_opset(
     """A copy of `model` at an operator set that holds the sites' grids.
 
     With `opset` None this is the oldest one that holds all codes in as few bits as `store` allows;
-    where the model does not convert to it, the oldest one that holds the grids at all. A newer model
-    then keeps its own.
+    where the model does not convert to it, the oldest one that holds the grids at all. A newer
+    model then keeps its own.
 
     Raises:
         ExportError: a model that does not convert, or an `opset` that cannot be written.

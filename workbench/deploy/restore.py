@@ -146,12 +146,11 @@ class _Reader:
         try:
             name, op, inputs, output = record  # type: ignore[misc]
             read = [self.values[value] if value else None for value in inputs]
-            source = read[0]
-            assert source is not None
-        except (TypeError, ValueError, KeyError, AssertionError):
-            raise ModelError(
-                "the file's metadata about removed nodes is damaged; export it again"
-            ) from None
+            source = next(iter(read), None)
+        except (TypeError, ValueError, KeyError):
+            source, read, name, op, output = None, [], "", "", ""
+        if source is None:
+            raise ModelError("the file's metadata about removed nodes is damaged; export it again")
         node = ir.node(str(op), read, name=str(name))
         node.outputs[0].name = str(output)
         node.outputs[0].type, node.outputs[0].shape = source.type, source.shape

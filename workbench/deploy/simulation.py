@@ -21,13 +21,12 @@ from torch import Tensor
 
 from workbench.deploy.compare import codes_of, values_of, watched
 from workbench.deploy.runtime import Array, open_session, run, stored_tensors, with_outputs
+from workbench.graph.batching import Batch, is_free
 from workbench.graph.build import Graph
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import WEIGHT_INPUTS, Site, layers
 from workbench.graph.taps import capture
 from workbench.quantizers.base import Quantizer
-
-Batch = tuple[Tensor, ...]
 
 #: operators that sum products with weights
 LAYERS = frozenset(WEIGHT_INPUTS) - {"Gather"}
@@ -77,8 +76,7 @@ class Simulation(ABC):
     @property
     def free_batch(self) -> bool:
         """Whether the model takes any number of examples."""
-        inputs = self.graph.inputs
-        return all(spec.shape and not isinstance(spec.shape[0], int) for spec in inputs)
+        return is_free(self.graph.inputs)
 
     @property
     def outputs(self) -> list[str]:

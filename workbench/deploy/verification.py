@@ -124,7 +124,8 @@ class Verification:
             of a weight or bias, or an activation's scale or zero-point, are not identical.
         cause: of the difference; "not established" where no experiment isolates it, "" where
             there is none. cure: what removes it.
-        batch_sizes: sizes that were run; examples: how many.
+        batch_sizes: sizes that were run; examples: how many there are, although the first also
+            runs alone.
         suspects: tensors at which the cause was established.
         file: its path; price: of the file as it is; cures: with theirs. Only where measured.
     """
@@ -153,6 +154,11 @@ class Verification:
     def layers(self) -> tuple[str, ...]:
         """Nodes with weights behind the tensors at which the cause was established."""
         return tuple(dict.fromkeys(name for s in self.suspects for name in s.layers))
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """The causes that experiments established, each once."""
+        return tuple(dict.fromkeys(suspect.cause for suspect in self.suspects))
 
     @property
     def outputs(self) -> FloatRow:

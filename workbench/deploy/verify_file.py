@@ -9,14 +9,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from workbench.deploy.batches import checked
 from workbench.deploy.cures import Pricing
 from workbench.deploy.foreign import FileSimulation
 from workbench.deploy.simulation import Batch
 from workbench.deploy.verification import Verification
 from workbench.deploy.verify import Limits, compare
-from workbench.foundation.errors import ExportError
+from workbench.foundation.positive import positive
+from workbench.graph.batching import count_examples, first_examples
+from workbench.graph.build import TensorSpec
 
 EXAMPLES = 64
+
+STRANGE_DB = 3.0
+STRANGER = (
+    "the first output is hardly the float model's (SQNR below 3 dB); the float model is probably "
+    "not this file's"
+)
 
 
 def verify_file(
@@ -42,7 +51,9 @@ def verify_file(
 
     Raises:
         ModelError: a file that cannot be read.
-        ExportError: nothing to compare, or the two files do not fit each other.
+        ExportError: nothing to compare, batches that are not the model's, or the two files do not
+            fit each other.
+        RunError: examples or threads are below 1.
     """
     held = [tuple(batch) for batch in batches]
     found = compare_file(quantized_path, held, examples=examples, limits=limits)
@@ -61,7 +72,8 @@ def compare_file(
     Args and errors are those of `verify_file`.
     """
     simulation = FileSimulation(path)
-    chosen = _first(batches, examples, simulation)
+    specs = simulation.graph.inputs
+    chosen = _first(checked(specs, batches), positive("examples", examples), specs)
     return replace(compare(path, simulation, chosen, limits or Limits()), file=str(path))
 
 
@@ -84,26 +96,24 @@ def priced(
     Raises:
         ExportError: the labels do not fit the examples.
     """
-    total = sum(len(batch[0]) for batch in batches)
     truth = None if labels is None else torch.as_tensor(labels)
-    if truth is not None and len(truth) != total:
-        raise ExportError(f"there are {len(truth)} labels for {total} examples; give one for each")
     limits = limits or Limits()
     pricing = Pricing(float_path, quantized_path, batches, truth, threads, limits)
+    price = pricing.as_it_is(len(found.suspects))
     return replace(
         found,
-        price=pricing.as_it_is(len(found.suspects)),
-        cures=pricing.cures(found.cause, found.layers),
+        notes=(*found.notes, STRANGER) if price.sqnr_db < STRANGE_DB else found.notes,
+        price=price,
+        cures=pricing.cures(found.causes, found.layers),
     )
 
 
-def _first(batches: Iterable[Batch], examples: int, simulation: FileSimulation) -> list[Batch]:
+def _first(batches: Sequence[Batch], examples: int, specs: Sequence[TensorSpec]) -> list[Batch]:
     """The first examples; whole batches where the model fixes their size."""
     chosen: list[Batch] = []
-    left = max(1, examples)
     for batch in batches:
-        if left <= 0:
+        if examples <= 0:
             break
-        chosen.append(tuple(t[:left] for t in batch) if simulation.free_batch else tuple(batch))
-        left -= len(batch[0])
+        chosen.append(first_examples(specs, batch, examples))
+        examples -= count_examples(specs, batch)
     return chosen

@@ -28,8 +28,9 @@ from workbench.deploy.metadata import SCORES, annotate, compact
 from workbench.deploy.proof import prove_transforms
 from workbench.deploy.runtime import open_session, run
 from workbench.deploy.verify import verify
+from workbench.foundation.errors import ModelError
 from workbench.graph.quantized import QuantizedGraph
-from workbench.graph.targets import target
+from workbench.graph.targets import target, why_nothing
 from workbench.methods.base import Event, Task
 from workbench.methods.registry import make
 from workbench.session.data import BATCH_MOST
@@ -105,11 +106,23 @@ def execute(
 
 
 def build(session: Session, recipe: Recipe) -> QuantizedGraph:
-    """The graph with a plain quantizer on every site that the recipe's target asks for."""
+    """The graph with a plain quantizer on every site that the recipe's target asks for.
+
+    Raises:
+        ModelError: there is nothing to quantize, and why.
+    """
     place = target(recipe.target)
     graph = session.transformed(recipe.transforms)
-    sites = place.sites(graph, recipe.weights, recipe.activations, recipe.overrides, recipe.edges)
-    return QuantizedGraph(graph, sites)
+    plan = place.plan(graph, recipe.weights, recipe.activations, recipe.overrides, recipe.edges)
+    reason = why_nothing(graph, plan, place)
+    if reason:
+        raise ModelError(f"nothing in '{session.name}' can be quantized: {reason}")
+    return QuantizedGraph(graph, plan.sites)
+
+
+def state_key(session: Session, recipe: Recipe) -> str:
+    """What the stored state of a run belongs to."""
+    return hashlib.sha256(f"{session.sha256}\n{recipe.toml()}".encode()).hexdigest()
 
 
 def describe(event: Event) -> str:
@@ -153,7 +166,7 @@ class _Execution:
         self.model = build(session, recipe).eval()
         self.report: dict[str, Any] = {}
         self._naive: QuantizedGraph | None = None
-        self._key = hashlib.sha256(f"{session.sha256}\n{recipe.toml()}".encode()).hexdigest()
+        self._key = state_key(session, recipe)
         self._start = time.monotonic()
 
     def events(self) -> Iterator[tuple[str, Event]]:
@@ -235,9 +248,12 @@ class _Execution:
         ordered = ("float", "naive", "learned", "onnxruntime")
         self.report["scores"] = {name: found[name] for name in ordered if name in found}
         annotate(self.files.model, {SCORES: compact(finite(self.report["scores"]))})
+        self.report["bytes"] = self.files.model.stat().st_size
 
     def _nearest(self) -> QuantizedGraph:
         recipe = self.recipe.naive()
+        if recipe == self.recipe:
+            return self.model
         model = build(self.session, recipe).eval()
         for _ in self.stages(model, recipe, None, 0):
             pass

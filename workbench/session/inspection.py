@@ -76,6 +76,17 @@ def inspect(session: Session, prove: bool = False, transforms: Sequence[str] = (
     )
 
 
+def transform_proof(session: Session, transforms: Sequence[str]) -> list[FoldRecord]:
+    """What each transformation did, and what it changed in the float outputs on a few examples.
+
+    Raises:
+        RecipeError: an unknown name. ExportError: ONNX Runtime does not run the model.
+    """
+    from workbench.deploy.proof import prove_transforms
+
+    return prove_transforms(session.graph.model, _inputs(session), transforms)
+
+
 def _passes(session: Session, prove: bool, transforms: Sequence[str]) -> list[FoldRecord]:
     if prove:
         from workbench.deploy.proof import prove_passes

@@ -103,6 +103,14 @@ def start(arguments: Sequence[str], log: Path) -> Process:
     return Process(pid, _born(pid), True)
 
 
+def limit(gibibytes: float | None, seconds: float | None) -> None:
+    """Memory as `limit_memory` has it, and processor time, at whose end the process is killed."""
+    if gibibytes:
+        limit_memory(gibibytes)
+    if seconds:
+        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
+
+
 def limit_memory(gibibytes: float) -> None:
     """No more memory than this for data of this process; beyond it allocations fail."""
     limit = int(gibibytes * 2**30)

@@ -84,6 +84,15 @@ class RestoredSession(Session):
         return None if text is None else Recipe.from_toml(text)
 
     @cached_property
+    def already(self) -> str:
+        """That the workbench made the file, and how its weights are stored."""
+        weights = [site for site in self.restored.sites.values() if site.kind == "weight"]
+        bits = " and ".join(str(width) for width in sorted({s.grid.bits for s in weights}))
+        count = "1 weight" if len(weights) == 1 else f"{len(weights)} weights"
+        form = f"{count} of {bits} bits" if weights else "no weights"
+        return f"already quantized (by the workbench, {form}); see: workbench verify"
+
+    @cached_property
     def quantized(self) -> QuantizedGraph:
         """The file's simulation; beside the real float model where there is one."""
         if not self.has_original:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.foundation.errors import RunError, WorkbenchError
+from workbench.foundation.positive import positive
 from workbench.session import processes
 from workbench.session.recipe import Recipe
 from workbench.session.store import Checkpoint, RunFiles, read_json, write_bytes, write_json
@@ -169,14 +170,13 @@ class Run:
 
         Raises:
             ModelError: the file is missing or is not a usable ONNX file.
-            RunError: no examples were asked for.
+            RunError: no examples were asked for, or the file was made from another model.
         """
         from workbench.deploy.verify import verify
-        from workbench.graph import load
+        from workbench.session.kinship import require_own
 
-        if examples < 1:
-            raise RunError(f"examples was '{examples}'; compare on at least 1")
-        load(path or self.files.model)  # says in one sentence what is wrong with a file
+        positive("examples", examples)
+        require_own(self.session, path or self.files.model, self.name)
         data = self.session.data.calibrate_on(self.recipe.calibration_examples)
         size = min(self.session.batch_size, examples)
         batches = (inputs for inputs, _ in data.batches("test", size, examples))

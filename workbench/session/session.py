@@ -200,6 +200,14 @@ class Session:
         return [plain(text)] if names else []
 
     @cached_property
+    def already(self) -> str:
+        """How a quantized model is stored, and what to do with it, in one line; "" in float."""
+        from workbench.graph.stored import stored_form
+
+        form = stored_form(self.source)
+        return f"already quantized ({form}); see: workbench verify" if form else ""
+
+    @cached_property
     def sha256(self) -> str:
         """Of the model as it was given, serialised."""
         return hashlib.sha256(self._bytes()).hexdigest()
@@ -230,6 +238,7 @@ class Session:
             "outputs": [_spec(spec) for spec in self.graph.outputs],
             "card": self.card,
             "warnings": self.warnings,
+            "quantized": self.already,
         }
 
     def recipe(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.foundation.errors import DataError
+from workbench.graph.batching import batch_axis
 from workbench.session.archives import shapes
 from workbench.session.images import Layout, Preprocess, to_input
 
@@ -79,7 +80,7 @@ class ArraySource:
         self._preprocess = preprocess or Preprocess()
         self._inputs = list(inputs)
         self._arrays = [_pick(arrays, spec, len(self._inputs) == 1) for spec in self._inputs]
-        self._axes = [_batch_axis(spec, self._inputs[0]) for spec in self._inputs]
+        self._axes = [batch_axis(spec, self._inputs[0]) for spec in self._inputs]
         counts = set(map(_examples, self._arrays, self._axes))
         if len(counts) != 1 or 0 in counts:
             raise DataError(
@@ -87,6 +88,8 @@ class ArraySource:
                 f" {shapes(arrays)}"
             )
         self.labels = _labels(arrays, counts.pop())
+        for array, spec in zip(self._arrays, self._inputs, strict=True):
+            _check_finite(array, spec)
         self.read(np.arange(1))
 
     def __len__(self) -> int:
@@ -231,12 +234,6 @@ def _as_pictures(
     return torch.stack([to_input(one, preprocess, layout) for one in pixels]).numpy()
 
 
-def _batch_axis(spec: InputSpec, first: InputSpec) -> int:
-    """The axis along which examples lie."""
-    name = first.shape[0] if first.shape else None
-    return list(spec.shape).index(name) if isinstance(name, str) and name in spec.shape else 0
-
-
 def _examples(array: NDArray[np.generic], axis: int) -> int:
     return array.shape[axis] if axis < array.ndim else 0
 
@@ -255,14 +252,17 @@ def _check_shape(array: NDArray[np.generic], spec: InputSpec) -> None:
         )
 
 
+def _check_finite(array: NDArray[np.generic], spec: InputSpec) -> None:
+    if array.dtype.kind == "f" and not all(np.isfinite(row).all() for row in array):
+        raise DataError(
+            f"data for input '{spec.name}' holds values that are not finite; take them out"
+        )
+
+
 def _typed(array: NDArray[np.generic], spec: InputSpec) -> Tensor:
     if array.dtype.kind not in "fiub":
         raise DataError(f"data for input '{spec.name}' has type {array.dtype}; numbers are needed")
     tensor = torch.from_numpy(np.ascontiguousarray(array))
-    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-        raise DataError(
-            f"data for input '{spec.name}' holds values that are not finite; take them out"
-        )
     if tensor.is_floating_point() and not spec.dtype.is_floating_point:
         raise DataError(
             f"data for input '{spec.name}' has type {array.dtype}, but the model takes whole"

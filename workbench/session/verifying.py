@@ -6,8 +6,9 @@ The file may be a run's export or come from any tool; the examples are the sessi
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from workbench.foundation.errors import DataError, RunError
+from workbench.foundation.errors import DataError, ExportError
+from workbench.foundation.positive import positive
+from workbench.graph.batching import first_examples
 from workbench.session.data import Data
 from workbench.session.session import Session
 
@@ -26,9 +29,6 @@ if TYPE_CHECKING:
 
 Batch = tuple[Tensor, ...]
 
-COMPARED = 32
-"""Examples that are compared tensor by tensor where the file is its own simulation."""
-
 
 class Check:
     """A quantized file, the float model and held-out examples.
@@ -38,16 +38,23 @@ class Check:
         path: of the quantized file.
         data: whose test split is used.
         examples: how many of it.
+        notes: for the verification.
 
     Raises:
         RunError: no examples were asked for. DataError, later: there are none.
     """
 
-    def __init__(self, session: Session, path: str | Path, data: Data, examples: int) -> None:
-        if examples < 1:
-            raise RunError(f"examples was '{examples}'; compare on at least 1")
+    def __init__(
+        self,
+        session: Session,
+        path: str | Path,
+        data: Data,
+        examples: int,
+        notes: Sequence[str] = (),
+    ) -> None:
         self.session, self.path = session, Path(path)
-        self._data, self._examples = data, examples
+        self._data, self._examples = data, positive("examples", examples)
+        self._notes = notes
 
     @property
     def batches(self) -> list[Batch]:
@@ -69,25 +76,34 @@ class Check:
         return found
 
     def verify(self) -> Verification:
-        """The file against what its own nodes say, on the first `COMPARED` examples."""
+        """The file against what its own nodes say."""
         from workbench.deploy.verify_file import compare_file
 
-        return compare_file(self.path, self.batches, examples=COMPARED)
+        found = compare_file(self.path, self.batches, examples=self._examples)
+        return replace(found, notes=(*found.notes, *self._notes))
 
     def price(self, found: Verification, threads: int = 1) -> Verification:
-        """A verification with the price of the file as it is, and of its cures."""
+        """A verification with the price of the file as it is, and of its cures.
+
+        Where the price cannot be measured, a note says why.
+        """
         from workbench.deploy.verify_file import priced
 
-        with self._float_file() as original:
-            return priced(found, original, self.path, self.batches, self.labels, threads=threads)
+        positive("threads", threads)
+        try:
+            with self._float_file() as original:
+                return priced(
+                    found, original, self.path, self.batches, self.labels, threads=threads
+                )
+        except ExportError as error:
+            return replace(found, notes=(*found.notes, f"prices were not measured ({error})"))
 
     def profile(self, threads: int = 1, repeats: int = 20) -> Profile:
         """Time by node, float against quantized, for one example."""
         from workbench.deploy.profile import profile
 
-        fixed = self.session.graph.inputs[0].shape[:1]
-        alone = not (fixed and isinstance(fixed[0], int))
-        inputs = tuple(t[:1] if alone else t for t in self.batches[0])
+        positive("threads", threads)
+        inputs = first_examples(self.session.graph.inputs, self.batches[0], 1)
         with self._float_file() as original:
             return profile(original, self.path, inputs, repeats=repeats, threads=threads)
 
@@ -103,12 +119,13 @@ def check_file(session: Session, path: str | Path, examples: int = 128) -> Check
     """A file of any tool; all of the data that the session has judge.
 
     Raises:
-        ModelError: the file cannot be read. DataError, RunError: as `Check`.
+        ModelError: the file cannot be read, or takes other inputs than the session's model.
+        DataError, RunError: as `Check`.
     """
-    from workbench.graph import load
+    from workbench.session.kinship import doubts
 
-    load(path)  # says in one sentence what is wrong with a file, before any work
-    return Check(session, path, session.data.calibrate_on(0), examples)
+    notes = doubts(session, path)  # before any work
+    return Check(session, path, session.data.calibrate_on(0), examples, notes)
 
 
 def check_run(run: Run, path: str | Path | None = None, examples: int = 128) -> Check:

@@ -6,12 +6,16 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+TARGET, UNIFORM = "ort-cpu", "uniform"
+_IMPORT = "from workbench.session.recipe import WeightSpec\n"
+
 
 def code(recipe: Mapping[str, Any], toml: str, model: str, data: str | None) -> dict[str, Any]:
     """Tabs of the "Show code" dialog.
 
     Args:
-        recipe: `{"weights", "activations" (None is float), "edges", "method", "options"}`.
+        recipe: `{"weights", "activations" (None is float), "edges", "method", "options", "target",
+            "table", "transforms"}`.
         toml: the recipe's own text.
         model: sample name or path; data: path, or None for the sample's own.
     """
@@ -35,6 +39,11 @@ def command(recipe: Mapping[str, Any], model: str, data: str | None) -> str:
     ]
     if recipe.get("edges") != 8:
         words.append(["--edges", str(recipe["edges"] or "same")])
+    if recipe.get("target", TARGET) != TARGET:
+        words.append(["--target", str(recipe["target"])])
+    if recipe.get("table", UNIFORM) != UNIFORM:
+        words.append(["--table", str(recipe["table"])])
+    words += [["--transform", name] for name in recipe.get("transforms", ())]
     words += [["--option", f"{key}={value}"] for key, value in recipe["options"].items()]
     words += [["--data", data]] if data else []
     words.append(["--out", "run"])
@@ -43,18 +52,30 @@ def command(recipe: Mapping[str, Any], model: str, data: str | None) -> str:
 
 def python(recipe: Mapping[str, Any], model: str, data: str | None) -> str:
     """The same in Python."""
-    arguments = [f"weights={recipe['weights']!r}", f"activations={recipe['activations']!r}"]
+    arguments = [f"weights={_weights(recipe)}", f"activations={recipe['activations']!r}"]
     arguments.append(f"method={recipe['method']!r}")
     if recipe.get("edges") != 8:
         arguments.append(f"edges={recipe['edges']!r}")
+    if recipe.get("target", TARGET) != TARGET:
+        arguments.append(f"target={recipe['target']!r}")
+    if recipe.get("transforms"):
+        arguments.append(f"transforms={tuple(recipe['transforms'])!r}")
     arguments += [f"{key}={value!r}" for key, value in recipe["options"].items()]
     arguments += [f"data={data!r}"] if data else []
+    imports = "" if recipe.get("table", UNIFORM) == UNIFORM else _IMPORT
     listed = "".join(f"    {argument},\n" for argument in arguments)
     return (
-        "import workbench\n\n"
+        f"import workbench\n{imports}\n"
         f"session = workbench.open({model!r})\n"
         f"run = session.quantize(\n{listed})\n"
         "print(run.scores)\n"
         'exported = run.export("model.onnx")\n'
         "print(exported.verify().verdict)\n"
     )
+
+
+def _weights(recipe: Mapping[str, Any]) -> str:
+    """Bits, or bits and levels."""
+    if recipe.get("table", UNIFORM) == UNIFORM:
+        return repr(recipe["weights"])
+    return f"WeightSpec(bits={recipe['weights']!r}, table={recipe['table']!r})"

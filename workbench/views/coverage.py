@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from workbench.views import study
+
 Record = Mapping[str, Any]
 
 COLUMNS = ("node", "operator", "runs", "weights", "in", "out", "MACs %", "why")
 WORDS = {"integer": "integer", "float": "float", "none": "–"}
 TONES = {"integer": "good", "float": "plain", "none": "dim"}
+
+COLOURS = {"integer": "quant", "float": "float", "none": "dim"}
 
 
 def coverage(record: Record) -> dict[str, Any]:
@@ -26,6 +30,33 @@ def coverage(record: Record) -> dict[str, Any]:
     }
 
 
+def part(record: Record, recipe: str) -> dict[str, Any]:
+    """The same for the export view: totals, and a table that can be cut down to the float nodes.
+
+    Args:
+        recipe: the recipe it is about, in a few words.
+    """
+    most = max((row["macs"] for row in record["rows"]), default=0) or 1
+    seen = coverage(record)["rows"]
+    rows = [_drawn(row, shown, most) for row, shown in zip(record["rows"], seen, strict=True)]
+    columns = (
+        study.column("node", "name"),
+        study.column("operator"),
+        study.column("runs on", "mark"),
+        study.column("bits", tip="weights · input · output"),
+        study.column("MACs", "bars", "share of all multiply-adds"),
+        study.column("why", "note"),
+    )
+    filters = (("float", "float only"), ("note", "with a remark"))
+    table = study.table(columns, rows, filters=filters)
+    return study.part(f"{recipe}: {sentence(record)}.", tables=[table])
+
+
+def status(record: Record) -> str:
+    """In a few words."""
+    return f"{record['integer_nodes']} of {record['nodes']} nodes on integers"
+
+
 def sentence(record: Record) -> str:
     """The totals in one line."""
     return (
@@ -34,6 +65,20 @@ def sentence(record: Record) -> str:
         f"'{record['target']}'; {100 * record['stored_parameters']:.1f} % of the parameters are "
         "stored as integers"
     )
+
+
+def _drawn(row: Record, shown: Record, most: int) -> dict[str, Any]:
+    """A row of the export view; the longest bar is the node with the most multiply-adds."""
+    cells = shown["cells"]
+    colour = COLOURS[row["arithmetic"]]
+    share = study.bars(f"{cells[6]} %", (row["macs"] / most, colour)) if row["macs"] else None
+    bits = " · ".join(cells[3:6])
+    tags = [
+        *(["float"] if row["arithmetic"] == "float" else []),
+        *(["note"] if row["note"] else []),
+    ]
+    drawn = [*cells[:2], study.mark(cells[2], colour), bits, share, cells[7]]
+    return study.row(drawn, shown["tone"], tags, cells[7])
 
 
 def _row(row: Record, total: int) -> dict[str, Any]:

@@ -55,6 +55,8 @@ def _status(progress: Record, state: str) -> str:
 
 def _outcome(events: Sequence[Record], state: str) -> str:
     notes = [str(event["text"]) for event in events if event.get("text")]
+    if state == "done" and notes and all(event.get("kind") == "note" for event in events):
+        return strings.LEARN_NONE
     return notes[-1] if notes and state else strings.LEARN_EMPTY
 
 

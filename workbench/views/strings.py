@@ -45,7 +45,9 @@ RUNS_TITLE = "Runs"
 RUNS_EMPTY = "No runs yet. Choose bits and a method, then Run: each run is kept here to compare."
 LEARN_TITLE = "Learning"
 LEARN_EMPTY = "Run a method to watch each layer learn; what you see above is nearest rounding."
+LEARN_NONE = "Nothing was learned in this run: its quantizers were taken as they are."
 LEARN_WAITING = "Starting the job: opening the model and measuring it in float."
+ANALYSING_SHORT = "being made"
 ANALYSING = "Rounding each layer to the nearest level and measuring what it costs…"
 BASELINE_TITLE = "nearest rounding"
 EPOCHS = "loss, epochs"
@@ -54,6 +56,21 @@ VERIFY_EMPTY = (
     "Not exported yet. After a run the file is executed in ONNX Runtime and compared tensor by"
     " tensor, in quantization steps."
 )
+
+EXPORT_PARTS = {
+    "coverage": "What will run where",
+    "verification": "Verification",
+    "speed": "Time and size",
+    "machine": "This computer",
+}
+NO_RUN = "There is no finished run on screen yet: wait for it, or start one with Run."
+PREPARE_HELP = "What is done to the float network first. It stays the same function, or nearly."
+RESTORED = "'{name}' holds a run, {label}: its quantizers were taken over and are measured anew."
+RESTORED_ALONE = (
+    "'{name}' holds a run, {label}. Its float model is not at hand, so the weights in the file"
+    " stand for it: 'float' means them here."
+)
+RESTORED_WAITS = "'{name}' holds a run; give data to measure it on ('Your data')."
 
 UNFORESEEN = "That did not work for a reason we did not foresee; the server's log has the details."
 DOWNLOADS = {"model": "model.onnx", "recipe": "recipe.toml", "report": "report.html"}

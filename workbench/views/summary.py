@@ -10,7 +10,7 @@ from workbench.views.numbers import fixed, number, signed
 
 Record = Mapping[str, Any]
 
-LOWER_IS_BETTER = frozenset({"bits/byte"})
+LOWER_IS_BETTER = frozenset({"bits/byte", "bits/token"})
 NOTICEABLE = {"%": 1.0, "bits": 0.02}
 
 

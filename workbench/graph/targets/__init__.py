@@ -5,6 +5,7 @@ from __future__ import annotations
 from workbench.foundation.errors import TargetError
 from workbench.graph.targets.base import Plan, Target
 from workbench.graph.targets.coverage import Coverage, NodeCoverage, coverage
+from workbench.graph.targets.nothing import why_nothing
 from workbench.graph.targets.npu import NPU_INT
 from workbench.graph.targets.ort import ORT_CPU, ORT_CPU_VNNI
 from workbench.graph.targets.requests import ActivationGrid, Override, WeightGrid
@@ -24,6 +25,7 @@ __all__ = [
     "WeightGrid",
     "coverage",
     "target",
+    "why_nothing",
 ]
 
 TARGETS: dict[str, Target] = {

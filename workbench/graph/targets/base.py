@@ -16,6 +16,7 @@ from workbench.foundation.errors import TargetError
 from workbench.graph.build import Graph
 from workbench.graph.sites import WEIGHT_INPUTS, Layer, Site, layers
 from workbench.graph.targets.activations import Planner, Tensors, activation_sites
+from workbench.graph.targets.meetings import Meetings
 from workbench.graph.targets.requests import ActivationGrid, Override, WeightGrid
 from workbench.graph.targets.rules import Meeting, Rule, has_body, no_doubt
 from workbench.graph.targets.weights import bias_sites, weight_sites
@@ -144,9 +145,31 @@ class Target:
             active = activation_sites(tensors, self._settled(activations), asked, order)
         inputs = _input_bits(found, active)
         held = weight_sites(self, found, nodes, weights, asked, inputs)
+        if tensors is not None and any(site.note for site in held):  # a limit may be for nothing
+            floats = self._computed_in_float(nodes, tensors, (*active, *held))
+            held = weight_sites(self, found, nodes, weights, asked, inputs, floats)
         bias = bias_sites(found, held, inputs) if self.int32_bias else []
         ordered = sorted((*active, *held, *bias), key=lambda site: _place(site, order))
         return Plan(ordered, tensors, asked, found)
+
+    def _computed_in_float(
+        self, nodes: Mapping[str, ir.Node], tensors: Tensors, sites: Iterable[Site]
+    ) -> set[str]:
+        """Layers without an integer kernel, though what they read may be quantized."""
+        meetings = Meetings(sites, tensors.fused, "int8")  # few bits are within every limit
+        return {
+            name
+            for name in tensors.layers
+            if name not in tensors.active
+            or self.blocked(nodes[name], tensors)
+            or self.why_float(meetings.at(nodes[name]))
+        }
+
+    def blocked(self, node: ir.Node, tensors: Tensors) -> str:
+        """Why a node that reads integers cannot give them, where its kernel has to, or ""."""
+        rule = self.rule(node)
+        writes = rule is not None and rule.writes and not self.constants
+        return tensors.why.get(str(node.name), "") if writes else ""
 
     def rule(self, node: ir.Node) -> Rule | None:
         """How this target computes a node on integers, None where it cannot."""

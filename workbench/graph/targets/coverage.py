@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import onnx_ir as ir
 
 from workbench.graph.build import Graph
-from workbench.graph.sites import PRODUCTS, Layer, Site, is_constant, layers, value_shape
+from workbench.graph.sites import PRODUCTS, Layer, is_constant, layers, value_shape
 from workbench.graph.targets.activations import FLOATS
 from workbench.graph.targets.base import Plan, Target
-from workbench.graph.targets.rules import Meeting, follow_limiters
+from workbench.graph.targets.meetings import Meetings
+from workbench.graph.targets.nothing import float_name
+from workbench.graph.targets.rules import Meeting
 
 Arithmetic = Literal["integer", "float", "none"]
 
@@ -116,17 +118,16 @@ class _Table:
     def __init__(self, graph: Graph, plan: Plan, target: Target, store: str) -> None:
         self._plan = plan
         self._target = target
-        self._store = store
+        fused = plan.tensors.fused if plan.tensors else {}
+        self._meetings = Meetings(plan.sites, fused, store)
         self._layers = {layer.name: layer for layer in layers(graph)}
-        self._by_edge = {edge: site for site in plan.sites for edge in site.edges}
-        self._by_tensor = {s.tensor: s for s in plan.sites}
         self._counted: set[str] = set()
         self._host_why: dict[str, str] = {}  # of nodes on integers, for the limiters behind them
 
     def row(self, node: ir.Node) -> NodeCoverage:
         """The row of a node of the graph itself."""
         name = str(node.name)
-        met = self._meeting(node)
+        met = self._meetings.at(node)
         weights = [site.grid.bits for site in met.weights]
         arithmetic, why = self._judge(node, met)
         parameters, stored = self._parameters(node)
@@ -154,26 +155,13 @@ class _Table:
             str(node.name), node.op_type, "float", why, None, None, None, None, 0, count, 0, ""
         )
 
-    def _meeting(self, node: ir.Node) -> Meeting:
-        name = str(node.name)
-        read = [self._by_edge.get((name, index)) for index in range(len(node.inputs))]
-        ends = [follow_limiters(value) for value in node.outputs if value.name]
-        hit = [(self._by_tensor[str(v.name)], by) for v, by in ends if v.name in self._by_tensor]
-        fused = self._plan.tensors.fused if self._plan.tensors else {}
-        own = [(s, by) for s, by in hit if all(fused.get(str(n.name)) == name for n in by)]
-        return Meeting(
-            node=node,
-            inputs=_of_kind(read, "activation"),
-            weights=_of_kind(read, "weight"),
-            outputs=tuple(site for site, _ in own),
-            limited=any(by for _, by in own),
-            store=self._store,
-        )
-
     def _judge(self, node: ir.Node, met: Meeting) -> tuple[Arithmetic, str]:
         """On integers or in float, and why."""
         name, tensors = str(node.name), self._plan.tensors
         if not _computes(node):
+            other = next(filter(None, map(float_name, (*node.inputs, *node.outputs))), "")
+            if other:
+                return "float", f"{other} is not quantized; convert the model to float32"
             return "none", "computes shapes or indices"
         if tensors is None:
             return "float", self._why_stored(node, met)
@@ -183,10 +171,7 @@ class _Table:
             return ("float", f"stays with '{host}'") if kept else ("integer", f"part of '{host}'")
         if name not in tensors.active:
             return "float", tensors.why.get(name, "")
-        rule = self._target.rule(node)
-        blocked = tensors.why.get(name, "") if rule is not None and rule.writes else ""
-        why = blocked if not self._target.constants else ""
-        why = why or self._target.why_float(met)
+        why = self._target.blocked(node, tensors) or self._target.why_float(met)
         self._host_why[name] = why
         if why:
             return "float", why
@@ -212,12 +197,8 @@ class _Table:
             self._counted.add(name)
             size = math.prod(value_shape(value))
             total += size
-            stored += size if name in self._by_tensor else 0
+            stored += size if name in self._meetings else 0
         return total, stored
-
-
-def _of_kind(sites: Sequence[Site | None], kind: str) -> tuple[Site, ...]:
-    return tuple(site for site in sites if site is not None and site.kind == kind)
 
 
 def _is_float_constant(value: ir.Value | None) -> bool:

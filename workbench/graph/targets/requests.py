@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from workbench.foundation.errors import RecipeError
 from workbench.foundation.options import Options
-from workbench.maths.levels import UNIFORM, table_serves
+from workbench.maths.levels import UNIFORM, table, table_serves
 
 FEWEST_ACTIVATION_BITS = 2
 
@@ -38,9 +38,11 @@ class WeightGrid(Options):
     @model_validator(mode="after")
     def _has_levels(self) -> Self:
         if not table_serves(self.table, self.bits):
+            legal = table(self.table).bits
+            use = legal[0] if len(legal) == 1 else f"{legal[0]} to {legal[-1]}"
             raise RecipeError(
-                f"weights: table '{self.table}' is not defined for {self.bits} bits; "
-                "choose other bits, or table 'uniform'"
+                f"weights: table '{self.table}' is not defined for {self.bits} bits; use {use}, or"
+                " table 'uniform'"
             )
         return self
 

@@ -88,13 +88,30 @@ MASK = -1e3
 
 
 def is_mask(node: ir.Node) -> bool:
-    """True where a constant operand is so far below zero that no grid holds other values too."""
+    """True where a constant operand is so far below zero that no grid holds other values too.
+
+    It masks only what goes on to a Softmax; elsewhere such a number is a value like others.
+    """
     if node.op_type not in MASKING:
         return False
     held = (value.const_value for value in node.inputs if value is not None)
     arrays = [t.numpy() for t in held if t is not None and t.dtype == ir.DataType.FLOAT]
     sign = -1 if node.op_type == "Sub" else 1
-    return any(array.size and float((sign * array).min()) <= MASK for array in arrays)
+    low = any(array.size and float((sign * array).min()) <= MASK for array in arrays)
+    return low and _reaches_softmax(node)
+
+
+def _reaches_softmax(node: ir.Node) -> bool:
+    """True where the node's values are handed on to a Softmax."""
+    waiting, seen = [node], {node}
+    while waiting:
+        for reader in waiting.pop().successors():
+            if reader.op_type in UNMASKING:
+                return True
+            if reader.op_type in CARRYING and reader not in seen:
+                seen.add(reader)
+                waiting.append(reader)
+    return False
 
 
 def has_body(node: ir.Node) -> bool:

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NoReturn
 
 import onnx_ir as ir
 
@@ -54,10 +55,14 @@ def _operators(nodes: _Nodes, found: Sequence[Layer], pattern: str) -> Selection
 
 
 def _tensors(nodes: _Nodes, found: Sequence[Layer], pattern: str) -> Selection | None:  # noqa: ARG001
-    values = (v for node in nodes.values() for v in (*node.inputs, *node.outputs) if v is not None)
-    names = dict.fromkeys(str(value.name) for value in values if value.name)
+    names = _tensor_names(nodes)
     matching = (pattern,) if pattern in names else _matching(pattern, names)
     return Selection(matching, tensors=True) if matching else None
+
+
+def _tensor_names(nodes: _Nodes) -> tuple[str, ...]:
+    values = (v for node in nodes.values() for v in (*node.inputs, *node.outputs) if v is not None)
+    return tuple(dict.fromkeys(str(value.name) for value in values if value.name))
 
 
 def _edge_layers(nodes: _Nodes, found: Sequence[Layer], which: str) -> Selection | None:  # noqa: ARG001
@@ -103,10 +108,37 @@ def _matching(pattern: str, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _refuse(pattern: str, nodes: _Nodes, found: Sequence[Layer]) -> Selection:
-    near = difflib.get_close_matches(pattern.partition(":")[2] or pattern, nodes, 1)
+    kind, colon, rest = pattern.partition(":")
+    if colon and kind in _KINDS:
+        _refuse_kind(pattern, kind, rest, nodes)
+    near = difflib.get_close_matches(pattern, nodes, 1)
     hint = f"the nearest name is '{near[0]}', and " if near else ""
     names = ", ".join(layer.name for layer in found[:SHOWN])
     raise TargetError(
         f"override pattern '{pattern}' matches no layer or tensor; {hint}layers are, for example: "
         f"{names}"
+    )
+
+
+def _refuse_kind(pattern: str, kind: str, rest: str, nodes: _Nodes) -> NoReturn:
+    """The same for a pattern that says what it names: the names offered are of that kind."""
+    if kind == "layer":
+        raise TargetError(
+            f"override pattern '{pattern}' names no layer; use 'layer:first' or 'layer:last', and"
+            " the name alone for others"
+        )
+    if kind in ("after", "before") and rest in nodes:
+        raise TargetError(
+            f"override pattern '{pattern}' names nothing: nothing comes {kind} '{rest}'; choose"
+            " another node"
+        )
+    things, names = {
+        "op": ("operator", tuple(dict.fromkeys(node.op_type for node in nodes.values()))),
+        "tensor": ("tensor", _tensor_names(nodes)),
+    }.get(kind, ("node", tuple(nodes)))
+    near = difflib.get_close_matches(rest, names, 1)
+    hint = f"the nearest is '{near[0]}', and " if near else ""
+    raise TargetError(
+        f"override pattern '{pattern}' matches no {things}; {hint}{things}s are, for example: "
+        f"{', '.join(names[:SHOWN])}"
     )

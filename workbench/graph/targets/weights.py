@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,11 +31,13 @@ def weight_sites(
     request: WeightGrid,
     widths: Widths,
     inputs: Mapping[str, int],
+    floats: Collection[str] = (),
 ) -> list[Site]:
     """One site for each weight tensor of the layers that keep any bits.
 
     Args:
         inputs: bits of the quantized activations that a layer reads; layers not in it read floats.
+        floats: layers that compute in float all the same, and so saturate nothing.
 
     Raises:
         TargetError: levels of a table where integers meet.
@@ -52,7 +54,8 @@ def weight_sites(
                 seen[weight.name] = replace(site, edges=(*site.edges, edge))
                 continue
             active = inputs.get(layer.name, 0)
-            limit = target.weight_limit(nodes[layer.name], layer, request, active)
+            summed = 0 if layer.name in floats else active
+            limit = target.weight_limit(nodes[layer.name], layer, request, summed)
             grid, note = _grid(target, request, weight, layer, min(width, limit), active)
             if limit < width:
                 note = "; ".join(filter(None, (target.limit_note.format(width=width), note)))

@@ -11,6 +11,7 @@ from typing import Any
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
+from rich.console import Console
 
 from workbench.session import zoo
 from workbench.session.execute import Extent
@@ -90,14 +91,14 @@ def main(
         log.warning("no password is set, so only this machine can connect")
         host = "127.0.0.1"
     demo = build(root, model=model, data=data)
-    demo.launch(
+    _, url, _ = demo.launch(
         server_name=host,
         server_port=port or None,
         auth=("workbench", password) if password else None,
         inbrowser=open_browser,
-        prevent_thread_lock=prevent_thread_lock,
+        prevent_thread_lock=True,
         share=False,
-        quiet=prevent_thread_lock,
+        quiet=True,
         theme=theme.theme(),
         head=theme.head(),
         footer_links=[],
@@ -107,6 +108,9 @@ def main(
         max_file_size=MAX_UPLOAD,
         strict_cors=True,
     )
+    if not prevent_thread_lock:
+        Console(stderr=True).print(f"the workbench is open at {url} (Ctrl-C ends it)")
+        demo.block_thread()
     return demo
 
 
@@ -125,8 +129,9 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
     groups = [form.group for form in controls.forms]
     pictures = list(drawn.pictures.values())
     buttons = [controls.run, controls.stop, controls.resume]
-    form = [controls.model, *controls.recipe, controls.about, *groups]
-    everything = [*pictures, *drawn.downloads.values(), drawn.seen, drawn.timer, *buttons]
+    form = [drawn.view, controls.model, *controls.recipe, controls.about, *groups]
+    files = [*drawn.downloads.values(), drawn.cured]
+    everything = [*pictures, *files, drawn.seen, drawn.timer, *buttons]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     light: dict[str, Any] = {**quiet, "concurrency_limit": None}
     recipe = [key, *controls.recipe]
@@ -141,8 +146,15 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
         (controls.upload_data, handlers.upload_data),
     ):
         button.upload(handler, [key, button], [*form, *everything], **quiet)
-    for component in (controls.weights, controls.activations, controls.edges, *controls.options):
-        component.input(handlers.change_form, recipe, None, **light)
+    possible = [*(drawn.pictures[n] for n in ("meaning", "refusal", "export")), controls.run]
+    for component in (*controls.fields[:-1], *controls.options):
+        component.input(handlers.change_form, recipe, possible, **light)
+    changed = [*possible, drawn.pictures["changed"]]
+    controls.transforms.input(handlers.change_transforms, recipe, changed, **light)
+    drawn.view.input(handlers.choose_view, [key, drawn.view], everything, **light)
+    drawn.pictures["export"].select(
+        handlers.select_export, [key], [*form, *everything], trigger_mode="always_last", **light
+    )
     controls.method.input(handlers.choose_method, recipe, [controls.about, *groups], **light)
     for name in ("layers", "inspector", "curves", "runs"):
         wanted = [*form, *everything] if name == "runs" else pictures

@@ -62,17 +62,19 @@ class Baselines:
         return self._problems.get(directory, "")
 
     def ensure(self, model: str, data: str | None) -> None:
-        """Have it made unless it is there, is being made, or has failed."""
+        """Have it made unless it is there, is being made, or has failed while this server ran."""
         try:
             directory = self._directory(model, data)
         except WorkbenchError:
             return
         run = self.find(model, data)
-        if run is not None and run.state in ("running", "done", "failed"):
+        state = None if run is None else run.state
+        if state in ("running", "done"):
             return
         with self._lock:
             thread = self._starting.get(directory)
-            if directory in self._problems or (thread is not None and thread.is_alive()):
+            final = directory in self._problems or (state == "failed" and thread is not None)
+            if final or (thread is not None and thread.is_alive()):
                 return
             thread = threading.Thread(
                 target=self._start, args=(directory, model, data), daemon=True, name="baseline"

@@ -8,19 +8,23 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from workbench.foundation.errors import WorkbenchError
-from workbench.ui.gradio import forms, screen
+from workbench.graph.targets import TARGETS
+from workbench.graph.transforms import TRANSFORMS
+from workbench.session.inspection import transform_proof
+from workbench.ui.gradio import export, forms, screen
 from workbench.ui.gradio.layout import Page, model_choices
 from workbench.ui.gradio.pictures import payload
 from workbench.ui.gradio.settings import Form
 from workbench.ui.gradio.workspace import Desk, Workspace
-from workbench.views import strings
+from workbench.views import strings, targets
 from workbench.views.code import code as code_view
 
 log = logging.getLogger(__name__)
@@ -57,7 +61,10 @@ class Handlers:
         workspace = self.desk.workspace(key)
         if screen.token(workspace) != seen:
             return self._everything(workspace)
-        return {self.page.pictures["curves"]: payload(screen.learning(workspace))}
+        updates: Updates = {self.page.pictures["curves"]: payload(screen.learning(workspace))}
+        if workspace.settings.exporting:
+            updates[self.page.pictures["export"]] = payload(screen.exported(workspace))
+        return updates
 
     def choose_model(self, key: str | None, model: str) -> Updates:
         """Another model."""
@@ -76,9 +83,68 @@ class Handlers:
         workspace = self.desk.workspace(key)
         return self._after(workspace, lambda: path and workspace.open_data(Path(path)))
 
-    def change_form(self, key: str | None, *values: Any) -> None:
-        """Keep what the form says."""
-        self.desk.workspace(key).update(form=self._read(values))
+    def change_form(self, key: str | None, *values: Any) -> Updates:
+        """Keep what the form says, and say whether it can be."""
+        workspace = self.desk.workspace(key)
+        workspace.update(form=self._read(values))
+        return self._possible(workspace)
+
+    def change_transforms(self, key: str | None, *values: Any) -> Iterator[Updates]:
+        """Keep it, and measure what the transformations change in the float network."""
+        yield self.change_form(key, *values)
+        workspace = self.desk.workspace(key)
+        names = workspace.settings.form.transforms
+        picture = self.page.pictures["changed"]
+        if names:
+            yield {picture: payload({"text": "Measuring what that changes…", "tone": "plain"})}
+        view = {"text": "", "tone": "plain"}
+        try:
+            if names:
+                found = transform_proof(self.desk.session(workspace.settings), names)
+                view["text"] = targets.changes([step.record() for step in found])
+        except WorkbenchError as error:
+            view = {"text": str(error), "tone": "bad"}
+        yield {picture: payload(view)}
+
+    def choose_view(self, key: str | None, view: str) -> Iterator[Updates]:
+        """Layers, or the export view."""
+        workspace = self.desk.workspace(key)
+        workspace.update(exporting=view == "export")
+        if view == "export":
+            yield {self.page.pictures["export"]: payload(export.opening())}
+        yield self._everything(workspace)
+
+    def select_export(self, key: str | None, event: gr.EventData) -> Iterator[Updates]:
+        """A part was chosen, or one of its buttons was clicked."""
+        workspace = self.desk.workspace(key)
+        message = dict(event._data or {})
+        kind = message.get("kind")
+        if kind == "part":
+            workspace.update(part=str(message.get("part")))
+            yield self._everything(workspace)
+        elif kind == "measure":
+            yield self._after(
+                workspace, lambda: export.measure(workspace, message.get("study")), form=False
+            )
+        elif kind == "cure":
+            view = export.waiting(workspace, "writing the cured file")
+            yield {self.page.pictures["export"]: payload(view)}
+            name = str(message.get("cure"))
+            yield self._after(workspace, lambda: export.cure(workspace, name), form=False)
+        elif kind == "target" and message.get("target") in TARGETS:
+            form = replace(workspace.settings.form, target=str(message["target"]))
+            workspace.update(form=form)
+            yield self._after(workspace, lambda: None)
+
+    def _possible(self, workspace: Workspace) -> Updates:
+        """The hints beside the form, and all that follows from it."""
+        views = {**screen.hints(workspace), "export": screen.exported(workspace)}
+        updates: Updates = {self.page.pictures[name]: payload(v) for name, v in views.items()}
+        return {**updates, self.page.controls.run: self._runnable(workspace)}
+
+    def _runnable(self, workspace: Workspace) -> gr.Button:
+        active = any(run.state == "running" for run in workspace.runs())
+        return gr.Button(visible=not active, interactive=not screen.refusal(workspace))
 
     def choose_method(self, key: str | None, *values: Any) -> Updates:
         """Another method: its options, and what it does."""
@@ -138,9 +204,10 @@ class Handlers:
         self, workspace: Workspace, action: Callable[[], Any], *, form: bool = True
     ) -> Updates:
         """Do it, then draw; what is not possible becomes one calm sentence."""
-        notice = ""
+        notice, tone = "", "bad"
         try:
-            action()
+            found = action()
+            notice, tone = (found, "good") if isinstance(found, str) else ("", "good")
         except WorkbenchError as error:
             notice = str(error)
         except Exception:
@@ -148,13 +215,13 @@ class Handlers:
             notice = strings.UNFORESEEN
         settings = workspace.settings
         self.desk.baselines.ensure(settings.model, settings.data)
-        updates = self._everything(workspace, notice)
+        updates = self._everything(workspace, notice, tone)
         return {**updates, **self._form(workspace)} if form else updates
 
-    def _everything(self, workspace: Workspace, notice: str = "") -> Updates:
+    def _everything(self, workspace: Workspace, notice: str = "", tone: str = "bad") -> Updates:
         """All pictures, buttons and downloads."""
         seen = screen.token(workspace)
-        views = screen.screen(workspace, notice)
+        views = screen.screen(workspace, notice, tone)
         updates: Updates = {self.page.pictures[name]: payload(v) for name, v in views.items()}
         active = any(run.state == "running" for run in workspace.runs())
         chosen = workspace.chosen()
@@ -165,7 +232,7 @@ class Handlers:
             **self._files(workspace),
             self.page.seen: seen,
             self.page.timer: gr.Timer(active=screen.busy(workspace)),
-            controls.run: gr.Button(visible=not active),
+            controls.run: self._runnable(workspace),
             controls.stop: gr.Button(visible=active),
             controls.resume: gr.Button(visible=halted),
         }
@@ -186,6 +253,10 @@ class Handlers:
         values = forms.values_for(controls.forms, form.method, form.options)
         return {
             controls.model: gr.Dropdown(choices=model_choices(settings), value=settings.model),
+            self.page.view: "export" if settings.exporting else "layers",
+            controls.target: form.target,
+            controls.table: form.table,
+            controls.transforms: list(form.transforms),
             controls.weights: form.weights,
             controls.activations: form.activations,
             controls.edges: form.edges,
@@ -216,12 +287,27 @@ class Handlers:
             path = found.get(name)
             copy = None if path is None or run is None else _copied(path, workspace.key, run.name)
             updates[button] = gr.DownloadButton(value=copy, interactive=copy is not None)
-        return updates
+        cured = export.cured(workspace) if workspace.settings.exporting else None
+        shown = workspace.settings.part == "verification"
+        if cured is None or run is None or not shown:
+            return {**updates, self.page.cured: gr.DownloadButton(visible=False)}
+        copy = _copied(cured, workspace.key, run.name)
+        button = gr.DownloadButton(f"Download {cured.name}", value=copy, visible=True)
+        return {**updates, self.page.cured: button}
 
     def _read(self, values: Sequence[Any]) -> Form:
-        weights, activations, edges, method, *options = values
+        target, weights, activations, edges, table, transforms, method, *options = values
         chosen = forms.options_of(self.page.controls.forms, method, options)
-        return Form(int(weights), int(activations), int(edges), str(method), chosen)
+        return Form(
+            weights=int(weights),
+            activations=int(activations),
+            edges=int(edges),
+            method=str(method),
+            options=chosen,
+            target=str(target),
+            table=str(table),
+            transforms=tuple(name for name in TRANSFORMS if name in (transforms or ())),
+        )
 
 
 def _copied(path: Path, key: str, run: str) -> str:
@@ -240,4 +326,7 @@ def _recipe_words(form: Form) -> dict[str, Any]:
         "edges": form.edges or None,
         "method": form.method,
         "options": dict(form.options),
+        "target": form.target,
+        "table": form.table,
+        "transforms": form.transforms,
     }

@@ -8,6 +8,9 @@ from typing import Any
 
 import gradio as gr
 
+from workbench.graph.targets import TARGETS
+from workbench.graph.transforms import TRANSFORMS
+from workbench.maths.levels import TABLES, UNIFORM
 from workbench.session import zoo
 from workbench.ui.gradio import forms
 from workbench.ui.gradio.forms import MethodForm
@@ -31,10 +34,13 @@ class Controls:
     model: gr.Dropdown
     upload_model: gr.UploadButton
     upload_data: gr.UploadButton
+    target: gr.Dropdown
     weights: gr.Radio
     activations: gr.Radio
     edges: gr.Radio
     method: gr.Dropdown
+    table: gr.Dropdown
+    transforms: gr.CheckboxGroup
     about: gr.Markdown
     forms: tuple[MethodForm, ...]
     run: gr.Button
@@ -50,7 +56,14 @@ class Controls:
     @property
     def recipe(self) -> list[Any]:
         """Components that make up the form, in the order that handlers take them."""
-        return [self.weights, self.activations, self.edges, self.method, *self.options]
+        return [*self.fields, self.method, *self.options]
+
+    @property
+    def fields(self) -> list[Any]:
+        """Those that are there for every method."""
+        return [
+            self.target, self.weights, self.activations, self.edges, self.table, self.transforms
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,8 @@ class Page:
     code: gr.HTML
     controls: Controls
     downloads: dict[str, gr.DownloadButton]
+    view: gr.Radio
+    cured: gr.DownloadButton
 
 
 def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
@@ -80,14 +95,18 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
     notice = picture("summary", "mountNotice", "wb-notice")
     with gr.Row(elem_id="wb-header"):
         gr.HTML(_BRAND, elem_id="wb-brand", apply_default_css=False)
+        view = _view()
         scores = picture("summary", "mountScores", "wb-scores")
     with gr.Row(elem_id="wb-main"):
         with gr.Column(elem_id="wb-layers-card", elem_classes="wb-card", min_width=0):
             layers = picture("layers", "mountLayers", "wb-layers")
         with gr.Column(elem_id="wb-inspector-card", elem_classes="wb-card", min_width=0):
             inspector = picture("inspector", "mountInspector", "wb-inspector", [exact_range])
+        with gr.Column(elem_id="wb-export-card", elem_classes="wb-card", min_width=0):
+            export = picture("study", "mountStudy", "wb-export")
+            cured = gr.DownloadButton("cured", size="sm", visible=False, elem_id="wb-cured")
         with gr.Column(elem_id="wb-recipe-card", elem_classes="wb-card", min_width=0):
-            controls = _controls(first)
+            controls, hints = _controls(first)
     with gr.Row(elem_id="wb-footer"):
         with gr.Column(elem_id="wb-curves-card", elem_classes="wb-card", min_width=0):
             curves = picture("curves", "mountCurves", "wb-curves")
@@ -105,8 +124,10 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
         "runs": runs,
         "verdict": verdict,
         "notice": notice,
+        "export": export,
+        **hints,
     }
-    return Page(key, seen, timer, pictures, code, controls, downloads)
+    return Page(key, seen, timer, pictures, code, controls, downloads, view, cured)
 
 
 def model_choices(settings: Settings) -> list[tuple[str, str]]:
@@ -117,7 +138,19 @@ def model_choices(settings: Settings) -> list[tuple[str, str]]:
     return found
 
 
-def _controls(first: Settings) -> Controls:
+def _view() -> gr.Radio:
+    return gr.Radio(
+        [("Layers", "layers"), ("Export", "export")],
+        value="layers",
+        show_label=False,
+        container=False,
+        elem_id="wb-view",
+        elem_classes="wb-choice",
+    )
+
+
+def _controls(first: Settings) -> tuple[Controls, dict[str, gr.HTML]]:
+    form = first.form
     with gr.Column(elem_id="wb-form", min_width=0):
         model = gr.Dropdown(
             model_choices(first), value=first.model, label="Model", elem_id="wb-model"
@@ -125,25 +158,48 @@ def _controls(first: Settings) -> Controls:
         with gr.Row(elem_id="wb-uploads"):
             upload_model = gr.UploadButton("Open .onnx", size="sm", elem_id="wb-upload-model")
             upload_data = gr.UploadButton("Your data", size="sm", elem_id="wb-upload-data")
-        weights, activations, edges = _bits(first)
+        target = gr.Dropdown(list(TARGETS), value=form.target, label="Target", elem_id="wb-target")
+        meaning = picture("study", "mountHint", "wb-meaning")
+        weights, activations = _bits(first)
+        refusal = picture("study", "mountHint", "wb-refusal")
+        edges = _edges(first)
         method = gr.Dropdown(
-            forms.choices(), value=first.form.method, label="Method", elem_id="wb-method"
+            forms.choices(), value=form.method, label="Method", elem_id="wb-method"
         )
-        about = gr.Markdown(forms.about(first.form.method), elem_id="wb-about")
+        about = gr.Markdown(forms.about(form.method), elem_id="wb-about")
         with gr.Accordion("Options", open=False, elem_id="wb-options"):
-            drawn = forms.method_forms(first.form.method)
+            drawn = forms.method_forms(form.method)
+        with gr.Accordion("Levels and transforms", open=False, elem_id="wb-prepare"):
+            table, transforms = _prepare(first)
+            changed = picture("study", "mountHint", "wb-changed")
     with gr.Row(elem_id="wb-actions"):
         run = gr.Button("Run", variant="primary", elem_id="wb-run")
         stop = gr.Button("Stop", visible=False, elem_id="wb-stop")
         resume = gr.Button("Resume", visible=False, elem_id="wb-resume")
         code = gr.Button("Show code", elem_id="wb-show-code")
-    return Controls(
-        model, upload_model, upload_data, weights, activations, edges, method, about,
-        tuple(drawn), run, stop, resume, code,
+    controls = Controls(
+        model, upload_model, upload_data, target, weights, activations, edges, method, table,
+        transforms, about, tuple(drawn), run, stop, resume, code,
     )  # fmt: skip
+    return controls, {"meaning": meaning, "refusal": refusal, "changed": changed}
 
 
-def _bits(first: Settings) -> tuple[gr.Radio, gr.Radio, gr.Radio]:
+def _prepare(first: Settings) -> tuple[gr.Dropdown, gr.CheckboxGroup]:
+    levels = [("Uniform steps", UNIFORM), *((table.title, name) for name, table in TABLES.items())]
+    table = gr.Dropdown(
+        levels, value=first.form.table, label="Levels of the weights", elem_id="wb-table"
+    )
+    transforms = gr.CheckboxGroup(
+        [(found.title, name) for name, found in TRANSFORMS.items()],
+        value=list(first.form.transforms),
+        label="Before quantization",
+        info=strings.PREPARE_HELP,
+        elem_id="wb-transforms",
+    )
+    return table, transforms
+
+
+def _bits(first: Settings) -> tuple[gr.Radio, gr.Radio]:
     weights = gr.Radio(
         [(str(bits), bits) for bits in WEIGHT_BITS],
         value=first.form.weights,
@@ -158,14 +214,17 @@ def _bits(first: Settings) -> tuple[gr.Radio, gr.Radio, gr.Radio]:
         elem_id="wb-activations",
         elem_classes="wb-choice",
     )
-    edges = gr.Radio(
+    return weights, activations
+
+
+def _edges(first: Settings) -> gr.Radio:
+    return gr.Radio(
         [("8 bits", 8), ("same as others", 0)],
         value=first.form.edges,
         label="First and last layer",
         elem_id="wb-edges",
         elem_classes="wb-choice",
     )
-    return weights, activations, edges
 
 
 def _downloads() -> dict[str, gr.DownloadButton]:

@@ -9,14 +9,15 @@ from typing import Any
 
 from workbench.analysis.distributions import channel_record
 from workbench.foundation.errors import WorkbenchError
+from workbench.graph.targets import TARGETS
 from workbench.session.runs import Run
+from workbench.ui.gradio import export
 from workbench.ui.gradio.settings import run_label, run_method, run_settings
 from workbench.ui.gradio.workspace import Workspace
-from workbench.views import inspector, layers, progress, strings, summary, verification
+from workbench.views import inspector, layers, progress, strings, summary, targets, verification
 
 log = logging.getLogger(__name__)
 
-PICTURES = ("scores", "layers", "inspector", "curves", "runs", "verdict", "notice")
 BASELINE = "nearest"
 View = dict[str, Any]
 
@@ -33,7 +34,33 @@ def screen(workspace: Workspace, notice: str = "", tone: str = "bad") -> dict[st
         "runs": runs(workspace),
         "verdict": verification.verdict(report.get("verification"), report),
         "notice": _notice(workspace, notice, tone),
+        "export": exported(workspace),
+        **hints(workspace),
     }
+
+
+def exported(workspace: Workspace) -> View:
+    """The export view; nothing while it is not open."""
+    return export.view(workspace) if workspace.settings.exporting else {}
+
+
+def hints(workspace: Workspace) -> dict[str, View]:
+    """What the target means, and why the form's recipe cannot be, if so."""
+    form = workspace.settings.form
+    meaning = targets.meaning(TARGETS[form.target].record()) if form.target in TARGETS else ""
+    return {
+        "meaning": {"text": meaning, "tone": "plain"},
+        "refusal": {"text": refusal(workspace), "tone": "bad"},
+    }
+
+
+def refusal(workspace: Workspace) -> str:
+    """One sentence of the engine on what does not fit; empty where all does."""
+    try:
+        workspace.settings.form.recipe()
+    except WorkbenchError as error:
+        return str(error)
+    return ""
 
 
 def token(workspace: Workspace) -> str:
@@ -43,14 +70,16 @@ def token(workspace: Workspace) -> str:
     settings = workspace.settings
     problem = workspace.desk.baselines.problem(settings.model, settings.data)
     about = "none" if baseline is None else baseline.state
-    return f"{settings.model}|{settings.data}|{settings.run}|{about}|{problem}|{','.join(states)}"
+    parts = (settings.model, settings.data, settings.run, about, problem, ",".join(states))
+    return "|".join(map(str, (*parts, export.token(workspace))))
 
 
 def busy(workspace: Workspace) -> bool:
     """True while something on the page is still being made."""
     settings = workspace.settings
     making = workspace.desk.baselines.busy(settings.model, settings.data)
-    return making or any(run.state == "running" for run in workspace.runs())
+    running = making or any(run.state == "running" for run in workspace.runs())
+    return running or (settings.exporting and export.busy(workspace))
 
 
 def named(workspace: Workspace, run: Run) -> View:

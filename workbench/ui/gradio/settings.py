@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
+from workbench.maths.levels import UNIFORM
 from workbench.session.recipe import ActivationSpec, Recipe, Stage, WeightSpec
 
 FIRST_MODEL = "digits-mobilenet"
@@ -22,6 +23,8 @@ class Form:
         weights: bits; activations: bits, 0 for float.
         edges: bits of the first and last layer, 0 to treat them as the others.
         method: name of the learner; options: those that differ from its defaults.
+        target: where the file will run.
+        table: levels of the weights, "uniform" or a table; transforms: of the float graph.
     """
 
     weights: int = 4
@@ -29,6 +32,9 @@ class Form:
     edges: int = 8
     method: str = "gram"
     options: Mapping[str, Any] = field(default_factory=dict)
+    target: str = "ort-cpu"
+    table: str = UNIFORM
+    transforms: tuple[str, ...] = ()
 
     def recipe(self) -> Recipe:
         """The recipe that the controls ask for.
@@ -37,9 +43,11 @@ class Form:
             RecipeError: it is not possible.
         """
         return Recipe(
-            weights=WeightSpec(bits=self.weights),
+            target=self.target,
+            weights=WeightSpec(bits=self.weights, table=self.table),
             activations=ActivationSpec(bits=self.activations) if self.activations else None,
             edges=self.edges or None,
+            transforms=self.transforms,
             stages=(Stage(method=self.method, options=dict(self.options)),),
         )
 
@@ -48,7 +56,16 @@ class Form:
         """The controls that show `recipe` (its last stage)."""
         stage = recipe.stages[-1]
         bits = recipe.activations.bits if recipe.activations else 0
-        return cls(recipe.weights.bits, bits, recipe.edges or 0, stage.method, dict(stage.options))
+        return cls(
+            weights=recipe.weights.bits,
+            activations=bits,
+            edges=recipe.edges or 0,
+            method=stage.method,
+            options=dict(stage.options),
+            target=recipe.target,
+            table=recipe.weights.table,
+            transforms=recipe.transforms,
+        )
 
 
 @dataclass(frozen=True)
@@ -60,6 +77,7 @@ class Settings:
         data: path of uploaded data, or None for the model's own.
         run: directory name of the run on screen, "" for the baseline.
         layer: the selected layer; channel: the selected channel of its weights.
+        exporting: the export view is open; part: the part of it that is shown.
     """
 
     model: str = FIRST_MODEL
@@ -69,6 +87,8 @@ class Settings:
     run: str = ""
     layer: str | None = None
     channel: int | None = None
+    exporting: bool = False
+    part: str = "coverage"
 
     def changed(self, **changes: Any) -> Self:
         """A copy with other values."""
@@ -83,6 +103,7 @@ class Settings:
         """The inverse of `record`; unknown or missing fields take their defaults."""
         known = {key: record[key] for key in cls.__dataclass_fields__ if key in record}
         form = {k: v for k, v in record.get("form", {}).items() if k in Form.__dataclass_fields__}
+        form["transforms"] = tuple(form.get("transforms", ()))
         return cls(**{**known, "form": Form(**form)})
 
 
@@ -91,7 +112,10 @@ def run_settings(recipe: Recipe) -> dict[str, str]:
     form = Form.of(recipe)
     options = ", ".join(f"{key} {value}" for key, value in form.options.items())
     return {
+        "target": form.target,
         "edges": str(form.edges or "same"),
+        "levels": form.table,
+        "transforms": ", ".join(form.transforms),
         "options": options,
     }
 

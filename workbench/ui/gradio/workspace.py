@@ -8,21 +8,29 @@ import secrets
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from workbench.foundation.errors import ModelError, RunError, WorkbenchError
+from workbench.foundation.errors import DataError, ModelError, RunError, WorkbenchError
 from workbench.graph.quantized import QuantizedGraph
+from workbench.session import processes
+from workbench.session.adopting import adopt, made_from, original_of, recipe_of
 from workbench.session.execute import Extent
 from workbench.session.jobs import Job
+from workbench.session.recipe import Recipe
+from workbench.session.restored import RestoredSession
 from workbench.session.runs import Run, run_name
+from workbench.session.session import Session
 from workbench.session.session import open as open_session
 from workbench.session.store import read_json, write_json
+from workbench.session.studies import Kind, Study
 from workbench.ui.gradio.baselines import Baselines
-from workbench.ui.gradio.settings import Settings
+from workbench.ui.gradio.settings import Form, Settings, run_label
 from workbench.ui.gradio.shelf import Shelf
+from workbench.views import strings
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +40,7 @@ _MODELS = 1 << 30
 PROMPT = Extent(layer_examples=64, verify_examples=64)  # enough to see, soon enough to wait for
 _JOBS = 2  # learning at the same time on this machine
 _JOB_SECONDS = 4 * 3600.0
+_STUDY_SECONDS = 1800.0
 
 
 class Desk:
@@ -52,6 +61,9 @@ class Desk:
         self.baselines = Baselines(root / "baselines", self.extent)
         self._reports: Shelf[dict[str, Any]] = Shelf(_REPORTS, _json_bytes)
         self._models: Shelf[QuantizedGraph] = Shelf(_MODELS, _model_bytes)
+        self._sessions: Shelf[Session] = Shelf(_MODELS, _session_bytes)
+        self._coverages: Shelf[dict[str, Any]] = Shelf(_REPORTS, _json_bytes)
+        self.machine = Study(root / "machine", "machine")
         self._lock = threading.Lock()
 
     def workspace(self, key: object) -> Workspace:
@@ -72,6 +84,43 @@ class Desk:
     def model(self, run: Run) -> QuantizedGraph:
         """A finished run's simulation."""
         return self._models.get(run.directory, lambda: run.model)
+
+    def session(self, settings: Settings) -> Session:
+        """The chosen model, opened; its data are read when they are first asked for.
+
+        Raises:
+            WorkbenchError: it cannot be opened.
+        """
+        path = Path(settings.model)
+        print_ = path.stat().st_mtime_ns if path.is_file() else 0
+
+        def opened() -> Session:
+            return open_session(settings.model, data=settings.data, name=settings.title)
+
+        return self._sessions.get((settings.model, print_, settings.data), opened)
+
+    def coverage(self, settings: Settings, recipe: Recipe) -> dict[str, Any]:
+        """What will run where with `recipe`, as a record.
+
+        Raises:
+            WorkbenchError: the model cannot be opened, or the target refuses.
+        """
+        session = self.session(settings)
+        key = (settings.model, settings.data, recipe.toml())
+        return self._coverages.get(key, lambda: session.coverage(recipe).record())
+
+    def start_study(self, study: Study) -> None:
+        """Start a study, unless the machine has enough to do.
+
+        Raises:
+            RunError: too many are running.
+        """
+        with self._lock:
+            pids = [*self.root.glob("users/*/runs/*/studies/*-pid.json")]
+            pids += self.root.glob("baselines/*/studies/*-pid.json")
+            if sum(_at_work(path) for path in pids) >= _JOBS:
+                raise RunError(f"{_JOBS} measurements are running already; wait for one to end")
+            study.start(memory_gib=_memory_gib(), seconds=_STUDY_SECONDS)
 
     def start(self, job: Job) -> None:
         """Start a job, unless the machine has enough to do.
@@ -181,22 +230,24 @@ class Workspace:
         if run is not None and run.state in ("stopped", "failed"):
             self.desk.start(Job(run.directory))
 
-    def open_model(self, uploaded: Path) -> None:
-        """Take an uploaded model, checked first.
+    def open_model(self, uploaded: Path) -> str:
+        """Take an uploaded model, checked first; says what became of a file that we exported.
 
         Raises:
             ModelError: it is not an ONNX model we can use.
         """
         kept = self._keep(uploaded, ".onnx")
         try:
-            open_session(kept)
+            session = open_session(kept)
         except WorkbenchError as error:
             kept.unlink(missing_ok=True)
             raise type(error)(str(error).replace(str(kept), uploaded.name)) from None
+        before = self.settings
         self.update(model=str(kept), title=kept.stem, data=None, run="", layer=None, channel=None)
+        return self._restore(session, before) if isinstance(session, RestoredSession) else ""
 
-    def open_data(self, uploaded: Path) -> None:
-        """Take uploaded data, checked against the model first."""
+    def open_data(self, uploaded: Path) -> str:
+        """Take uploaded data, checked against the model first; says what became of it."""
         kept = self._keep(uploaded, uploaded.suffix.lower())
         settings = self.settings
         try:
@@ -205,6 +256,49 @@ class Workspace:
             kept.unlink(missing_ok=True)
             raise type(error)(str(error).replace(str(kept), uploaded.name)) from None
         self.update(data=str(kept), run="", layer=None, channel=None)
+        session = self.desk.session(self.settings)
+        if isinstance(session, RestoredSession) and not self.runs():
+            return self._adopt(session, session)
+        return ""
+
+    def study(self, kind: Kind) -> Study | None:
+        """A study of the run on screen, or of this machine; None where there is no run."""
+        if kind == "machine":
+            return self.desk.machine
+        run = self.shown()
+        return None if run is None else Study(run.directory, kind)
+
+    def _restore(self, file: RestoredSession, before: Settings) -> str:
+        """Show an exported file as a run: of the model on screen before, if it was made from that.
+
+        Else of the model that its name leads to, else of the weights that the file holds.
+        """
+        for model, title, data in _originals(file, before):
+            self.update(model=model, title=title, data=data)
+            try:
+                session = self.desk.session(self.settings)
+                if made_from(file, session):
+                    return self._adopt(file, session)
+            except WorkbenchError as error:
+                log.info("'%s' does not serve as the file's model: %s", title, error)
+        self.update(model=str(file.path), title=file.path.stem, data=None)
+        self.update(form=Form.of(recipe_of(file)))
+        try:
+            return self._adopt(file, file)
+        except DataError:
+            return strings.RESTORED_WAITS.format(name=file.path.name)
+
+    def _adopt(self, file: RestoredSession, session: Session) -> str:
+        """A run of `session` with the quantizers of `file`, measured anew."""
+        recipe = recipe_of(file)
+        directory = self.directory / "runs" / run_name(session.name, recipe)
+        self.update(form=Form.of(recipe))
+        adopt(file, session, directory, self.desk.extent)
+        self.desk.start(Job(directory))
+        self.update(run=directory.name)
+        whole = session is not file or file.has_original
+        words = strings.RESTORED if whole else strings.RESTORED_ALONE
+        return words.format(name=file.path.name, label=run_label(recipe))
 
     def _keep(self, uploaded: Path, suffix: str) -> Path:
         """A copy with a harmless name in this workspace."""
@@ -227,6 +321,19 @@ def _data(run: Run) -> str | None:
     return stored.get("path") if stored.get("kind") == "path" else None
 
 
+def _originals(file: RestoredSession, before: Settings) -> Iterator[tuple[str, str, str | None]]:
+    """(model, title, data) of what a file may have been made from."""
+    yield before.model, before.title, before.data
+    name = original_of(file)
+    if name is not None:
+        yield name, name, None
+
+
+def _at_work(path: Path) -> bool:
+    process = processes.load(path)
+    return process is not None and process.alive()
+
+
 def _active(path: Path) -> bool:
     try:
         return Run(path.parent).state == "running"
@@ -240,10 +347,15 @@ def _memory_gib() -> float:
 
 
 def _json_bytes(report: dict[str, Any]) -> int:
-    """A fair guess: numbers in histograms are nearly all of it."""
+    """A fair guess: numbers in histograms, or rows of nodes, are nearly all of it."""
     bins = sum(len(h.get("counts", ())) * 2 for h in report.get("histograms", {}).values())
-    return 32 * bins + 100_000
+    return 32 * bins + 1_000 * len(report.get("rows", ())) + 100_000
 
 
 def _model_bytes(model: QuantizedGraph) -> int:
     return 2 * sum(p.numel() * p.element_size() for p in model.parameters())
+
+
+def _session_bytes(session: Session) -> int:
+    """The file's tensors, the folded ones and the module's."""
+    return 3 * sum(p.numel() * p.element_size() for p in session.model.parameters())

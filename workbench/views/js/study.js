@@ -1,0 +1,128 @@
+// The export view: its parts at the left; at the right what was found, as sentences and tables.
+
+import { h, nameElement, replace, stage } from "./dom.js";
+
+function navigation(model, send) {
+  const entries = model.parts.map((part) => h("button", {
+    type: "button", class: "wb-part", role: "tab", "aria-selected": part.key === model.chosen, "data-key": part.key,
+    disabled: model.waiting, onclick: () => part.key !== model.chosen && send({ kind: "part", part: part.key }),
+  }, h("b", {}, part.title), h("span", {}, part.status)));
+  return h("div", { class: "wb-parts", role: "tablist", "aria-label": "Parts of the export" }, ...entries);
+}
+
+function button(action, send) {
+  return h("button", {
+    type: "button", class: `wb-button${action.primary ? " wb-primary" : ""}`, title: action.help,
+    onclick: (event) => { event.currentTarget.disabled = true; send(action.send); },
+  }, action.label);
+}
+
+function barsOf(cell) {
+  const tracks = cell.bars.map((bar) => {
+    const length = h("i", { class: `wb-tone-${bar.tone}` });
+    length.style.width = `${(bar.fraction * 100).toFixed(2)}%`;
+    return h("span", { class: "wb-track" }, length);
+  });
+  return h("div", { class: "wb-measure" }, h("span", { class: "wb-tracks" }, ...tracks), h("span", { class: "wb-num" }, cell.text));
+}
+
+const CELLS = { number: "wb-num wb-right", action: "wb-right wb-dim", note: "wb-wrap" };
+
+function cellOf(cell, column, row, send) {
+  if (cell == null) return h("td");
+  if (cell.send) return h("td", { class: "wb-right" }, button(cell, send));
+  if (cell.bars) return h("td", {}, barsOf(cell));
+  if (cell.mark) return h("td", { class: `wb-mark wb-mark-${cell.mark}` }, cell.text);
+  if (column.kind === "name") return h("td", { class: "wb-cell" }, nameElement(cell));
+  return h("td", { class: CELLS[column.kind] || "", title: row.tip }, cell);
+}
+
+function rowOf(row, table, send) {
+  return h("tr", { class: `wb-${row.tone}-row` }, ...row.cells.map((cell, i) => cellOf(cell, table.columns[i], row, send)));
+}
+
+function heading(column) {
+  const right = column.kind === "number" || column.kind === "action";
+  return h("th", { scope: "col", class: right ? "wb-right" : "", title: column.help || null }, column.label, column.unit ? h("small", {}, ` ${column.unit}`) : null);
+}
+
+// One cell over each run of columns with the same group; nothing where no column has one.
+function groupsOf(columns) {
+  if (!columns.some((column) => column.group)) return null;
+  const runs = [];
+  for (const { group } of columns) {
+    const last = runs.at(-1);
+    if (last && last.group === group) last.span += 1;
+    else runs.push({ group, span: 1 });
+  }
+  return h("tr", {}, ...runs.map((run) => h("th", { scope: "colgroup", colspan: run.span, class: run.group ? "wb-group" : "" }, run.group)));
+}
+
+function filterButtons(table, tag, choose) {
+  if (!table.filters.length) return null;
+  return h("div", { class: "wb-segments", role: "group", "aria-label": "Rows to show" }, ...table.filters.map((filter) => h("button", {
+    type: "button", class: "wb-seg", "aria-pressed": filter.tag === tag, onclick: () => choose(filter.tag),
+  }, filter.label)));
+}
+
+function tableOf(table, tags, draw, send) {
+  const key = `${table.title}|${table.columns.map((column) => column.label).join("|")}`;
+  const tag = tags.get(key) || "";
+  const rows = table.rows.filter((row) => !tag || row.tags.includes(tag));
+  const head = table.title || table.filters.length
+    ? h("div", { class: "wb-table-head" }, h("h3", {}, table.title), filterButtons(table, tag, (chosen) => { tags.set(key, chosen); draw(); }))
+    : null;
+  const body = rows.length ? rows.map((row) => rowOf(row, table, send)) : [h("tr", {}, h("td", { colspan: table.columns.length, class: "wb-dim" }, "none"))];
+  return h("section", { class: "wb-study-table" }, head,
+    h("table", {}, h("thead", {}, groupsOf(table.columns), h("tr", {}, ...table.columns.map(heading))), h("tbody", {}, ...body)));
+}
+
+function progressOf(progress) {
+  const bar = h("i");
+  bar.style.width = `${(progress.fraction * 100).toFixed(1)}%`;
+  return h("div", { class: "wb-waiting", role: "status" }, h("span", {}, progress.text), h("div", { class: "wb-progress" }, bar));
+}
+
+const MARKS = { good: "✓", warn: "!", bad: "✕" };
+
+function findings(body) {
+  const mark = MARKS[body.tone] ? h("b", { class: `wb-${body.tone}`, "aria-hidden": true }, `${MARKS[body.tone]} `) : null;
+  return h("div", { class: "wb-found" },
+    body.sentence ? h("p", { class: "wb-sentence" }, mark, body.sentence) : null,
+    ...body.notes.map((note) => h("p", { class: "wb-dim" }, note)));
+}
+
+export function mountStudy(element, { get, on, send }) {
+  const { root, stop } = stage(element, "wb-study");
+  const tags = new Map();
+  const list = h("div", { class: "wb-scroll wb-study-body", tabindex: 0, role: "tabpanel" });
+  let shown = "";
+  function draw() {
+    const model = get();
+    if (!model?.parts) { replace(root); return; }
+    const { body } = model;
+    const top = model.chosen === shown ? list.scrollTop : 0;
+    shown = model.chosen;
+    replace(list, body.message ? h("p", { class: "wb-empty" }, body.message) : null,
+      ...body.tables.map((table) => tableOf(table, tags, draw, send)));
+    const actions = body.actions.length ? h("div", { class: "wb-study-actions" }, ...body.actions.map((action) => button(action, send))) : null;
+    replace(root, navigation(model, send), h("div", { class: "wb-study-part" },
+      h("header", {}, findings(body), actions), body.progress ? progressOf(body.progress) : null, list));
+    list.scrollTop = top;
+  }
+  on(draw);
+  draw();
+  return stop;
+}
+
+// One line below a field: what the choice means, or why it cannot be.
+export function mountHint(element, { get, on }) {
+  const { root, stop } = stage(element, "wb-hint");
+  function update() {
+    const model = get() || {};
+    replace(root, model.text ? h("p", { class: model.tone === "bad" ? "wb-bad" : "wb-dim", role: model.tone === "bad" ? "alert" : null }, model.text) : null);
+  }
+  on(update);
+  update();
+  return stop;
+}
