@@ -10,7 +10,7 @@ from onnx import version_converter
 
 from workbench.deploy.external import first_line
 from workbench.deploy.pack import AXIS_OPSET, Store, least_opset, packed_opset
-from workbench.deploy.writer import holds_two_bits
+from workbench.deploy.writer import holds_two_bits, quantized_data
 from workbench.foundation.errors import ExportError
 from workbench.graph.sites import Site
 
@@ -35,9 +35,10 @@ def at_needed_opset(
     if opset is not None:
         return at_opset(model, _possible(opset, opset_of(model)))
     least = max((least_opset(site) for site in sites.values()), default=AXIS_OPSET)
+    integer_data = quantized_data(sites.values())
     packed = max(
         (
-            packed_opset(site, store, two_bits=holds_two_bits(site, sites.values()))
+            packed_opset(site, store, two_bits=holds_two_bits(site, integer_data))
             for site in sites.values()
         ),
         default=AXIS_OPSET,

@@ -41,6 +41,7 @@ from workbench.deploy.pack import (
     weight_container,
 )
 from workbench.foundation.errors import ExportError
+from workbench.graph.passes.channels import clip_limits
 from workbench.graph.sites import PRODUCTS, Site
 from workbench.maths.grid import Grid
 from workbench.quantizers.base import Frozen
@@ -84,14 +85,19 @@ def write(
     return writer.written()
 
 
-def holds_two_bits(site: Site, sites: Iterable[Site]) -> bool:
+def holds_two_bits(site: Site, integer_data: set[tuple[str, int]]) -> bool:
     """True where ONNX Runtime computes correctly with a weight in 2 bits.
+
+    Args:
+        site: of the weight.
+        integer_data: what `quantized_data` gives.
 
     With 8-bit data it turns the pair into an integer kernel that refuses them, and the file does
     not load. Its matrix product with 2-bit weights (MatMulNBits, version 1.32) gives wrong numbers
     unless the columns are a multiple of 4.
     """
-    return _holds_two_bits(site, _quantized_data(sites))
+    whole = len(site.shape) != 2 or site.shape[-1] % PRODUCT_COLUMNS == 0
+    return whole and not any(edge in integer_data for edge in _other_inputs(site))
 
 
 class _Writer:
@@ -109,7 +115,7 @@ class _Writer:
         self.opset = model.opset_imports[""]
         self.store: Store = store
         self.values = values
-        self.integer_data = _quantized_data(sites.values())
+        self.integer_data = quantized_data(sites.values())
         self.remarks: Counter[str] = Counter()
         self.changed: list[str] = []
         self.removed: list[tuple[str, str, tuple[str, ...], str]] = []
@@ -256,7 +262,7 @@ class _Writer:
         if site.kind == "bias":
             self._check_overflow(site, frozen)
             return ir.DataType.INT32
-        two_bits = _holds_two_bits(site, self.integer_data)
+        two_bits = holds_two_bits(site, self.integer_data)
         place = {"opset": self.opset, "two_bits": two_bits}
         dtype = weight_container(site.grid, store=self.store, **place)
         self.byte_weight_bytes += weight_bytes(site, frozen, "int8", **place)
@@ -346,7 +352,7 @@ def _before_limit(value: ir.Value, site: Site, frozen: Frozen) -> ir.Value:
     node = value.producer()
     if node is None or not site.grid.per_tensor or node.op_type not in ("Relu", "Clip"):
         return value
-    limits = _limits_of(node)
+    limits = (0.0, np.inf) if node.op_type == "Relu" else clip_limits(node)
     source = node.inputs[0]
     if limits is None or source is None:
         return value
@@ -357,27 +363,9 @@ def _before_limit(value: ir.Value, site: Site, frozen: Frozen) -> ir.Value:
     return source if low <= site.grid.qmin and high >= site.grid.qmax else value
 
 
-def _limits_of(node: ir.Node) -> tuple[float, float] | None:
-    """Lower and upper limit of a Relu or Clip; None where they are not constant."""
-    if node.op_type == "Relu":
-        return 0.0, np.inf
-    found = [-np.inf, np.inf]
-    for index, value in enumerate(node.inputs[1:3]):
-        if value is None:
-            continue
-        if value.const_value is None or value.const_value.size != 1:
-            return None
-        found[index] = float(value.const_value.numpy().reshape(()))
-    return found[0], found[1]
-
-
-def _quantized_data(sites: Iterable[Site]) -> set[tuple[str, int]]:
+def quantized_data(sites: Iterable[Site]) -> set[tuple[str, int]]:
+    """The (node, input) edges that carry quantized activations."""
     return {edge for site in sites if site.kind == "activation" for edge in site.edges}
-
-
-def _holds_two_bits(site: Site, quantized: set[tuple[str, int]]) -> bool:
-    whole = len(site.shape) != 2 or site.shape[-1] % PRODUCT_COLUMNS == 0
-    return whole and not any(edge in quantized for edge in _other_inputs(site))
 
 
 def _other_inputs(site: Site) -> list[tuple[str, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 import onnx_ir as ir
 from torch import Tensor
@@ -39,20 +39,6 @@ def bind_inputs(model: ir.Model, values: Mapping[str, Tensor]) -> ir.Model:
         value.const_value = to_ir(tensor.clone(), name)
         value.shape = ir.Shape(tensor.shape)
         bound.graph.register_initializer(value)
-    return bound
-
-
-def bind_shapes(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> ir.Model:
-    """A copy of `model` whose inputs have the given shapes; conditions on sizes become known.
-
-    Raises:
-        ModelError: there is no such input, or it does not allow the shape.
-    """
-    bound = model.clone()
-    for name, sizes in shapes.items():
-        value = _input(bound, name)
-        _require_shape(value, tuple(sizes))
-        value.shape = ir.Shape(sizes)
     return bound
 
 

@@ -109,6 +109,11 @@ class Layer:
         """Shape of the first weight."""
         return self.weights[0].shape
 
+    @property
+    def weight_indices(self) -> frozenset[int]:
+        """Which inputs of the node are weights."""
+        return frozenset(weight.index for weight in self.weights)
+
 
 def layers(graph: Graph) -> list[Layer]:
     """All nodes that hold a float weight, in the order of the graph."""

@@ -39,13 +39,6 @@ def cosine(reference: Tensor, x: Tensor) -> float:
     return float(functional.cosine_similarity(*pair, dim=0))
 
 
-def relative_l2(reference: Tensor, x: Tensor) -> float:
-    """‖reference - x‖ / ‖reference‖."""
-    reference = reference.double()
-    size = float(reference.norm())
-    return float((reference - x.double()).norm()) / max(size, 1e-30)
-
-
 def kl_divergence(reference: Tensor, logits: Tensor) -> float:
     """Mean KL(softmax(reference) ‖ softmax(logits)) in nats, over all leading positions."""
     teacher = functional.log_softmax(reference.double().flatten(0, -2), dim=-1)

@@ -17,11 +17,6 @@ def round_ste(x: Tensor) -> Tensor:
     return x + (x.round() - x).detach()
 
 
-def floor_ste(x: Tensor) -> Tensor:
-    """Round down; the gradient passes unchanged."""
-    return x + (x.floor() - x).detach()
-
-
 def scale_gradient(x: Tensor, factor: float) -> Tensor:
     """The value of `x` with its gradient multiplied by `factor` (LSQ, arXiv:1902.08153, eq. 4)."""
     scaled = x * factor

@@ -23,7 +23,7 @@ from workbench.graph.taps import capture
 from workbench.maths.histogram import Histogram
 from workbench.methods.base import Batch
 from workbench.methods.shelf import Column, Shelf
-from workbench.methods.units import ACTIVATIONS, Place, Program, Unit, fetch, grouped
+from workbench.methods.units import Place, Program, Unit, fetch, grouped
 
 Stream = Literal["float", "quantized"]
 
@@ -55,25 +55,15 @@ class LayerStop:
     Attributes:
         layer: its name, weights and shapes.
         node: the fx call; its `target` is the operator's function, `kwargs` the attributes.
-        activation: the function that alone reads the output, or None.
     """
 
     layer: Layer
     node: fx.Node
-    activation: fx.Node | None
     _walk: Walk
 
     def arguments(self) -> Iterator[tuple[list[Any], list[Any]]]:
         """(float, quantized) positional arguments of the node, one pair per batch."""
         yield from self._walk.arguments(self.node)
-
-    def call(self, arguments: Sequence[Any]) -> Any:
-        """The layer's own function on these arguments."""
-        return self._walk.call(self.node, arguments)
-
-    def apply_activation(self, output: Tensor) -> Tensor:
-        """The following activation function of `output` (the same tensor where there is none)."""
-        return output if self.activation is None else self._walk.follow(self.activation, output)
 
 
 class UnitStop:
@@ -202,11 +192,6 @@ class Walk:
             }
             yield _filled(node, pairs, 0), _filled(node, pairs, 1)
 
-    def follow(self, node: fx.Node, value: Tensor) -> Tensor:
-        """`node` computed with `value` as its first input; the others must be constant."""
-        rest = [map_arg(a, lambda n: self._constant(n)[0]) for a in node.args[1:]]
-        return self.call(node, [value, *rest])
-
     def call(self, node: fx.Node, arguments: Sequence[Any]) -> Any:
         """The node's function on these arguments, with its attributes."""
         keywords = map_arg(dict(node.kwargs), lambda n: self._constant(n)[0])
@@ -285,7 +270,7 @@ class Walk:
             yield ActivationStop(site, self._columns[source], self._together.get(site.name))
         layer = self._layers.get(str(node.meta.get("onnx_node")))
         if layer is not None and node.op == "call_function" and not _is_item(node):
-            yield LayerStop(layer, node, _activation(node), self)
+            yield LayerStop(layer, node, self)
 
     @torch.no_grad()
     def _compute(self, node: fx.Node) -> Column:
@@ -367,10 +352,3 @@ def _float(node: fx.Node, x: Tensor) -> Tensor:  # noqa: ARG001
 
 def _is_item(node: fx.Node) -> bool:
     return getattr(node.target, "__name__", "") == "getitem"
-
-
-def _activation(node: fx.Node) -> fx.Node | None:
-    users = list(node.users)
-    if len(users) != 1 or users[0].meta.get("op_type") not in ACTIVATIONS:
-        return None
-    return users[0]

@@ -273,12 +273,14 @@ class _Execution:
         models = {"layers": self.model}
         if self._naive is not None:
             models["naive_layers"] = self._naive
-        for index, (key, model) in enumerate(models.items()):
+        seen: dict[QuantizedGraph, list[dict[str, Any]]] = {model: [] for model in models.values()}
+        for index, model in enumerate(seen):
             errors = LayerErrors(model, self.few(self.extent.layer_examples))
             for place in errors:
-                step, total = index * place.total + place.step, len(models) * place.total
+                step, total = index * place.total + place.step, len(seen) * place.total
                 yield self._note("looking at each layer", step, total)
-            self.report[key] = [error.record() for error in errors.errors]
+            seen[model] = [error.record() for error in errors.errors]
+        self.report |= {key: seen[model] for key, model in models.items()}
         self.report["guilty"] = guilty(self.report.get("naive_layers") or self.report["layers"])
         batches = self.few(self.extent.layer_examples)
         self.report["histograms"] = distributions(self.model, batches)

@@ -121,7 +121,8 @@ class Comparison:
         """Count one batch."""
         wanted = self._reference(*inputs)
         self._tallies["float"].add(wanted, wanted, inputs, labels)
-        found = {name: model(*inputs) for name, model in self._candidates.items()}
+        given = {model: model(*inputs) for model in dict.fromkeys(self._candidates.values())}
+        found = {name: given[model] for name, model in self._candidates.items()}
         for name, outputs in found.items():
             self._tallies[name].add(wanted, outputs, inputs, labels)
         if {"learned", "onnxruntime"} <= found.keys():

@@ -68,26 +68,6 @@ def view(record: Record, *, title: str, site: str, **more: Any) -> dict[str, Any
     return model
 
 
-def binned(values: Floats, bins: int = BINS, weights: Floats | None = None) -> dict[str, Any]:
-    """A histogram record of values held in memory, with the summed `weights` of each bin."""
-    flat = np.asarray(values, dtype=np.float64).ravel()
-    low, high = float(flat.min()), float(flat.max())
-    spread = max(high - low, 1e-6 * max(abs(low), abs(high)), 1e-12) * (1 + 1e-6)
-    counts, _ = np.histogram(flat, bins, (low, low + spread))
-    record: dict[str, Any] = {
-        "start": low,
-        "width": spread / bins,
-        "counts": counts.tolist(),
-        "low": low,
-        "high": high,
-        "total": int(flat.size),
-    }
-    if weights is not None:
-        energy, _ = np.histogram(flat, bins, (low, low + spread), weights=weights.ravel())
-        record["energy"] = rounded(energy, 6)
-    return record
-
-
 def grid_record(grid: Grid) -> dict[str, Any]:
     """What the browser needs of a grid."""
     return {

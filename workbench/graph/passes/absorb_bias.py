@@ -18,7 +18,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from workbench.graph.passes.base import FoldRecord, record
+from workbench.graph.passes.base import FoldRecord, average, record
 from workbench.graph.passes.channels import Pair, clip_limits, layers_of, pairs, reasons
 from workbench.graph.passes.route import reduced_axes
 
@@ -43,7 +43,9 @@ def absorb_bias(model: ir.Model) -> FoldRecord:
     after = [float(pair.first.bias.abs().max()) for pair in absorbed]
     for layer in dict.fromkeys(layer for pair in absorbed for layer in (pair.first, pair.second)):
         layer.write(model.graph)
-    measures = {"largest bias, mean over layers": (_mean(before), _mean(after))} if absorbed else {}
+    measures = (
+        {"largest bias, mean over layers": (average(before), average(after))} if absorbed else {}
+    )
     names = [pair.name for pair in absorbed]
     return record("biases absorbed", names, reasons(refused), measures)
 
@@ -77,7 +79,3 @@ def _keeps_offsets(node: ir.Node, axis: int) -> bool:
         axes = reduced_axes(node)
         return axes is not None and axis not in axes
     return clip_limits(node) == (0.0, float("inf"))
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else 0.0

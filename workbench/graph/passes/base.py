@@ -74,6 +74,11 @@ def only_reader(value: ir.Value) -> tuple[ir.Node, int] | None:
     return (use.node, use.idx) if use.node.graph is value.graph else None
 
 
+def average(values: Sequence[float]) -> float:
+    """The mean of what a pass measured; 0 where it measured nothing."""
+    return sum(values) / len(values) if values else 0.0
+
+
 def wide(value: ir.Value | None) -> Tensor:
     """A copy of a constant in float64."""
     constant = constant_of(value)

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from workbench.graph.ops.dtypes import torch_dtype
-from workbench.graph.passes.base import FoldRecord, hand_over, record
+from workbench.graph.passes.base import FoldRecord, average, hand_over, record
 from workbench.graph.passes.channels import (
     Pair,
     clip_limits,
@@ -106,7 +106,7 @@ def range_spread(layers: list[Linear]) -> float:
         ranges = ranges[ranges > 0]
         if ranges.numel():
             logs.append(float((ranges.max() / ranges).log().mean()))
-    return math.exp(_mean(logs))
+    return math.exp(average(logs))
 
 
 def tensor_sqnr(layers: list[Linear]) -> float:
@@ -123,12 +123,8 @@ def tensor_sqnr(layers: list[Linear]) -> float:
         scale, zero = affine_range(rows.min(), rows.max(), _EIGHT_BITS)
         noise = (rows - fake_quantize(rows, scale, zero, _EIGHT_BITS)).square().sum(1)
         pairs_of_sums = zip(rows.square().sum(1).tolist(), noise.tolist(), strict=True)
-        means.append(_mean([decibels(signal, error) for signal, error in pairs_of_sums]))
-    return _mean(means)
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+        means.append(average([decibels(signal, error) for signal, error in pairs_of_sums]))
+    return average(means)
 
 
 def _scale_statistics(pair: Pair, log: Tensor) -> None:

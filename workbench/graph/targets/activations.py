@@ -183,8 +183,7 @@ class Planner:
 
     def _pairs(self, node: ir.Node, rule: Rule) -> Iterator[tuple[int, ir.Value]]:
         """(index, value) of the float activations that the node reads."""
-        layer = self._layers.get(str(node.name))
-        stored = {weight.index for weight in layer.weights} if layer else set()
+        stored = self._weight_indices(node)
         for index, value in enumerate(node.inputs):
             wanted = rule.inputs is None or index in rule.inputs
             if not wanted or index in stored or value is None or is_constant(value):
@@ -192,13 +191,16 @@ class Planner:
             if value.dtype in FLOATS and not (rule.skips_made and self._is_made(value)):
                 yield index, value
 
+    def _weight_indices(self, node: ir.Node) -> frozenset[int]:
+        layer = self._layers.get(str(node.name))
+        return layer.weight_indices if layer else frozenset()
+
     def _is_made(self, value: ir.Value) -> bool:
         producer = value.producer()
         return producer is not None and producer.name in self._layers
 
     def _meets_constant(self, node: ir.Node, rule: Rule) -> bool:
-        layer = self._layers.get(str(node.name))
-        stored = {weight.index for weight in layer.weights} if layer else set()
+        stored = self._weight_indices(node)
         return any(
             value is not None and is_constant(value) and index not in stored
             for index, value in enumerate(node.inputs)

@@ -339,8 +339,7 @@ def _input_bits(found: Iterable[Layer], active: Iterable[Site]) -> dict[str, int
     by_edge = {edge: site.grid.bits for site in active for edge in site.edges}
     table: dict[str, int] = {}
     for layer in found:
-        stored = {weight.index for weight in layer.weights}
-        data = next(index for index in (0, 1) if index not in stored)
+        data = next(index for index in (0, 1) if index not in layer.weight_indices)
         if (layer.name, data) in by_edge:
             table[layer.name] = by_edge[layer.name, data]
     return table
