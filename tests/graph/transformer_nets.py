@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,10 +90,19 @@ def masked(batch: int, length: int) -> Inputs:
     return {"input_ids": tokens(batch, length), "attention_mask": mask}
 
 
-def bert() -> nn.Module:
-    from transformers import BertConfig, BertModel
+def _made(kind: str, head: str, **options: Any) -> nn.Module:
+    """A network by its configuration; the package is an extra, so nothing imports it by name."""
+    package = importlib.import_module("transformers")
+    modelling = importlib.import_module(
+        f"transformers.models.{kind.lower()}.modeling_{kind.lower()}"
+    )
+    return getattr(modelling, head)(getattr(package, f"{kind}Config")(**options))
 
-    config = BertConfig(
+
+def bert() -> nn.Module:
+    model = _made(
+        "Bert",
+        "BertModel",
         vocab_size=VOCABULARY,
         hidden_size=32,
         num_hidden_layers=2,
@@ -99,14 +110,14 @@ def bert() -> nn.Module:
         intermediate_size=48,
         max_position_embeddings=40,
     )
-    return Encoder(BertModel(config))
+    return Encoder(model)
 
 
 def llama() -> nn.Module:
     """Grouped-query attention (4 heads, 2 of keys), RMSNorm, rotary positions, a gated MLP."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
+    model = _made(
+        "Llama",
+        "LlamaForCausalLM",
         vocab_size=VOCABULARY,
         hidden_size=32,
         num_hidden_layers=2,
@@ -115,13 +126,13 @@ def llama() -> nn.Module:
         intermediate_size=48,
         max_position_embeddings=40,
     )
-    return Causal(LlamaForCausalLM(config))
+    return Causal(model)
 
 
 def vit() -> nn.Module:
-    from transformers import ViTConfig, ViTForImageClassification
-
-    config = ViTConfig(
+    model = _made(
+        "ViT",
+        "ViTForImageClassification",
         image_size=32,
         patch_size=8,
         hidden_size=32,
@@ -130,14 +141,14 @@ def vit() -> nn.Module:
         intermediate_size=48,
         num_labels=7,
     )
-    return Pictures(ViTForImageClassification(config))
+    return Pictures(model)
 
 
 def swin() -> nn.Module:
     """Shifted windows: rolls, masks, relative position biases, patch merging."""
-    from transformers import SwinConfig, SwinForImageClassification
-
-    config = SwinConfig(
+    model = _made(
+        "Swin",
+        "SwinForImageClassification",
         image_size=32,
         patch_size=2,
         embed_dim=16,
@@ -146,23 +157,25 @@ def swin() -> nn.Module:
         window_size=4,
         num_labels=7,
     )
-    return Pictures(SwinForImageClassification(config))
+    return Pictures(model)
 
 
 def convnext() -> nn.Module:
-    from transformers import ConvNextConfig, ConvNextForImageClassification
-
-    config = ConvNextConfig(
-        hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 2, 1], num_labels=7, image_size=64
+    model = _made(
+        "ConvNext",
+        "ConvNextForImageClassification",
+        hidden_sizes=[8, 16, 24, 32],
+        depths=[1, 1, 2, 1],
+        num_labels=7,
+        image_size=64,
     )
-    return Pictures(ConvNextForImageClassification(config))
+    return Pictures(model)
 
 
 def whisper() -> nn.Module:
-    from transformers import WhisperConfig
-    from transformers.models.whisper.modeling_whisper import WhisperEncoder
-
-    config = WhisperConfig(
+    model = _made(
+        "Whisper",
+        "WhisperEncoder",
         num_mel_bins=10,
         d_model=32,
         encoder_layers=2,
@@ -170,14 +183,14 @@ def whisper() -> nn.Module:
         encoder_ffn_dim=48,
         max_source_positions=20,
     )
-    return Sound(WhisperEncoder(config))
+    return Sound(model)
 
 
 def t5() -> nn.Module:
     """Encoder and decoder, relative position buckets, cross-attention."""
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    config = T5Config(
+    model = _made(
+        "T5",
+        "T5ForConditionalGeneration",
         vocab_size=VOCABULARY,
         d_model=32,
         d_kv=8,
@@ -186,7 +199,7 @@ def t5() -> nn.Module:
         num_heads=4,
         decoder_start_token_id=0,
     )
-    return Translator(T5ForConditionalGeneration(config))
+    return Translator(model)
 
 
 def pair(batch: int, length: int) -> Inputs:
