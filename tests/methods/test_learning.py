@@ -10,6 +10,7 @@ import torch
 from tests.methods.nets import examples, network, quantized, recurrent, task
 from workbench.foundation.errors import RecipeError
 from workbench.foundation.options import controls
+from workbench.foundation.taxonomy import STRATEGIES, cells
 from workbench.graph.quantized import QuantizedGraph
 from workbench.maths.metrics import sqnr_db
 from workbench.methods.base import Event
@@ -55,7 +56,9 @@ class TestContract:
         assert entry.title
         assert entry.description
         assert entry.citation
-        assert set(entry.facts) >= {"signal", "scope", "learnables", "data", "cost"}
+        assert set(entry.facts) >= {"signal", "scope", "learnables", "data", "cost", "use"}
+        assert cells(entry.facts["cells"])
+        assert entry.facts["strategy"] in STRATEGIES
         assert all(control.help for control in controls(entry.options))
 
     def test_every_site_gets_a_range_and_exports(self, graph, entry) -> None:

@@ -39,6 +39,9 @@ class AdaQuantOptions(ReconstructionOptions):
     learnables="weights, biases, scales",
     data="unlabelled, 500 examples and more",
     cost="minutes",
+    cells=("range/layer_error", "reconstruction/layer_error"),
+    strategy="reconstruction",
+    use="4 bits with 500 examples and more; over-fits with few",
 )
 class AdaQuantMethod(Reconstruction):
     """Moves weights, biases and steps of a layer until its output is right again."""

@@ -38,6 +38,9 @@ class AdaRoundOptions(ReconstructionOptions):
     learnables="rounding",
     data="unlabelled, 256 examples and more",
     cost="minutes",
+    cells=("rounding/layer_error", "rounding/regulariser", "reconstruction/layer_error"),
+    strategy="reconstruction",
+    use="weights at 4 bits, activations at 8 or float",
 )
 class AdaRound(Reconstruction):
     """Learns by gradient whether each weight is rounded up or down."""

@@ -38,6 +38,9 @@ class AutoRoundOptions(ReconstructionOptions):
     learnables="rounding, weight scale",
     data="unlabelled, 128 examples and more",
     cost="minutes",
+    cells=("range/block_error", "rounding/block_error", "reconstruction/block_error"),
+    strategy="reconstruction",
+    use="transformers at 4 bits and below; few options to get wrong",
 )
 class AutoRoundMethod(Reconstruction):
     """Moves rounding and ranges by the gradient's sign, and keeps the best iterate."""

@@ -44,6 +44,9 @@ class BrecqOptions(ReconstructionOptions):
     learnables="rounding, activation scale",
     data="unlabelled, 256 examples and more",
     cost="minutes",
+    cells=("rounding/block_error", "reconstruction/block_error", "reconstruction/second_order"),
+    strategy="reconstruction",
+    use="4 bits and below, where layers alone lose what blocks keep",
 )
 class Brecq(Reconstruction):
     """Reconstructs residual blocks, so that errors inside one can cancel."""

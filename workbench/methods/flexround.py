@@ -38,6 +38,9 @@ class FlexRoundOptions(ReconstructionOptions):
     learnables="rounding, weight scale, activation scale",
     data="unlabelled, 256 examples and more",
     cost="minutes",
+    cells=("range/block_error", "rounding/block_error", "reconstruction/block_error"),
+    strategy="reconstruction",
+    use="4 bits, where codes should move by more than one",
 )
 class FlexRoundMethod(Reconstruction):
     """Learns by what each weight is divided before rounding, block by block."""

@@ -61,6 +61,9 @@ class LsqOptions(Options):
     learnables="weights, scales",
     data="unlabelled, 500 examples and more",
     cost="minutes",
+    cells=("range/task_loss", "training/task_loss", "training/prediction"),
+    strategy="parameters",
+    use="at 4 bits and below, where there are 500 examples and minutes",
 )
 class LsqTraining(Method):
     """Trains weights and step sizes together under distillation."""

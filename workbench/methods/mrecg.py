@@ -36,6 +36,9 @@ class MrecgOptions(QDropOptions):
     learnables="rounding, activation scale",
     data="unlabelled, 256 examples and more",
     cost="minutes",
+    cells=("reconstruction/block_error",),
+    strategy="reconstruction",
+    use="where block errors rise and fall from block to block",
 )
 class Mrecg(Reconstruction):
     """Merges the neighbouring blocks of most unlike capacity, then does as QDrop."""

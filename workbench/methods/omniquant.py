@@ -36,6 +36,9 @@ class OmniQuantOptions(ReconstructionOptions):
     learnables="weight scale (clipping)",
     data="unlabelled, 64 examples and more",
     cost="minutes",
+    cells=("range/block_error", "reconstruction/block_error"),
+    strategy="parameters",
+    use="transformers, group-wise weights at 4 bits and below",
 )
 class OmniQuant(Reconstruction):
     """Learns how much of each weight range to keep, block by block."""

@@ -39,6 +39,9 @@ class PdQuantOptions(QDropOptions):
     learnables="rounding, activation scale",
     data="unlabelled, 256 examples and more",
     cost="minutes to hours",
+    cells=("range/prediction", "rounding/prediction", "reconstruction/prediction"),
+    strategy="supervision",
+    use="4 bits and below on classifiers, where minutes do not matter",
 )
 class PdQuant(Reconstruction):
     """Block reconstruction that keeps the network's prediction too."""

@@ -68,6 +68,9 @@ class QDropOptions(ReconstructionOptions):
     learnables="rounding, activation scale",
     data="unlabelled, 256 examples and more",
     cost="minutes",
+    cells=("rounding/block_error", "reconstruction/block_error"),
+    strategy="reconstruction",
+    use="activations at 4 bits and below",
 )
 class QDrop(Reconstruction):
     """Block reconstruction in which each activation is quantized only now and then."""

@@ -81,6 +81,9 @@ class ReconstructOptions(ReconstructionOptions):
     learnables="as chosen",
     data="unlabelled, 256 examples and more",
     cost="minutes",
+    cells=("reconstruction/block_error",),
+    strategy="reconstruction",
+    use="to compose a plan of one's own",
 )
 class Reconstruct(Reconstruction):
     """Any learner under any signal over any scope."""

@@ -42,6 +42,9 @@ class RtnOptions(Options):
     learnables="range (search)",
     data="unlabelled for activations, none for weights",
     cost="seconds",
+    cells=("range/tensor_error", "rounding/tensor_error"),
+    strategy="baseline",
+    use="first look at any model; enough at 8 bits per channel",
 )
 class Rtn(Method):
     """Nearest rounding with calibrated ranges; nothing is learned."""
