@@ -20,8 +20,8 @@ def method(
     """Register a method class.
 
     Facts that doors show: `signal` (what drives it), `scope` (layer, block, network), `learnables`,
-    `data` (none, unlabelled, labelled), `cost` (seconds, minutes), `cells` and `strategy` (its place
-    in the survey's frame, see `workbench.foundation.taxonomy`), `use` (when to take it).
+    `data` (none, unlabelled, labelled), `cost` (seconds, minutes), `use` (when to take it), and
+    `cells` and `strategy`, its place in the survey's frame (see `workbench.foundation.taxonomy`).
     """
 
     def decorate(cls: Made) -> Made:
