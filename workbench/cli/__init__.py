@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from workbench.cli import doctor, doors, models, quantize, restore, runs, targets, verify
+from workbench.cli import doctor, doors, methods, models, quantize, restore, runs, targets, verify
 from workbench.cli.console import app, errors
 from workbench.foundation.errors import WorkbenchError
 
@@ -29,6 +29,7 @@ INTERRUPTED = 130
 _COMMANDS = (
     doctor,
     doors,
+    methods,
     models,
     quantize,
     restore,

@@ -7,11 +7,11 @@ import socket
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from workbench.cli.console import AsJson, app, emit, output, say, show
+from workbench.cli.console import AsJson, app, emit, output, say
 from workbench.foundation.errors import WorkbenchError
 
 
@@ -42,30 +42,6 @@ def version(as_json: AsJson = False) -> None:
         emit({"version": VERSION})
     else:
         output.print(VERSION, highlight=False)
-
-
-@app.command()
-def methods(as_json: AsJson = False) -> None:
-    """The learners, with their options."""
-    from workbench.foundation.options import controls
-    from workbench.methods.registry import METHODS
-
-    found = [
-        {
-            "name": entry.name,
-            "title": entry.title,
-            "description": entry.description,
-            "citation": entry.citation,
-            **entry.facts,
-            "options": [control.record() for control in controls(entry.options)],
-        }
-        for entry in METHODS
-    ]
-    if as_json:
-        emit(found)
-        return
-    columns = ("name", "what it does", "data", "cost", "options")
-    show("Methods", columns, [_method_row(record) for record in found])
 
 
 @app.command(name="app")
@@ -116,9 +92,3 @@ def _notebooks() -> Path:
     raise WorkbenchError(
         "the lessons are not here; run this in a checkout, or in a folder with 'notebooks' in it"
     )
-
-
-def _method_row(record: dict[str, Any]) -> tuple[str, ...]:
-    options = "\n".join(f"{o['name']} = {o['default']}" for o in record["options"])
-    texts = (record["name"], record["description"], record.get("data"), record.get("cost"))
-    return (*(str(text or "") for text in texts), options)

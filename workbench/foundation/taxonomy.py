@@ -42,6 +42,58 @@ STRATEGIES: dict[str, str] = {
 
 Cell = tuple[str, str]
 
+#: where the literature has methods, with some of their names
+PUBLISHED: dict[str, str] = {
+    "transform/task_loss": "SpinQuant",
+    "transform/tensor_error": "cross-layer equalization",
+    "transform/layer_error": "AWQ",
+    "transform/block_error": "OmniQuant (LET), AffineQuant, FlatQuant",
+    "transform/second_order": "QuIP# incoherence",
+    "transform/prior": "DFQ bias absorption",
+    "transform/regulariser": "QuaRot",
+    "calibration/tensor_error": "min-max, percentile, MSE, KL, ACIQ",
+    "calibration/prior": "ZeroQ, Genie-D, DSG, PSAQ-ViT",
+    "range/task_loss": "LAPQ, LSQ, LSQ+, PACT, TQT, QIL",
+    "range/tensor_error": "HQQ, NF4, TWN, RepQ-ViT",
+    "range/layer_error": "AdaQuant",
+    "range/block_error": "OmniQuant (LWC), Genie-M",
+    "range/second_order": "PTQ4ViT",
+    "range/prediction": "PD-Quant",
+    "range/features": "OFQ",
+    "range/resources": "Uhlich et al.",
+    "range/regulariser": "KURE",
+    "rounding/tensor_error": "nearest rounding, log quantizers",
+    "rounding/layer_error": "AdaRound, AQuant",
+    "rounding/block_error": "BRECQ, QDrop, AutoRound, FlexRound",
+    "rounding/second_order": "GPTQ, QuIP#",
+    "rounding/prediction": "PD-Quant",
+    "rounding/regulariser": "AdaRound's regulariser",
+    "reconstruction/layer_error": "AdaRound, AdaQuant, AQLM",
+    "reconstruction/block_error": "BRECQ, QDrop, OmniQuant, MRECG",
+    "reconstruction/second_order": "BRECQ (Fisher), ERQ, APHQ-ViT",
+    "reconstruction/prediction": "PD-Quant, AQLM",
+    "reconstruction/prior": "PD-Quant distribution correction, Genie",
+    "training/task_loss": "LSQ, EWGS, ReActNet, TTQ, ParetoQ, EfficientQAT",
+    "training/tensor_error": "XNOR-Net",
+    "training/second_order": "EWGS",
+    "training/prediction": "distillation, QKD, SQAKD, LLM-QAT",
+    "training/features": "feature distillation, HAST, OFQ",
+    "training/prior": "GDFQ, Qimera, IntraQ",
+    "training/regulariser": "dampening, freezing, KURE, bin regularisation",
+    "allocation/task_loss": "FracBits, EdMIPS, DNAS, BitPruning",
+    "allocation/tensor_error": "ACIQ bit allocation",
+    "allocation/layer_error": "AdaQuant integer programme",
+    "allocation/block_error": "BRECQ genetic search",
+    "allocation/second_order": "HAWQ, CLADO",
+    "allocation/prediction": "ZeroQ",
+    "allocation/prior": "OMPQ",
+    "allocation/resources": "HAQ, HAWQ integer programme",
+    "allocation/regulariser": "SDQ",
+    "export/tensor_error": "FQ-ViT power-of-two factors",
+    "export/prior": "batch-norm folding and re-estimation",
+    "export/resources": "HAWQ-V3 dyadic scales, TQT",
+}
+
 
 def cells(names: Iterable[str]) -> tuple[Cell, ...]:
     """Cells from their names.
