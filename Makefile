@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pyth
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-browser demo app lab test test-fast lint format hostile export-matrix bench operators zoo zoo-check pins wheel clean
+.PHONY: help setup setup-browser demo app lab test test-fast lint format hostile export-matrix bench operators methods zoo zoo-check pins wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -61,6 +61,9 @@ bench: setup ## measure speed and accuracy, and write the tables
 
 operators: setup ## run the ONNX project's operator tests, and write docs/operators.md
 	@$(BIN)/python -m scripts.operators
+
+methods: setup ## write docs/methods.md from what is registered
+	@$(BIN)/python -m scripts.methods
 
 zoo: ## add the larger pretrained models
 	@$(PYTHON) scripts/setup.py --zoo

@@ -23,7 +23,7 @@ from workbench.session.session import Session
 
 CALIBRATION = 100
 BATCH = 20
-CASES = (("rtn", 4), ("gram", 4), ("gram", 3))
+CASES = (("rtn", 4), ("gptq", 4), ("gram", 4), ("gram", 3))
 
 
 def rows(pictures: Path) -> Iterator[dict[str, object]]:

@@ -20,6 +20,7 @@ from torch import Tensor
 import workbench
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.targets import ActivationGrid, WeightGrid, target
+from workbench.maths.calibrators.registry import CALIBRATORS, serving
 from workbench.maths.metrics import sqnr_db
 from workbench.methods.base import Task
 from workbench.methods.registry import make
@@ -29,10 +30,17 @@ MODELS = ("digits-mobilenet", "digits-vit")
 EXAMPLES = 512
 BATCH = 64
 BITS = 4
-CALIBRATORS = ("minmax", "percentile", "mse", "entropy")
 METHODS = ("gram", "adaround", "adaquant", "brecq", "qdrop", "flexround", "autoround", "omniquant")
+
+
+def calibrated_by(name: str) -> dict[str, object]:
+    """Options of `rtn`: one calibrator wherever it serves, and the least error elsewhere."""
+    weights, active = ((name if name in serving(k) else "mse") for k in ("weights", "activations"))
+    return {"calibrator": active, "weight_calibrator": weights}
+
+
 CASES: tuple[tuple[str, Mapping[str, object]], ...] = (
-    *(("rtn", {"calibrator": name, "weight_calibrator": name}) for name in CALIBRATORS),
+    *(("rtn", calibrated_by(name)) for name in CALIBRATORS.names()),
     *((name, {}) for name in METHODS),
     ("brecq", {"signal": "fisher"}),
     ("mrecg", {}),

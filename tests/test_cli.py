@@ -189,6 +189,23 @@ def test_recipes_from_options_and_from_a_file(model: list[str], call: Callable, 
     assert "--recipe and --weights do not go together" in errors
 
 
+def test_made_examples_from_one_option(model: list[str], call: Callable, ask: Callable):
+    made = ask("quantize", *model, "--fast", "--method", "rtn", "--synthetic",
+               "random:batch_size=4", "--calibration", "6")  # fmt: skip
+    recipe = workbench.Recipe.load(Path(made["directory"]) / "recipe.toml")
+    assert recipe.synthetic.maker == "random"
+    assert (recipe.synthetic.examples, recipe.synthetic.options) == (6, {"batch_size": 4})
+    assert recipe.calibration_examples == 512
+    assert made["data_free"] == "data-free (chance, 6 pictures)"
+    assert made["judged"].startswith("judged on ")
+    code, out, _ = call("quantize", *model, "--fast", "--method", "rtn", "--synthetic", "random")
+    assert code == 0
+    assert "data-free (chance, 128 pictures); judged on" in " ".join(out.split())
+    code, _, errors = call("quantize", *model, "--synthetic", "random:4")
+    assert code == 2
+    assert "--synthetic was 'random:4'; give NAME, or NAME:KEY=VALUE" in " ".join(errors.split())
+
+
 def test_a_strange_run_does_not_hide_the_others(model: list[str], call: Callable, ask: Callable):
     made = Path(ask("quantize", *model, "--fast", "--method", "rtn")["directory"])
     report = json.loads((made / "report.json").read_text())

@@ -19,6 +19,7 @@ from workbench.maths.grid import (
     fake_quantize,
     quantize,
 )
+from workbench.maths.metrics import uniform_sqnr_db
 
 TENSOR = Granularity()
 
@@ -54,6 +55,28 @@ def test_uniform_input_reaches_the_end_point_law(bits: int, decibels: float) -> 
     ratio = 10 * math.log10(float(x.square().sum() / (x - snapped).square().sum()))
     assert ratio == pytest.approx(decibels, abs=0.02)
     assert grid.qmax - grid.qmin == 2**bits - 1
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_the_end_point_law_holds_for_the_grid_itself(bits: int) -> None:
+    x = torch.linspace(0, 2, 1_000_001, dtype=torch.float64)
+    grid = Grid(bits, signed=False, symmetric=False)
+    noise = fake_quantize(x, *affine_range(x.min(), x.max(), grid), grid) - x
+    ratio = 10 * math.log10(float((x - 1).square().mean() / noise.square().mean()))
+    assert ratio == pytest.approx(uniform_sqnr_db(bits), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("bits", "decibels"), [(1, 6.0206), (2, 12.0412), (3, 18.0618), (4, 24.0824)]
+)
+def test_balanced_levels_reach_the_mid_rise_law(bits: int, decibels: float) -> None:
+    grid = Grid(bits, table="balanced")
+    step = 2 / 2**bits
+    scale = torch.tensor(1 - step / 2)  # the outermost level, half a step inside the range
+    x = torch.linspace(-1, 1, 1_000_001)
+    noise = fake_quantize(x, scale, torch.tensor(0.0), grid) - x
+    ratio = 10 * math.log10(float(x.square().mean() / noise.square().mean()))
+    assert ratio == pytest.approx(decibels, abs=0.02)
 
 
 def test_gradient_is_masked_before_rounding() -> None:
@@ -127,3 +150,22 @@ def test_monotone(numbers: list[float]) -> None:
     x = torch.tensor(sorted(numbers))
     codes = quantize(x, torch.tensor(0.37), torch.tensor(2.0), Grid(4))
     assert bool((codes.diff() >= 0).all())
+
+
+@given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=20), st.integers(2, 8))
+def test_a_narrow_grid_is_odd(numbers: list[float], bits: int) -> None:
+    x = torch.tensor(numbers)
+    grid, scale, zero = Grid(bits, narrow=True), torch.tensor(0.37), torch.tensor(0.0)
+    assert torch.equal(fake_quantize(-x, scale, zero, grid), -fake_quantize(x, scale, zero, grid))
+
+
+@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20), st.integers(2, 8))
+def test_what_is_clipped_goes_to_the_nearer_end(numbers: list[float], bits: int) -> None:
+    x, grid = torch.tensor(numbers), Grid(bits, signed=False, symmetric=False)
+    scale, zero = affine_range(torch.tensor(-1.0), torch.tensor(3.0), grid)
+    ends = dequantize(torch.tensor([float(grid.qmin), float(grid.qmax)]), scale, zero, grid)
+    found = fake_quantize(x, scale, zero, grid)
+    assert bool((found[x < ends[0]] == ends[0]).all())
+    assert bool((found[x > ends[1]] == ends[1]).all())
+    inside = (x >= ends[0]) & (x <= ends[1])
+    assert bool(((found - x).abs()[inside] <= float(scale) * 0.5001).all())

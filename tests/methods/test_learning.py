@@ -21,11 +21,13 @@ from workbench.quantizers.registry import QUANTIZERS
 #: options that make a method fast on a network of five small layers
 QUICK = {
     "lsq": {"epochs": 3},
+    "lapq": {"rounds": 1},
+    "ptq4vit": {"candidates": 12, "rounds": 1, "examples": 16},
     **{
         name: {"iterations": 20, "batch_size": 8}
         for name in (
             "adaround", "adaquant", "autoround", "brecq", "flexround", "mrecg", "omniquant",
-            "pd_quant", "qdrop", "reconstruct",
+            "pd_quant", "qdrop", "reconstruct", "tune",
         )
     },
 }  # fmt: skip
@@ -114,7 +116,7 @@ class Memory:
         return self.stored
 
 
-@pytest.mark.parametrize("name", ["gram", "adaround", "qdrop", "adaquant", "lsq"])
+@pytest.mark.parametrize("name", ["gram", "adaround", "qdrop", "adaquant", "lsq", "lapq", "ptq4vit"])
 def test_a_stopped_run_resumed_gives_what_an_unbroken_one_gives(
     graph,
     name: str,
@@ -182,7 +184,9 @@ def test_lsq_lowers_its_loss_and_lifts_the_output(graph) -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", [e for e in QUANTIZERS if not e.facts.get("weights_only")], ids=lambda e: e.name
+    "entry",
+    [e for e in QUANTIZERS if not {"weights_only", "activations_only"} & set(e.facts)],
+    ids=lambda e: e.name,
 )
 def test_training_takes_any_registered_quantizer(graph, entry) -> None:
     model = quantized(graph, bits=4)
@@ -194,6 +198,8 @@ def test_training_takes_any_registered_quantizer(graph, entry) -> None:
 def test_a_quantizer_of_weights_only_is_refused_for_training() -> None:
     with pytest.raises(RecipeError, match="'codes' holds weights only"):
         make("lsq", {"quantizer": "codes"})
+    with pytest.raises(RecipeError, match="'twin' holds no weights"):
+        make("lsq", {"quantizer": "twin"})
 
 
 def test_group_wise_weights_learn_too(graph) -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from workbench.graph.ops.convolution import conv, conv_transpose
 from workbench.graph.sites import Layer, Weight
 from workbench.methods.linear import LinearView, views
 
@@ -47,3 +48,39 @@ def test_few_positions_are_a_subset_of_all() -> None:
     every = view.rows([x], 10**6, torch.Generator().manual_seed(1))[0]
     assert 40 <= len(some) / 3 <= 60
     assert bool((torch.cdist(some, every).amin(1) < 0.05).all())
+
+
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_pads_worked_out_from_the_input_are_followed(auto_pad: str, stride: int) -> None:
+    weight, x = torch.randn(6, 4, 3, 2), torch.randn(2, 4, 9, 12)
+    view = conv_view(weight, strides=[stride] * 2, auto_pad=auto_pad)
+    assert view.exact
+    rows = view.rows([x], 10**6, torch.Generator().manual_seed(0))
+    theirs = conv(x, weight, strides=[stride] * 2, auto_pad=auto_pad)
+    ours = torch.einsum("gnk,gok->ngo", rows, view.matrix(weight)).reshape(-1, 6)
+    assert torch.allclose(ours, theirs.movedim(1, -1).reshape(-1, 6), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"strides": [2, 2]},
+        {"strides": [2, 3], "pads": [1, 0, 1, 1], "output_padding": [1, 2]},
+        {"dilations": [2, 1], "auto_pad": "VALID"},
+    ],
+    ids=str,
+)
+def test_transposed_convolutions_have_rows_too(attributes) -> None:
+    weight, x = torch.randn(4, 5, 3, 2), torch.randn(2, 4, 6, 7)
+    held = (Weight("w", 1, 1, 0, tuple(weight.shape)),)
+    layer = Layer("up", "ConvTranspose", held, None, None, "x", "y", 0, 0)
+    (view,) = views(layer, SimpleNamespace(kwargs=attributes))
+    assert view.exact
+    rows = view.rows([x], 10**6, torch.Generator().manual_seed(0))[0]
+    theirs = conv_transpose(x, weight, **attributes)
+    ours = rows @ view.matrix(weight)[0].T
+    assert torch.allclose(ours, theirs.movedim(1, -1).reshape(-1, 5), atol=1e-4)
+    assert torch.equal(view.tensor(view.matrix(weight)), weight)
+    grouped = SimpleNamespace(kwargs={**attributes, "group": 2})
+    assert not views(layer, grouped)[0].exact

@@ -16,6 +16,7 @@ from workbench.methods.base import Event, Task
 from workbench.methods.plan import Learnable, Plan, Schedule, SignalUse
 from workbench.methods.reconstruction import Reconstruction, ReconstructionOptions, rebatched
 from workbench.methods.registry import make
+from workbench.methods.training import _mask
 from workbench.methods.units import grouped, units
 from workbench.methods.walk import UnitStop, Walk
 from workbench.quantizers.codes import Codes
@@ -169,6 +170,15 @@ def test_any_scope_with_any_inputs(graph, scope: str, inputs: str) -> None:
     assert events[-1].kind == "layer"
     assert events[-1].step == events[-1].total
     assert of_sites(model, Codes) == {s.name for s in model.of_kind("weight")}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.999])
+def test_masks_hold_the_share_asked_for_everywhere(share: float) -> None:
+    found = _mask(torch.Size((8, 4, 5003)), share, torch.Generator().manual_seed(1)).float()
+    assert float(found.mean()) == pytest.approx(share, abs=0.01)
+    assert all(float(row.mean()) == pytest.approx(share, abs=0.02) for row in found)
+    neighbours = (found.flatten()[1:] * found.flatten()[:-1]).mean()
+    assert float(neighbours) == pytest.approx(share**2, abs=0.01)
 
 
 def first_losses(graph, **fields: object) -> dict[str, float]:

@@ -18,7 +18,8 @@ GRIDS = [
     Grid(2, granularity=Granularity("channel", 0), table="balanced"),
     Grid(3, granularity=Granularity("group", 1, 4), table="kmeans"),
 ]
-ENTRIES = list(QUANTIZERS)
+#: those of activations alone have tests of their own, on the grids that they serve
+ENTRIES = [entry for entry in QUANTIZERS if not entry.facts.get("activations_only")]
 
 
 def ready(name: str, grid: Grid, x: torch.Tensor) -> Quantizer:

@@ -27,7 +27,7 @@ PATIENCE = 60_000
 def workspace(tiny, tmp_path: Path) -> Workspace:
     """A page on the tiny model, whose form asks for 8 bits where sums may saturate."""
     form = Form(8, 8, 8, "rtn", {}, "ort-cpu-vnni")
-    first = Settings(str(tiny.model), "tiny", str(tiny.data), form, exporting=True)
+    first = Settings(str(tiny.model), "tiny", str(tiny.data), form, view="export")
     return Desk(tmp_path / "app", FEW, first).workspace("a" * 32)
 
 

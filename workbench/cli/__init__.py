@@ -16,7 +16,18 @@ from typing import Any, NoReturn
 
 import typer
 
-from workbench.cli import doctor, doors, methods, models, quantize, restore, runs, targets, verify
+from workbench.cli import (
+    doctor,
+    doors,
+    methods,
+    models,
+    quantize,
+    restore,
+    runs,
+    targets,
+    verify,
+    whatif,
+)
 from workbench.cli.console import app, errors
 from workbench.foundation.errors import WorkbenchError
 
@@ -36,6 +47,7 @@ _COMMANDS = (
     runs,
     targets,
     verify,
+    whatif,
 )
 
 

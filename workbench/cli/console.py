@@ -31,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+LONGEST = 100  # characters behind a progress bar
 output = Console(soft_wrap=False)
 errors = Console(stderr=True)
 
@@ -58,7 +59,10 @@ Size = Annotated[str, typer.Option(help="Of the pictures: '224' or '224x192' (he
 
 Transforms = Annotated[
     list[str] | None,
-    typer.Option("--transform", help="relu6-to-relu, equalize or absorb-bias; again for more."),
+    typer.Option(
+        "--transform",
+        help="Such as equalize or smooth:alpha=0.7; again for more; see: methods --kind transform.",
+    ),
 ]
 
 
@@ -135,6 +139,8 @@ def bits(text: str, option: str, none: str) -> int | None:
 @contextmanager
 def watching(title: str) -> Iterator[Watch]:
     """A callback that draws how far a run is, with the time it will take, on standard error."""
+    from workbench.views.signals import line
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
@@ -146,12 +152,15 @@ def watching(title: str) -> Iterator[Watch]:
         task = bar.add_task(title, total=1.0, text="", rest="")
         spoken: set[str] = set()
 
-        def watch(_: Event, place: Place) -> None:
+        def watch(event: Event, place: Place) -> None:
+            text = line([event.record()]) or place.text
             rest = "" if place.eta_seconds is None else f"{place.eta_seconds:.0f} s left"
-            bar.update(task, completed=place.fraction, text=place.text[:60], rest=rest)
+            bar.update(task, completed=place.fraction, text=text[:LONGEST], rest=rest)
             if not errors.is_terminal and place.phase not in spoken:
                 spoken.add(place.phase)
                 say(f"{place.seconds:6.1f} s  {place.phase}: {place.text}")
+            if event.concern:
+                say(f"! {event.text}")
 
         yield watch
 

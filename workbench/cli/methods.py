@@ -62,9 +62,8 @@ def _named(found: Iterable[Known], name: str) -> Known:
 
 def _show_all(found: Iterable[Known]) -> None:
     for kind, entries in groupby(found, lambda entry: entry.kind):
-        show(
-            f"{kind.capitalize()}s", ("name", "when to use it", "data", "cost"), map(_row, entries)
-        )
+        title = "Data makers" if kind == "data" else f"{kind.capitalize()}s"
+        show(title, ("name", "when to use it", "data", "cost"), map(_row, entries))
 
 
 def _row(entry: Known) -> tuple[str, ...]:

@@ -82,7 +82,20 @@ TargetName = Annotated[
 ]
 Store = Annotated[str | None, typer.Option("--store", help="packed or int8 \\[packed].")]
 Calibration = Annotated[
-    int | None, typer.Option("--calibration", help="Examples to learn from \\[512].")
+    int | None,
+    typer.Option("--calibration", help="Examples to learn from \\[512; synthetic ones 128]."),
+]
+SyntheticName = Annotated[
+    str | None,
+    typer.Option(
+        "--synthetic",
+        help="Calibrate on examples made from the model: zeroq, genie, random or generated, also"
+        " as zeroq:iterations=200; see: methods --kind data. Real data, if any, then only judge.",
+    ),
+]
+Augment = Annotated[
+    int | None,
+    typer.Option("--augment", help="Versions of each picture, mirrored and moved \\[1]."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all chance \\[0].")]
 RecipeFile = Annotated[
@@ -108,6 +121,8 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
     transform: Transforms = None,
     store: Store = None,
     calibration: Calibration = None,
+    augment: Augment = None,
+    synthetic: SyntheticName = None,
     seed: Seed = None,
     recipe: RecipeFile = None,
     data: DataPath = None,
@@ -133,6 +148,8 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
         "transform": transform,
         "store": store,
         "calibration_examples": calibration,
+        "augment": augment,
+        "synthetic": synthetic,
         "seed": seed,
     }
     wanted = recipe_of(given, recipe)
@@ -187,6 +204,8 @@ def summary(run: Run) -> dict[str, Any]:
     verification = report.get("verification")
     return {
         "model": report["model"]["name"],
+        "data_free": report.get("data_free", ""),
+        "judged": report.get("judged", ""),
         **{name: record["score"] for name, record in scores.items()},
         "metric": file["metric"],
         "unit": file["unit"],
@@ -217,6 +236,9 @@ def recipe_of(given: Mapping[str, Any], file: Path | None) -> Recipe:
     default = "8" if find(target).quantizes_activations else "float"
     active = bits(named.pop("activations", default), "--activations", "float")
     stages = _stages(named.pop("method", ["gram"]), named.pop("option", []))
+    if "synthetic" in named:
+        examples = named.pop("calibration_examples", None)
+        named["synthetic"] = _synthetic(named["synthetic"], examples)
     values: dict[str, Any] = {
         "target": target,
         "weights": WeightSpec(
@@ -253,6 +275,19 @@ def _stages(methods: Sequence[str], options: Sequence[str]) -> tuple[Any, ...]:
             raise RecipeError(f"--option was '{text}'; give KEY=VALUE, or METHOD.KEY=VALUE")
         table[method][name] = _value(value)
     return tuple(Stage(method=name, options=table[name]) for name in methods)
+
+
+def _synthetic(text: str, examples: int | None) -> dict[str, Any]:
+    """The recipe's part for made examples, from `zeroq` or `zeroq:iterations=200,batch_size=32`."""
+    maker, _, listed = text.partition(":")
+    options: dict[str, Any] = {}
+    for part in filter(None, listed.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise RecipeError(f"--synthetic was '{text}'; give NAME, or NAME:KEY=VALUE,KEY=VALUE")
+        options[key] = _value(value)
+    count = {} if examples is None else {"examples": examples}
+    return {"maker": maker, "options": options, **count}
 
 
 def _value(text: str) -> Any:
@@ -315,6 +350,8 @@ def _print_run(run: Run, as_json: bool) -> None:
         output.print("hurt most: " + ", ".join(report["guilty"]), markup=False)
     if "verification" in report:
         output.print(report["verification"]["sentence"], markup=False)
+    if run.data_free:
+        output.print(f"{run.data_free}; {report['judged']}", markup=False)
     output.print(str(run.directory), markup=False)
 
 

@@ -1,4 +1,4 @@
-"""Commands about runs: `runs`, `resume`, `stop`, `export`."""
+"""Commands about runs: `runs`, `watch`, `resume`, `stop`, `export`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from workbench.foundation.errors import RunError, WorkbenchError
 if TYPE_CHECKING:
     from workbench.session.runs import Run
 
+LOOK_SECONDS = 0.5  # between two looks at a run that is being made
+
 
 @app.command()
 def runs(as_json: AsJson = False) -> None:
@@ -28,6 +30,38 @@ def runs(as_json: AsJson = False) -> None:
     columns = ("run", "state", "score", "made")
     rows = [(r["name"], r["state"], _score(r), _when(r["created"])) for r in found]
     show("Runs", columns, rows)
+
+
+@app.command()
+def watch(
+    run: RunName,
+    follow: Annotated[bool, typer.Option(help="Go on until the run ends.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """What a run learns, a line a report: losses, gradient, codes that moved; and what went wrong.
+
+    With --json everything so far, as the app draws it.
+    """
+    from workbench.session.runs import Run
+    from workbench.views.signals import line, signals
+
+    found = Run(run)
+    if as_json:
+        emit(signals(found.events(), found.files.read_progress(), found.state, found.name))
+        return
+    seen, state = 0, found.state
+    while True:
+        events = found.events(seen)
+        seen += len(events)
+        for event in events:
+            text = f"! {event['text']}" if event.get("concern") else line([event])
+            if text:
+                output.print(text, markup=False, highlight=False)
+        if state != "running" or not follow:
+            break
+        time.sleep(LOOK_SECONDS)
+        state = found.state
+    output.print(f"{found.name}: {state}", markup=False)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from workbench.graph.quantized import QuantizedGraph
 from workbench.maths.grid import Grid, dequantize
+from workbench.maths.levels import nearest_level
 from workbench.quantizers.base import Frozen, Quantizer
 
 #: a value this near to a tie may round either way: sums in another order differ as much
@@ -101,10 +102,8 @@ class SiteTally:
             return
         self.local_largest = max(self.local_largest, int(steps.max()))
         self.local_off += int(steps.count_nonzero())
-        scale, _ = quantizer.affine()
-        position = (x / quantizer.grid.granularity.expand(scale, x)).cpu()[steps == 1]
-        distance = (position - position.floor() - 0.5).abs()
-        self.tie = max(self.tie, float(distance.max())) if position.numel() else self.tie
+        distance = quantizer.tie_distance(x).cpu()[steps == 1]
+        self.tie = max(self.tie, float(distance.max())) if distance.numel() else self.tie
 
     def merge(self, other: SiteTally) -> None:
         """Take in the sums of another batch."""
@@ -259,13 +258,18 @@ def integers(codes: Tensor) -> Tensor:
 
 def codes_of(values: Tensor, frozen: Frozen, grid: Grid) -> Tensor:
     """The int32 codes behind values that lie on the exported grid."""
+    if frozen.levels is not None:
+        ordered, codes = frozen.levels.cpu().sort()
+        return codes[nearest_level(values.cpu(), ordered)].to(torch.int32)
     scale = grid.granularity.expand(frozen.scale.cpu(), values)
     zero_point = grid.granularity.expand(frozen.zero_point.cpu(), values)
     return (values.cpu() / scale).round_().to(torch.int32) + zero_point
 
 
 def values_of(codes: Tensor, frozen: Frozen, grid: Grid) -> Tensor:
-    """What DequantizeLinear makes of codes."""
+    """What the file makes of codes."""
+    if frozen.levels is not None:
+        return frozen.levels.cpu()[codes.long()]
     return dequantize(codes.float(), frozen.scale.cpu(), frozen.zero_point.cpu().float(), grid)
 
 

@@ -21,6 +21,7 @@ from workbench.deploy.opset import at_needed_opset, at_opset, opset_of
 from workbench.deploy.pack import Store
 from workbench.deploy.writer import Written, write
 from workbench.graph.quantized import QuantizedGraph
+from workbench.quantizers.base import Frozen
 
 __all__ = ["Exported", "at_opset", "export"]
 
@@ -84,9 +85,10 @@ def export(
     path = Path(path)
     source = quantized.graph.model
     model = at_needed_opset(source, quantized.sites, store, opset)
-    values = quantized.float_parameters()
-    written = write(model, quantized.sites, quantized.frozen(), values, store=store)
-    entries = {**model.metadata_props, **_metadata(quantized, written, store), **(metadata or {})}
+    values, frozen = quantized.float_parameters(), quantized.frozen()
+    written = write(model, quantized.sites, frozen, values, store=store)
+    own = _metadata(quantized, frozen, written, store)
+    entries = {**model.metadata_props, **own, **(metadata or {})}
     model.metadata_props.clear()
     model.metadata_props.update(sorted(entries.items()))
     size, data = save(model, path, external=external)
@@ -104,10 +106,14 @@ def export(
     )
 
 
-def _metadata(quantized: QuantizedGraph, written: Written, store: Store) -> dict[str, str]:
+def _metadata(
+    quantized: QuantizedGraph, frozen: Mapping[str, Frozen], written: Written, store: Store
+) -> dict[str, str]:
+    forms = {name: held.form for name, held in frozen.items() if held.form}
     sites = [meta.site_record(site) for site in quantized.sites.values()]
     return {
         **meta.versions(),
+        **({meta.FORMS: meta.compact(forms)} if forms else {}),
         meta.SITES: meta.squeezed(sites),
         meta.CHANGED: meta.compact(written.changed),
         meta.REMOVED: meta.compact(written.removed),

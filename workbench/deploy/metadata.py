@@ -1,16 +1,19 @@
 """What an exported file says about itself, in its metadata.
 
     workbench.version    of the program; workbench.versions of onnx, onnxruntime and torch
+    workbench.forms      which activations have levels of their own, and of which kind
     workbench.sites      every quantizer's place and grid, so that the file can be opened again
     workbench.changed    float initializers that hold other values than in the source model
     workbench.removed    nodes that quantization made superfluous, in the order of removal
     workbench.store      how weight codes are held
+    workbench.measured   what transformations of the float graph saw in the calibration data
+    workbench.calibration  "data-free (...)" where no real data were calibrated on
     workbench.recipe, workbench.model, workbench.source, workbench.scores
                          given by the caller: what was asked, of which model (a name and the SHA-256
                          of the source, never a path), and how it scored
 
-All but `version`, `recipe`, `model`, `source` and `store` are JSON; that of `sites`, which is long,
-is compressed (zlib, then base64 behind "zlib:").
+All but `version`, `recipe`, `model`, `source`, `calibration` and `store` are JSON; `sites` and
+`measured`, which are long, are compressed (zlib, then base64 behind "zlib:").
 """
 
 from __future__ import annotations
@@ -24,7 +27,10 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import torch
+from torch import Tensor
 
 from workbench.deploy.external import replace_file
 from workbench.foundation.errors import ModelError, WorkbenchError
@@ -35,7 +41,9 @@ PREFIX = "workbench."
 VERSION, VERSIONS, SITES = f"{PREFIX}version", f"{PREFIX}versions", f"{PREFIX}sites"
 CHANGED, REMOVED, STORE = f"{PREFIX}changed", f"{PREFIX}removed", f"{PREFIX}store"
 RECIPE, MODEL, SOURCE = f"{PREFIX}recipe", f"{PREFIX}model", f"{PREFIX}source"
-SCORES = f"{PREFIX}scores"
+FORMS = f"{PREFIX}forms"
+SCORES, MEASURED = f"{PREFIX}scores", f"{PREFIX}measured"
+CALIBRATION = f"{PREFIX}calibration"
 
 ZLIB = "zlib:"
 MOST_BYTES = 1 << 26  # of an entry, unpacked
@@ -57,6 +65,23 @@ def compact(value: Any) -> str:
 def squeezed(value: Any) -> str:
     """JSON in a tenth of the bytes, for long tables of like records."""
     return ZLIB + base64.b64encode(zlib.compress(compact(value).encode(), 9)).decode("ascii")
+
+
+def packed(tensors: Mapping[str, Tensor]) -> str:
+    """Small float tensors as an entry, bit for bit."""
+    return squeezed({name: [list(t.shape), _base64(t)] for name, t in tensors.items()})
+
+
+def unpacked(entries: Mapping[str, str], key: str) -> dict[str, Tensor]:
+    """The inverse of `packed`; {} where there is no such entry.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    try:
+        return {str(k): _tensor(*value) for k, value in parsed(entries, key, {}).items()}
+    except (TypeError, ValueError, RuntimeError):
+        raise ModelError(f"the file's metadata '{key}' is damaged; export it again") from None
 
 
 def annotate(path: str | Path, entries: Mapping[str, str]) -> None:
@@ -108,6 +133,16 @@ def parsed(entries: Mapping[str, str], key: str, default: Any) -> Any:
     if not isinstance(value, type(default)):
         raise ModelError(f"the file's metadata '{key}' is damaged; export it again")
     return value
+
+
+def _base64(tensor: Tensor) -> str:
+    values = tensor.detach().cpu().float().contiguous().numpy().astype("<f4")
+    return base64.b64encode(values.tobytes()).decode("ascii")
+
+
+def _tensor(shape: list[int], text: str) -> Tensor:
+    values = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4")
+    return torch.from_numpy(values.astype(np.float32)).reshape([int(size) for size in shape])
 
 
 def _expanded(text: str) -> str:

@@ -22,6 +22,7 @@ from workbench.foundation.errors import ExportError, ModelError
 from workbench.graph.build import TensorSpec
 from workbench.graph.fold import fold_steps, merged
 from workbench.graph.passes.base import FoldRecord
+from workbench.graph.passes.registry import Measured
 from workbench.graph.transforms import transform_steps
 
 Outputs = list[NDArray[np.generic]]
@@ -51,28 +52,34 @@ def prove(before: ir.Model, after: ir.Model, inputs: Sequence[Tensor]) -> float:
 
 
 def prove_passes(
-    model: ir.Model, inputs: Sequence[Tensor], transforms: Sequence[str] = ()
+    model: ir.Model,
+    inputs: Sequence[Tensor],
+    transforms: Sequence[str] = (),
+    measured: Measured | None = None,
 ) -> list[FoldRecord]:
     """Fold and transform a copy of `model`, with the difference that each pass makes.
 
     Args:
         model: as it was given, not folded; it is left untouched.
         inputs: in the order of the graph.
-        transforms: names of transformations that follow the folding.
+        transforms: that follow the folding; measured: what they saw in the data.
     """
     folded = model.clone()
     proved = merged(_proved(folded, fold_steps(folded), inputs))
-    return [*proved, *prove_transforms(folded, inputs, transforms)]
+    return [*proved, *prove_transforms(folded, inputs, transforms, measured)]
 
 
 def prove_transforms(
-    folded: ir.Model, inputs: Sequence[Tensor], transforms: Sequence[str]
+    folded: ir.Model,
+    inputs: Sequence[Tensor],
+    transforms: Sequence[str],
+    measured: Measured | None = None,
 ) -> list[FoldRecord]:
     """Transform a copy of a folded model, with the difference that each transformation makes."""
     if not transforms:
         return []
     copy = folded.clone()
-    return list(_proved(copy, transform_steps(copy, transforms), inputs))
+    return list(_proved(copy, transform_steps(copy, transforms, measured), inputs))
 
 
 def fitting_inputs(model: ir.Model, specs: Sequence[TensorSpec]) -> tuple[Tensor, ...]:

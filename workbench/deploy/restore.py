@@ -17,19 +17,21 @@ import torch
 from torch import Tensor
 
 from workbench.deploy import metadata as meta
+from workbench.deploy import own_levels
 from workbench.deploy.pack import FLOAT8
-from workbench.foundation.errors import ModelError
+from workbench.foundation.errors import ModelError, WorkbenchError
 from workbench.graph.build import Graph, build
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Site
 from workbench.graph.tensors import add_initializer
 from workbench.maths.levels import nearest_level
-from workbench.quantizers.base import Frozen
+from workbench.quantizers.base import Frozen, Quantizer
 from workbench.quantizers.codes import Codes
+from workbench.quantizers.registry import QUANTIZERS
 
 #: what `writer` and `lookup` add for a tensor, readers before what they read
-_NODES = ("__dq", "__scales", "__level", "__index", "__q", "__q_wide", "__clip")
-_TENSORS = ("__q", "__scale", "__zero_point", "__low", "__high", "__levels", "__groups")
+_NODES = ("__dq", "__scales", "__level", *own_levels.NODES, "__q_wide", "__clip")
+_TENSORS = ("__q", "__zero_point", "__low", "__high", "__groups", *own_levels.TENSORS)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,9 @@ class Restored:
             model.parameter(name).copy_(value)
         for name, site in model.sites.items():
             frozen = self.frozen[name]
-            if site.kind == "activation":
+            if frozen.form:
+                model.set_quantizer(name, _form(site, frozen.form, frozen.held))
+            elif site.kind == "activation":
                 model.quantizer(name).set_affine(frozen.scale, frozen.zero_point.float())
             else:
                 model.set_quantizer(name, _codes(site, frozen))
@@ -93,7 +97,7 @@ def restore(model: ir.Model) -> Restored:
     entries = dict(model.metadata_props)
     records = meta.parsed(entries, meta.SITES, [])
     sites = {site.name: site for site in map(meta.site_of, records)}
-    reader = _Reader(model)
+    reader = _Reader(model, meta.parsed(entries, meta.FORMS, {}))
     frozen = {name: reader.frozen(site) for name, site in sites.items()}
     for node in reversed(meta.parsed(entries, meta.REMOVED, [])):
         reader.put_back(node)
@@ -109,14 +113,17 @@ def restore(model: ir.Model) -> Restored:
 class _Reader:
     """Takes the quantizers out of a graph, one site after the other."""
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, forms: Mapping[str, object]) -> None:
         self.graph = model.graph
+        self.forms = forms
         self.values = {str(v.name): v for node in self.graph for v in node.outputs}
         self.values |= {str(v.name): v for v in self.graph.inputs}
         self.values |= dict(self.graph.initializers)
 
     def frozen(self, site: Site) -> Frozen:
         """What the file holds for a site."""
+        if site.name in self.forms:
+            return self._own_levels(site, str(self.forms[site.name]))
         scale = self.tensor(f"{site.tensor}__scale").float()
         zero_name = f"{site.tensor}__zero_point"
         stored = zero_name in self.graph.initializers
@@ -140,6 +147,17 @@ class _Reader:
             integers,
             levels,
         )
+
+    def _own_levels(self, site: Site, form: str) -> Frozen:
+        """An activation with levels of its own."""
+        try:
+            names = QUANTIZERS[form].make(site.grid, site.shape).state_dict()
+            held = {name: self.tensor(f"{site.tensor}__{name}") for name in names}
+            return _form(site, form, held).frozen()
+        except (WorkbenchError, RuntimeError) as error:
+            raise ModelError(
+                f"the quantizer '{site.name}' is not understood ({error}); export it again"
+            ) from None
 
     def put_back(self, record: object) -> None:
         """Add a node that quantization had made superfluous, behind what it reads."""
@@ -189,6 +207,12 @@ class _Reader:
         if name not in self.values:
             raise ModelError(f"the file lacks '{name}' of quantizer '{site.name}'; export it again")
         return self.values[name]
+
+
+def _form(site: Site, form: str, held: Mapping[str, Tensor]) -> Quantizer:
+    quantizer = QUANTIZERS[form].make(site.grid, site.shape)
+    quantizer.load_state_dict(dict(held))
+    return quantizer
 
 
 def _codes(site: Site, frozen: Frozen) -> Codes:

@@ -208,11 +208,12 @@ class GraphSimulation(Simulation):
                 yield site
 
     def _differing_scales(self, path: Path) -> Iterator[str]:
-        """Activations' scales and zero-points, as stored."""
+        """Activations' scales and zero-points, or what else they have, as stored."""
         held = stored_tensors(path)
         for site in self._active:
             frozen = self.frozen[site.name]
-            pairs = (("scale", frozen.scale), ("zero_point", frozen.zero_point))
+            affine = {"scale": frozen.scale, "zero_point": frozen.zero_point}
+            pairs = (frozen.held if frozen.form else affine).items()
             if any(not _same(held.get(f"{site.tensor}__{key}"), value) for key, value in pairs):
                 yield site.name
 

@@ -2,6 +2,7 @@
 
     activation t    t -> QuantizeLinear -> t__q -> DequantizeLinear -> t__dq
     weight w        w__q (stored codes) -> DequantizeLinear -> w__dq
+    activation with levels of its own: see `own_levels`
     table weight w  w__q (stored codes) -> Gather from the table, Mul -> w__dq (see `lookup`)
     bias b          b__q (int32, scale = s_input * s_weight) -> DequantizeLinear -> b__dq
 
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from workbench.deploy.editor import Editor
 from workbench.deploy.lookup import lookup
+from workbench.deploy.own_levels import own_levels
 from workbench.deploy.pack import (
     FLOAT8,
     INT2_OPSET,
@@ -159,6 +161,9 @@ class _Writer:
                 f"activation '{site.name}' asks for table '{site.grid.table}', and tables hold"
                 " weights only; use 'uniform'"
             )
+        if frozen.form:
+            self._add_own_levels(site, frozen)
+            return
         dtype = activation_container(site.grid)
         if dtype.bitwidth > 8 and self.opset < INT4_OPSET:
             raise ExportError(
@@ -176,6 +181,18 @@ class _Writer:
         limiter = value.producer()
         if limiter is not None and not value.uses() and not value.is_graph_output():
             self._remove(limiter)
+
+    def _add_own_levels(self, site: Site, frozen: Frozen) -> None:
+        if not site.own_levels:
+            raise ExportError(
+                f"activation '{site.name}' has levels of its own ('{frozen.form}'), and this target"
+                " runs equal steps only; use target 'ort-cpu', or a uniform quantizer there"
+            )
+        self._check_scale(site, frozen)
+        chain = own_levels(self.edit, site, frozen)
+        self.edit.insert(chain, self.edit.tensors[site.tensor])
+        self.edit.rewire(site, chain[-1].outputs[0])
+        self._remark(f"'{frozen.form}' activations are read in float arithmetic")
 
     def _quantize(
         self, site: Site, frozen: Frozen, dtype: ir.DataType, shared: list[ir.Value]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Sequence
 
 _LONGEST = 2000
 
@@ -44,6 +46,18 @@ class RunError(WorkbenchError):
 
 class ExportError(WorkbenchError):
     """A quantizer or graph that cannot be written to ONNX."""
+
+
+def unknown_name(noun: str, name: str, known: Sequence[str]) -> str:
+    """The sentence for a name that is not among those known, with the nearest of them.
+
+    Example:
+        >>> unknown_name("method", "rtm", ["gram", "rtn"])
+        "unknown method 'rtm'; did you mean 'rtn'? known are: gram, rtn"
+    """
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"unknown {noun} '{name}'; {hint}known are: {', '.join(known)}"
 
 
 def plain(text: str) -> str:

@@ -6,13 +6,20 @@ and both user interfaces draw their forms from `controls`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+)
+from pydantic_core import CoreSchema, core_schema
 
-from workbench.foundation.errors import RecipeError
+from workbench.foundation.errors import RecipeError, unknown_name
 
 
 class Options(BaseModel):
@@ -27,6 +34,39 @@ class Options(BaseModel):
             return cls(**values)
         except ValidationError as error:
             raise RecipeError(explain(error, owner, sorted(cls.model_fields))) from None
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Marks a text option whose values are names that are only known later, as a registry's are.
+
+        Quantizer = Annotated[str, OneOf("quantizer", QUANTIZERS.names)]
+
+    Other names are refused with the nearest known one; forms and JSON schemas list all of them.
+
+    Args:
+        noun: what a value is called in messages.
+        names: gives the known names; called when a value is checked or a form is drawn.
+    """
+
+    noun: str
+    names: Callable[[], Sequence[str]]
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._known, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(self.names())}
+
+    def _known(self, name: str) -> str:
+        known = self.names()
+        if name not in known:
+            raise ValueError(unknown_name(self.noun, name, known))
+        return name
 
 
 def explain(error: ValidationError, owner: str, known: list[str]) -> str:
@@ -68,15 +108,16 @@ def controls(options: type[Options]) -> list[Control]:
 def _control(name: str, field: Any) -> Control:
     bounds = _bounds(field.metadata)
     extra = field.json_schema_extra or {}
+    choices = _choices(field)
     return Control(
         name=name,
-        kind=_kind(field.annotation),
+        kind="choice" if choices else _kind(field.annotation),
         default=field.default,
         help=field.description or "",
         minimum=bounds.get("ge", bounds.get("gt")),
         maximum=bounds.get("le", bounds.get("lt")),
         step=extra.get("step"),
-        choices=_choices(field.annotation),
+        choices=choices,
         advanced=bool(extra.get("advanced", False)),
     )
 
@@ -86,12 +127,13 @@ def _bounds(metadata: list[Any]) -> dict[str, float]:
     return {key: getattr(item, key) for item in metadata for key in keys if hasattr(item, key)}
 
 
-def _choices(annotation: Any) -> tuple[Any, ...]:
-    return get_args(annotation) if get_origin(annotation) is Literal else ()
+def _choices(field: Any) -> tuple[Any, ...]:
+    if get_origin(field.annotation) is Literal:
+        return get_args(field.annotation)
+    named = (item for item in field.metadata if isinstance(item, OneOf))
+    return tuple(name for item in named for name in item.names())
 
 
-def _kind(annotation: Any) -> Literal["number", "integer", "choice", "flag", "text"]:
-    if get_origin(annotation) is Literal:
-        return "choice"
+def _kind(annotation: Any) -> Literal["number", "integer", "flag", "text"]:
     plain = {bool: "flag", int: "integer", float: "number"}
     return plain.get(annotation, "text")  # type: ignore[return-value]

@@ -6,7 +6,6 @@ command line, the forms and the documentation are all drawn from here.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 import threading
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from workbench.foundation.errors import RecipeError
+from workbench.foundation.errors import RecipeError, unknown_name
 from workbench.foundation.options import Options
 
 T = TypeVar("T")
@@ -74,7 +73,7 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> Entry[T]:
         self._walk()
         if name not in self._entries:
-            raise RecipeError(self._unknown(name))
+            raise RecipeError(unknown_name(self._noun, name, sorted(self._entries)))
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
@@ -88,12 +87,6 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All registered names, sorted."""
         return [entry.name for entry in self]
-
-    def _unknown(self, name: str) -> str:
-        known = sorted(self._entries)
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        return f"unknown {self._noun} '{name}'; {hint}known are: {', '.join(known)}"
 
     def _walk(self) -> None:
         with self._lock:  # another thread waits for the whole walk instead of seeing half of it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import onnx_ir as ir
@@ -49,6 +49,8 @@ class Site:
         shape: of the tensor, 0 where a dimension is not known before run time.
         shares: name of the site whose quantizer this one uses, None where it has its own.
         note: what the target changed about the grid that was asked for, in one sentence, or "".
+        own_levels: the runtime takes an activation here whose levels are not equal steps; what
+            reads it then computes in float.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Site:
     shape: tuple[int, ...]
     shares: str | None = None
     note: str = ""
+    own_levels: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from torch import Tensor, fx
@@ -18,10 +18,13 @@ def value_nodes(module: fx.GraphModule) -> dict[str, fx.Node]:
     return {node.meta["onnx_value"]: node for node in nodes if "onnx_value" in node.meta}
 
 
-def capture(
-    module: fx.GraphModule, inputs: Sequence[Tensor], names: Collection[str] | None = None
-) -> dict[str, Tensor]:
-    """Run `module` and keep the named values, or all of them.
+def watch(
+    module: fx.GraphModule,
+    inputs: Sequence[Tensor],
+    names: Collection[str],
+    see: Callable[[str, Tensor], None],
+) -> None:
+    """Run `module` and hand each named value over when it is computed; nothing is kept.
 
     Values that nothing needs any more are freed on the way, and the run ends with the last value
     asked for.
@@ -30,15 +33,21 @@ def capture(
         ModelError: a name that the graph does not compute.
     """
     known = value_nodes(module)
-    wanted = set(known) if names is None else set(names)
-    for name in wanted - set(known):
+    for name in set(names) - set(known):
         near = difflib.get_close_matches(name, known, 1) or list(known)[:1]
         raise ModelError(f"the graph computes no value '{name}'; the nearest name is '{near[0]}'")
-    tap = _Tap(module, wanted)
-    if wanted:
+    if names:
         with contextlib.suppress(_Complete):
-            tap.run(*inputs)
-    return tap.seen
+            _Tap(module, set(names), see).run(*inputs)
+
+
+def capture(
+    module: fx.GraphModule, inputs: Sequence[Tensor], names: Collection[str] | None = None
+) -> dict[str, Tensor]:
+    """Run `module` and keep the named values, or all of them; see `watch`."""
+    seen: dict[str, Tensor] = {}
+    watch(module, inputs, value_nodes(module) if names is None else names, seen.__setitem__)
+    return seen
 
 
 class _Complete(Exception):  # noqa: N818 - it is good news
@@ -46,17 +55,20 @@ class _Complete(Exception):  # noqa: N818 - it is good news
 
 
 class _Tap(fx.Interpreter):
-    def __init__(self, module: fx.GraphModule, wanted: set[str]) -> None:
+    def __init__(
+        self, module: fx.GraphModule, wanted: set[str], see: Callable[[str, Tensor], None]
+    ) -> None:
         super().__init__(module, garbage_collect_values=True)
         self.extra_traceback = False
         self.wanted = wanted
-        self.seen: dict[str, Tensor] = {}
+        self.see = see
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         name = n.meta.get("onnx_value")
         if name in self.wanted:
-            self.seen[name] = result
-            if len(self.seen) == len(self.wanted):
+            self.wanted.remove(name)
+            self.see(name, result)
+            if not self.wanted:
                 raise _Complete
         return result

@@ -1,78 +1,176 @@
 """Transformations that a recipe can ask for: the same network, easier to quantize.
 
-Unlike folding they are a choice. Each is a pass; they run in the order in which they are named, on
-a folded model.
+Unlike folding they are a choice. Each is a pass of `workbench.graph.passes`; they run in the order
+in which they are named, on a folded model. A name may be followed by options:
+
+    equalize
+    smooth:alpha=0.7
+    awq:bits=3,group_size=32
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import onnx_ir as ir
+from torch import Tensor
 
-from workbench.foundation.errors import RecipeError
+from workbench.foundation.errors import DataError, RecipeError
 from workbench.graph.fold import counted
-from workbench.graph.passes.absorb_bias import absorb_bias
-from workbench.graph.passes.base import FoldRecord, Pass
-from workbench.graph.passes.equalize import equalize
-from workbench.graph.passes.unclip import relu6_to_relu
+from workbench.graph.passes.base import FoldRecord
+from workbench.graph.passes.registry import TRANSFORMS, Batches, Measured, Transform
 from workbench.graph.trial import blaming
 
 
-@dataclass(frozen=True)
-class Transform:
-    """One that can be asked for.
+def parse(text: str) -> Transform:
+    """The transformation that `name:option=value,option=value` stands for.
 
-    Attributes:
-        name: what a recipe calls it.
-        title: one line for lists.
-        apply: the pass.
-        exact: the float output is the same, but for rounding.
+    Raises:
+        RecipeError: an unknown name, an unknown option, or a value out of range.
     """
-
-    name: str
-    title: str
-    apply: Pass
-    exact: bool
-
-
-_ALL = (
-    Transform("relu6-to-relu", "ReLU6 becomes ReLU", relu6_to_relu, exact=False),
-    Transform("equalize", "Equal weight ranges across layers", equalize, exact=True),
-    Transform("absorb-bias", "High biases into the next layer", absorb_bias, exact=False),
-)
-TRANSFORMS: dict[str, Transform] = {transform.name: transform for transform in _ALL}
-
-
-def check_transforms(names: Sequence[str]) -> None:
-    """Refuse names that are unknown or come twice, with a `RecipeError`."""
-    for index, name in enumerate(names):
-        if name not in TRANSFORMS:
-            near = difflib.get_close_matches(name, TRANSFORMS, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
+    name, _, listed = text.partition(":")
+    given: dict[str, Any] = {}
+    for part in filter(None, listed.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals:
             raise RecipeError(
-                f"unknown transform '{name}'; {hint}known are: {', '.join(TRANSFORMS)}"
+                f"transform '{text}' has '{part}'; write options as {name}:option=value"
             )
-        if name in names[:index]:
-            raise RecipeError(f"transform '{name}' is asked for twice; name it once")
+        given[key.strip()] = _value(value.strip())
+    entry = TRANSFORMS[name]
+    return entry.make(entry.options.parse(given, f"transform '{name}'"))
 
 
-def transform_steps(model: ir.Model, names: Sequence[str]) -> Iterator[FoldRecord]:
-    """Transform `model` in place, one pass for each record that is taken."""
-    check_transforms(names)
+def spelled(asked: object) -> str:
+    """A transformation as text, from text or from a table with its `name` and options.
+
+    Options that were not given stay unsaid.
+
+    Raises:
+        RecipeError: it is neither, or not a possible transformation.
+
+    Example:
+        >>> spelled({"name": "smooth", "alpha": 0.7})
+        'smooth:alpha=0.7'
+    """
+    if isinstance(asked, Mapping):
+        options = {key: value for key, value in asked.items() if key != "name"}
+        asked = _joined(str(asked.get("name", "")), options)
+    if not isinstance(asked, str):
+        raise RecipeError(f"transform {asked!r} is no text; name one of: {', '.join(in_order())}")
+    found = parse(asked)
+    return _joined(found.name, found.options.model_dump(exclude_unset=True))
+
+
+def filled(texts: Iterable[str], values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The texts with `values` for options of those names that were left unsaid.
+
+    Example:
+        >>> filled(["equalize", "awq:bits=3"], {"bits": 4, "group_size": 32})
+        ('equalize', 'awq:bits=3,group_size=32')
+    """
+    done = []
+    for found in map(parse, texts):
+        given = found.options.model_dump(exclude_unset=True)
+        own = {k: v for k, v in values.items() if k in type(found.options).model_fields}
+        done.append(_joined(found.name, {**own, **given}))
+    return tuple(done)
+
+
+def check_transforms(texts: Sequence[str]) -> list[Transform]:
+    """The transformations asked for, in order.
+
+    Raises:
+        RecipeError: one is not possible or comes twice.
+    """
+    found = [parse(text) for text in texts]
+    names = [step.name for step in found]
     for name in names:
-        yield counted(TRANSFORMS[name].apply, model)
+        if names.count(name) > 1:
+            raise RecipeError(f"transform '{name}' is asked for twice; name it once")
+    return found
 
 
-def transform(model: ir.Model, names: Sequence[str]) -> tuple[ir.Model, list[FoldRecord]]:
+def need_data(texts: Sequence[str]) -> bool:
+    """Whether one of them has to measure first."""
+    return any(step.needs_data for step in check_transforms(texts))
+
+
+def measure(model: ir.Model, texts: Sequence[str], batches: Batches) -> dict[str, Tensor]:
+    """What the transformations see in the data, each behind those before it; `name/tensor` keys.
+
+    Args:
+        model: folded; it is left untouched.
+        batches: makes a fresh iterator over calibration inputs.
+    """
+    steps = check_transforms(texts)
+    found: dict[str, Tensor] = {}
+    last = max((i for i, step in enumerate(steps) if step.needs_data), default=-1)
+    with blaming("transforming"):
+        changed = model.clone() if last >= 0 else model
+        for step in steps[: last + 1]:
+            seen = step.measure(changed, batches)
+            found |= {f"{step.name}/{name}": value for name, value in seen.items()}
+            step.apply(changed, seen)
+    return found
+
+
+def transform_steps(
+    model: ir.Model, texts: Sequence[str], measured: Measured | None = None
+) -> Iterator[FoldRecord]:
+    """Transform `model` in place, one pass for each record that is taken.
+
+    Args:
+        measured: what `measure` gave; needed only by those that look at data.
+    """
+    for step in check_transforms(texts):
+        if step.needs_data and measured is None:
+            raise DataError(f"transform '{step.name}' looks at data first; give some with --data")
+        mine = _of(step.name, measured or {})
+        yield counted(partial(step.apply, measured=mine), model)
+
+
+def transform(
+    model: ir.Model, texts: Sequence[str], measured: Measured | None = None
+) -> tuple[ir.Model, list[FoldRecord]]:
     """A transformed copy of a folded `model`, and a record of each pass.
 
     Raises:
-        RecipeError: a name that is unknown or comes twice.
+        RecipeError: a transformation that is not possible or comes twice.
+        DataError: one of them needs data, and nothing was measured.
     """
-    check_transforms(names)
+    check_transforms(texts)
     with blaming("transforming"):
         changed = model.clone()
-        return changed, list(transform_steps(changed, names))
+        return changed, list(transform_steps(changed, texts, measured))
+
+
+def in_order() -> list[str]:
+    """The names of all, in the order in which they go together."""
+    entries = sorted(TRANSFORMS, key=lambda entry: (entry.facts["order"], entry.name))
+    return [entry.name for entry in entries]
+
+
+def _of(name: str, measured: Measured) -> dict[str, Tensor]:
+    start = f"{name}/"
+    return {k.removeprefix(start): value for k, value in measured.items() if k.startswith(start)}
+
+
+def _joined(name: str, options: Mapping[str, Any]) -> str:
+    words = [f"{key}={_word(value)}" for key, value in options.items()]
+    return f"{name}:{','.join(words)}" if words else name
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _value(text: str) -> object:
+    """A number or true/false where it is one, else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

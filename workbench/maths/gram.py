@@ -1,21 +1,11 @@
 """Gram space: for a linear layer the output error is exactly a quadratic form of the weights.
 
-With inputs x_q (from the already quantized prefix) and x (float), a row w of the float weight and
-its quantized version ŵ, the mean squared output error over the calibration rows is
-
-    E |w·x - ŵ·x_q|² = (ŵ - t) H (ŵ - t)ᵀ + const,   H = E x_q x_qᵀ,   C = E x x_qᵀ
-    t = (w C + λ w)(H + λ I)⁻¹                        the compensated target (ridge towards w)
-
-so that after H, C and the means have been gathered in one pass, rounding costs nothing per image.
-Where the layer has a bias both moments are centred, and the best bias follows in closed form:
-
-    b̂ = b + w·E x - ŵ·E x_q
-
-The rounding is then a closest-vector problem, min over codes q of (s q - t) H (s q - t)ᵀ, met by a
-scale search weighted with H and by coordinate descent over the codes: the exact minimum over one
-code with the others fixed is round(ŵ_j - g_j / H_jj) with the gradient g = (ŵ - t) H. On a table of
-levels the same holds with the nearest level in place of the nearest integer; inside this file a
-"point" is what is multiplied by the scale: q of a uniform grid, L[q] of a table.
+The rounding problem of `workbench.maths.moments` is a closest-vector problem, min over codes q of
+(s q - t) H (s q - t)ᵀ, met by a scale search weighted with H and by coordinate descent over the
+codes: the exact minimum over one code with the others fixed is round(ŵ_j - g_j / H_jj) with the
+gradient g = (ŵ - t) H. On a table of levels the same holds with the nearest level in place of the
+nearest integer; inside this file a "point" is what is multiplied by the scale: q of a uniform grid,
+L[q] of a table.
 Relatives: GPTQ (arXiv:2210.17323), OBQ (arXiv:2208.11580), COMQ (arXiv:2403.07134).
 
 Shapes: G groups of a convolution (1 otherwise), O rows (output channels) in each, K inputs,
@@ -29,84 +19,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workbench.maths.closest import closest
 from workbench.maths.grid import Grid, affine_range
 from workbench.maths.levels import nearest_level
+from workbench.maths.moments import Problem
 
-RATIOS = 48
-SMALLEST_RATIO = 0.25
+#: ratios to the full range that every row tries, then steps around the best of them
+COARSE = torch.linspace(1.0, 0.25, 16)
+FINE = torch.tensor([-0.0375, -0.025, -0.0125, 0.0125, 0.025, 0.0375])
 BLOCK = 32
 #: a descent ends with the sweep that moves no more than this share of the codes
 SETTLED = 1e-4
-
-
-class Moments:
-    """Streaming first and second moments of a layer's inputs; memory does not grow with the data.
-
-    Attributes:
-        second: (G, K, K) float64, sum of x_q x_qᵀ; cross: sum of x x_qᵀ.
-        sum_float, sum_quantized: (G, K); count: rows seen.
-    """
-
-    def __init__(self, groups: int, inputs: int) -> None:
-        self.second = torch.zeros(groups, inputs, inputs, dtype=torch.float64)
-        self.cross = torch.zeros_like(self.second)
-        self.sum_float = torch.zeros(groups, inputs, dtype=torch.float64)
-        self.sum_quantized = torch.zeros_like(self.sum_float)
-        self.count = 0
-
-    @torch.no_grad()
-    def add(self, quantized: Tensor, floats: Tensor | None = None) -> None:
-        """Add rows of shape (G, N, K); `floats` None says that both inputs are the same."""
-        second = (quantized.mT @ quantized).double()
-        same = floats is None or floats is quantized
-        self.second += second
-        self.cross += second if same else (floats.mT @ quantized).double()  # type: ignore[union-attr]
-        total = quantized.sum(dim=1).double()
-        self.sum_quantized += total
-        self.sum_float += total if same else floats.sum(dim=1).double()  # type: ignore[union-attr]
-        self.count += quantized.shape[1]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One layer's rounding problem: bring rows near `target` in the norm of `hessian`.
-
-    Attributes:
-        target: (G, O, K) compensated weights; hessian: (G, K, K), damped.
-    """
-
-    target: Tensor
-    hessian: Tensor
-
-    def error(self, rounded: Tensor) -> Tensor:
-        """(G, O) mean squared output error of each row, up to the constant."""
-        gap = rounded - self.target
-        return ((gap @ self.hessian) * gap).sum(-1)
-
-
-def pose(weight: Tensor, moments: Moments, *, centred: bool, damping: float) -> Problem:
-    """The rounding problem of `weight` (G, O, K).
-
-    Args:
-        centred: True where a bias takes up the mean error.
-        damping: ridge as a share of the mean diagonal of H; grows with K / rows, because moments of
-            few rows leave directions in which anything seems free.
-    """
-    count = max(1, moments.count)
-    second, cross = moments.second / count, moments.cross / count
-    if centred:
-        mean, mean_float = moments.sum_quantized / count, moments.sum_float / count
-        second = second - mean[:, :, None] * mean[:, None, :]
-        cross = cross - mean_float[:, :, None] * mean[:, None, :]
-    size = second.shape[-1]
-    diagonal = second.diagonal(dim1=1, dim2=2)
-    average = diagonal.mean(-1, keepdim=True).clamp(min=1e-12)
-    ridge = damping * (1.0 + size / count) * average
-    hessian = second + torch.diag_embed(ridge.expand_as(diagonal) + 1e-9 * average)
-    wide = weight.double()
-    goal = wide @ (cross + torch.diag_embed(ridge.expand_as(diagonal) + 1e-9 * average))
-    target = torch.linalg.solve(hessian, goal, left=False)
-    return Problem(target.float(), hessian.float())
+#: kernels of up to so many inputs are searched, with lists of so many partial rows
+SMALL = 32
+SHORT_LIST, LONG_LIST = 8, 16
+#: scales around the best one of nearest rounding that a search tries
+STRETCHES = (0.85, 0.92, 1.0, 1.08, 1.16)
 
 
 @dataclass(frozen=True)
@@ -128,49 +56,58 @@ class Points:
             return points
         return nearest_level(points, self.levels).to(points.dtype)
 
+    def group(self, inputs: int) -> int:
+        """How many of K inputs share a scale; the last of several groups may be shorter."""
+        kind, size = self.grid.granularity.kind, self.grid.granularity.size
+        return size if kind == "group" and size < inputs else inputs
 
-def search_scale(
-    problem: Problem, points: Points, blocks: int, *, shared: bool
-) -> tuple[Tensor, Tensor]:
+    def expand(self, parameter: Tensor, inputs: int) -> Tensor:
+        """(G, O, B) scales as (G, O, K)."""
+        return parameter.repeat_interleave(self.group(inputs), dim=-1)[..., :inputs]
+
+
+def search_scale(problem: Problem, points: Points) -> tuple[Tensor, Tensor]:
     """Scale and zero-point (G, O, B) with the least H-weighted error of nearest rounding.
 
-    Args:
-        points: of the grid.
-        blocks: scales along K; each sees its own diagonal block of H.
-        shared: one scale for all rows (per tensor).
+    Each group of a row sees its own diagonal block of H; per tensor all rows count together.
     """
-    target, hessian = _blocked(problem, blocks)
+    target, hessian = _blocked(problem, points.group(problem.target.shape[-1]))
     low, high = target.amin(-1), target.amax(-1)
-    if shared:
+    if points.grid.per_tensor:
         low, high = low.min().expand_as(low), high.max().expand_as(high)
-    best = torch.full_like(low, torch.inf)
-    scale, zero_point = affine_range(low, high, points.grid)
-    for ratio in torch.linspace(1.0, SMALLEST_RATIO, RATIOS):
-        trial, zero = affine_range(low * ratio, high * ratio, points.grid)
-        gap = _nearest(target, trial[..., None], zero[..., None], points) - target
-        error = (
-            torch.einsum("gobk,gbkl,gobl->gob", gap, hessian, gap)
-            if blocks > 1
-            else (((gap[:, :, 0] @ hessian[:, 0]) * gap[:, :, 0]).sum(-1)[..., None])
-        )
-        error = error.sum().expand_as(error) if shared else error
-        better = error < best
-        best = torch.where(better, error, best)
-        scale = torch.where(better, trial, scale)
-        zero_point = torch.where(better, zero, zero_point)
-    return scale, zero_point
+    ratio, best = torch.ones_like(low), torch.full_like(low, torch.inf)
+    for offsets in (COARSE - 1.0, FINE):
+        centre = ratio
+        for offset in offsets:
+            trial = centre + offset
+            scale, zero = affine_range(low * trial, high * trial, points.grid)
+            error = _rounding_error(target, hessian, scale, zero, points)
+            better = error < best
+            best, ratio = torch.where(better, error, best), torch.where(better, trial, ratio)
+    return affine_range(low * ratio, high * ratio, points.grid)
 
 
-def expand(parameter: Tensor, inputs: int) -> Tensor:
-    """(G, O, B) scales as (G, O, K)."""
-    size = -(-inputs // parameter.shape[-1])
-    return parameter.repeat_interleave(size, dim=-1)[..., :inputs]
+def _rounding_error(
+    target: Tensor, hessian: Tensor, scale: Tensor, zero_point: Tensor, points: Points
+) -> Tensor:
+    """(G, O, B) H-weighted error of nearest rounding; per tensor the sum of all, everywhere."""
+    gap = _nearest(target, scale[..., None], zero_point[..., None], points) - target
+    rows = gap.transpose(1, 2)  # (G, B, O, size)
+    error = ((rows @ hessian) * rows).sum(-1).transpose(1, 2)
+    return error.sum().expand_as(error) if points.grid.per_tensor else error
 
 
 def nearest(problem: Problem, scale: Tensor, zero_point: Tensor, points: Points) -> Tensor:
     """Points (G, O, K) nearest to the target."""
     size = problem.target.shape[-1]
-    return points.snap(problem.target / expand(scale, size), expand(zero_point, size))
+    steps, zeros = points.expand(scale, size), points.expand(zero_point, size)
+    return points.snap(problem.target / steps, zeros)
+
+
+def values(codes: Tensor, scale: Tensor, zero_point: Tensor, points: Points) -> Tensor:
+    """What points (G, O, K) stand for."""
+    size = codes.shape[-1]
+    return (codes - points.expand(zero_point, size)) * points.expand(scale, size)
 
 
 def coordinate_descent(
@@ -192,7 +129,12 @@ def coordinate_descent(
     # columns of the weight become contiguous rows: (G, K, O)
     codes, target, step, zero = (
         tensor[..., order].mT.contiguous()
-        for tensor in (start, problem.target, expand(scale, size), expand(zero_point, size))
+        for tensor in (
+            start,
+            problem.target,
+            points.expand(scale, size),
+            points.expand(zero_point, size),
+        )
     )
     gradient = hessian @ ((codes - zero) * step - target)
     for _ in range(sweeps):
@@ -205,13 +147,32 @@ def coordinate_descent(
     return torch.empty_like(codes).index_copy_(1, order, codes).mT.contiguous()
 
 
-def refit_scale(problem: Problem, codes: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
-    """Least-squares scale (G, O, 1) for fixed codes, s = q H tᵀ / q H qᵀ; B must be 1."""
-    offset = codes - expand(zero_point, codes.shape[-1])
-    weighted = offset @ problem.hessian
-    top, bottom = (weighted * problem.target).sum(-1), (weighted * offset).sum(-1)
-    fitted = (top / bottom.clamp(min=1e-20))[..., None]
-    return torch.where(fitted > 0.2 * scale, fitted, scale)
+def refit_scale(
+    problem: Problem, codes: Tensor, scale: Tensor, zero_point: Tensor, points: Points
+) -> Tensor:
+    """Least-squares scales (G, O, B) for fixed codes, those of a row's groups solved together.
+
+    With z_b the part of (q - z) in group b, Σ_c s_c z_b H z_cᵀ = z_b H tᵀ for all b.
+    """
+    size = points.group(codes.shape[-1])
+    offset = codes - points.expand(zero_point, codes.shape[-1])
+    pulled = _grouped(offset * (problem.target @ problem.hessian), size).sum(-1)
+    parts = zip(offset.split(size, -1), problem.hessian.split(size, 1), strict=True)
+    products = torch.stack(
+        [_grouped(part @ rows * offset, size).sum(-1) for part, rows in parts], dim=-1
+    )  # (G, O, B, B)
+    if points.grid.per_tensor:
+        pulled, products = pulled.sum().expand_as(pulled), products.sum().expand_as(products)
+    diagonal = products.diagonal(dim1=-2, dim2=-1)
+    ridge = 1e-6 * diagonal.mean(-1, keepdim=True) + 1e-20
+    system = products + torch.diag_embed(ridge.expand_as(diagonal))
+    fitted = torch.linalg.solve(system, pulled + ridge * scale)
+    return torch.where((fitted > 0.2 * scale).all(-1, keepdim=True), fitted, scale)
+
+
+def _grouped(x: Tensor, size: int) -> Tensor:
+    """(G, O, K) as (G, O, B, size), the last group padded with zeros."""
+    return torch.nn.functional.pad(x, (0, -x.shape[-1] % size)).unflatten(-1, (-1, size))
 
 
 @dataclass(frozen=True)
@@ -229,41 +190,54 @@ class Solution:
 
 
 def solve(
-    problem: Problem,
-    grid: Grid,
-    levels: Tensor | None = None,
-    *,
-    blocks: int,
-    shared: bool,
-    sweeps: int,
-    refits: int,
+    problem: Problem, grid: Grid, levels: Tensor | None = None, *, sweeps: int, refits: int
 ) -> Solution:
     """Scale search, then descents over the codes with scale refits between them.
 
+    Kernels of few inputs, with a scale for each row, are searched instead of descended.
+
     Args:
+        problem: of one layer.
+        grid: of its weight.
         levels: of a grid with a table.
-        blocks, shared: see `search_scale`.
+        sweeps: visits to each code, 0 for nearest rounding.
+        refits: how often the scale follows the codes.
     """
-    size = problem.target.shape[-1]
     points = Points(grid, levels)
-    scale, zero_point = search_scale(problem, points, blocks, shared=shared)
+    scale, zero_point = search_scale(problem, points)
     start = nearest(problem, scale, zero_point, points)
-    first = problem.error(_values(start, scale, zero_point, size))
+    first = problem.error(values(start, scale, zero_point, points))
     found = start
-    for refit in range(refits + 1):
-        found = coordinate_descent(problem, found, scale, zero_point, points, sweeps)
-        if refit < refits and blocks == 1 and not shared and sweeps:
-            scale = refit_scale(problem, found, scale, zero_point)
+    inputs = problem.target.shape[-1]
+    one_per_row = points.group(inputs) == inputs and not grid.per_tensor
+    if sweeps and one_per_row and levels is None and inputs <= SMALL:
+        found, scale = _searched(problem, scale, zero_point, grid, refits)
+    elif sweeps:
+        for refit in range(refits + 1):
+            found = coordinate_descent(problem, found, scale, zero_point, points, sweeps)
+            if refit < refits:
+                scale = refit_scale(problem, found, scale, zero_point, points)
     return Solution(points.codes(found), scale, zero_point, points.codes(start), first)
 
 
-def corrected_bias(weight: Tensor, rounded: Tensor, moments: Moments) -> Tensor:
-    """(G, O) to add to the bias: w·E x - ŵ·E x_q."""
-    mean, mean_float = moments.sum_quantized / moments.count, moments.sum_float / moments.count
-    return (
-        torch.einsum("gok,gk->go", weight.double(), mean_float)
-        - torch.einsum("gok,gk->go", rounded.double(), mean)
-    ).float()
+def _searched(
+    problem: Problem, scale: Tensor, zero_point: Tensor, grid: Grid, refits: int
+) -> tuple[Tensor, Tensor]:
+    """Codes (G, O, K) and scale (G, O, 1) of the closest points over several scales."""
+    width = LONG_LIST if 2 * problem.target.shape[-1] <= SMALL else SHORT_LIST
+    scales = torch.stack([scale[..., 0] * stretch for stretch in STRETCHES])
+    zeros = zero_point[None, ..., 0].expand_as(scales)
+    every, errors, _ = closest(problem, scales, zeros, grid, width)
+    best = errors.argmin(0, keepdim=True)
+    codes, error = every.take_along_dim(best[..., None], 0)[0], errors.amin(0)
+    scale = scales.take_along_dim(best, 0)[0][..., None]
+    for _ in range(refits):
+        fitted = refit_scale(problem, codes, scale, zero_point, Points(grid))
+        (again,), (after,), _ = closest(problem, fitted[None, ..., 0], zeros[:1], grid, width)
+        better = (after < error)[..., None]
+        codes, scale = torch.where(better, again, codes), torch.where(better, fitted, scale)
+        error = torch.minimum(after, error)
+    return codes, scale
 
 
 def _descend(
@@ -279,16 +253,16 @@ def _descend(
     All tensors (G, K, O) but `hessian` (G, K, K); `codes` and `gradient` are changed in place.
     """
     inner = hessian[:, block, block]
-    before, local = codes[:, block].clone(), gradient[:, block].clone()
-    s = step[:, block]
+    visited, local, s = codes[:, block], gradient[:, block].clone(), step[:, block]
+    before = visited.clone()
+    rate = (inner.diagonal(dim1=1, dim2=2)[..., None] * s).reciprocal_()
     for j in range(local.shape[1]):
-        code = codes[:, block][:, j]
-        newton = local[:, j] / (inner[:, j, j, None] * s[:, j])
-        fresh = points.snap(code - newton)
-        change = (fresh - code).mul_(s[:, j])
+        code = visited[:, j]
+        fresh = points.snap(torch.addcmul(code, local[:, j], rate[:, j], value=-1.0))
+        change = fresh.sub(code).mul_(s[:, j])
         code.copy_(fresh)
-        local[:, j + 1 :].addcmul_(inner[:, j, j + 1 :, None], change[:, None, :])
-    change = codes[:, block] - before
+        local[:, j + 1 :].addcmul_(inner[:, j, j + 1 :, None], change[:, None])
+    change = visited - before
     gradient += hessian[:, :, block] @ (change * s)
     return int(change.count_nonzero())
 
@@ -297,17 +271,14 @@ def _nearest(x: Tensor, scale: Tensor, zero_point: Tensor, points: Points) -> Te
     return (points.snap(x / scale, zero_point) - zero_point) * scale
 
 
-def _values(codes: Tensor, scale: Tensor, zero_point: Tensor, size: int) -> Tensor:
-    return (codes - expand(zero_point, size)) * expand(scale, size)
-
-
-def _blocked(problem: Problem, blocks: int) -> tuple[Tensor, Tensor]:
+def _blocked(problem: Problem, size: int) -> tuple[Tensor, Tensor]:
     """Target (G, O, B, size) and the diagonal blocks (G, B, size, size) of H; ends zero-padded."""
-    groups, rows, inputs = problem.target.shape
-    size = -(-inputs // blocks)
+    groups, _, inputs = problem.target.shape
+    blocks = -(-inputs // size)
+    if blocks == 1:
+        return problem.target[:, :, None], problem.hessian[:, None]
     short = size * blocks - inputs
-    target = torch.nn.functional.pad(problem.target, (0, short))
     hessian = torch.nn.functional.pad(problem.hessian, (0, short, 0, short))
     square = hessian.reshape(groups, blocks, size, blocks, size)
     diagonal = square.diagonal(dim1=1, dim2=3).movedim(-1, 1)
-    return target.reshape(groups, rows, blocks, size), diagonal
+    return _grouped(problem.target, size), diagonal

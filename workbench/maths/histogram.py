@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+#: share of the past in the moving average of extremes
+MOMENTUM = 0.9
+
 
 class Histogram:
     """Counts of a stream of values.
@@ -20,6 +23,7 @@ class Histogram:
         counts: float64 tensor of `bins` counts.
         start, width: left end of the first bin and width of each.
         low, high: exact extremes seen; total: number of finite values; strange: NaN and infinite.
+        averaged: moving average of the batches' least and largest values.
     """
 
     def __init__(self, bins: int = 2048) -> None:
@@ -32,6 +36,8 @@ class Histogram:
         self.high = -math.inf
         self.total = 0
         self.strange = 0
+        self._average = (0.0, 0.0)
+        self._weight = 0.0
 
     @property
     def bins(self) -> int:
@@ -48,22 +54,25 @@ class Histogram:
         """Middle of each bin, float64."""
         return self.start + self.width * (torch.arange(self.bins, dtype=torch.float64) + 0.5)
 
+    @property
+    def averaged(self) -> tuple[float, float]:
+        """Moving average of each batch's extremes, without the weight of its start at zero."""
+        low, high = self._average
+        return (low / self._weight, high / self._weight) if self._weight else (self.low, self.high)
+
     @torch.no_grad()
-    def add(self, x: Tensor) -> None:
-        """Count all values of `x`."""
-        x = x.detach().flatten().float()
-        low, high = (float(v) for v in torch.aminmax(x)) if x.numel() else (math.inf, -math.inf)
-        if not (math.isfinite(low) and math.isfinite(high)):
-            finite = x[torch.isfinite(x)]
-            self.strange += x.numel() - finite.numel()
-            if not finite.numel():
-                return
-            x, low, high = finite, float(finite.min()), float(finite.max())
-        self._cover(low, high)
-        end = self.start + self.width * self.bins
-        self.counts += torch.histc(x.cpu(), self.bins, self.start, end).double()
+    def add(self, *parts: Tensor) -> None:
+        """Count all values of the tensors of one batch."""
+        ends = [self._count(part.detach().flatten().float()) for part in parts]
+        seen = [end for end in ends if end is not None]
+        if not seen:
+            return
+        low, high = min(low for low, _ in seen), max(high for _, high in seen)
         self.low, self.high = min(self.low, low), max(self.high, high)
-        self.total += x.numel()
+        past = self._average
+        new = 1.0 - MOMENTUM
+        self._average = MOMENTUM * past[0] + new * low, MOMENTUM * past[1] + new * high
+        self._weight = MOMENTUM * self._weight + new
 
     def record(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -76,6 +85,21 @@ class Histogram:
             "total": self.total,
             "strange": self.strange,
         }
+
+    def _count(self, x: Tensor) -> tuple[float, float] | None:
+        """Count the finite values; their extremes, or None where there are none."""
+        low, high = (float(v) for v in torch.aminmax(x)) if x.numel() else (math.inf, -math.inf)
+        if not (math.isfinite(low) and math.isfinite(high)):
+            finite = x[torch.isfinite(x)]
+            self.strange += x.numel() - finite.numel()
+            if not finite.numel():
+                return None
+            x, low, high = finite, float(finite.min()), float(finite.max())
+        self._cover(low, high)
+        end = self.start + self.width * self.bins
+        self.counts += torch.histc(x.cpu(), self.bins, self.start, end).double()
+        self.total += x.numel()
+        return low, high
 
     def _cover(self, low: float, high: float) -> None:
         if self.width == 0.0:

@@ -8,13 +8,37 @@ counts as clipped, as in LSQ (arXiv:1902.08153, eq. 3).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 
+class _Round(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004
+        return x.round()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004
+        return gradient
+
+
+class _Clamp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+        ctx.save_for_backward((x > low) & (x < high))
+        return x.clamp(low, high)  # type: ignore[arg-type]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (inside,) = ctx.saved_tensors
+        return gradient * inside, None, None
+
+
 def round_ste(x: Tensor) -> Tensor:
     """Round half to even (as torch, numpy and ONNX do); the gradient passes unchanged."""
-    return x + (x.round() - x).detach()
+    return _Round.apply(x)  # type: ignore[return-value]
 
 
 def scale_gradient(x: Tensor, factor: float) -> Tensor:
@@ -24,6 +48,11 @@ def scale_gradient(x: Tensor, factor: float) -> Tensor:
 
 
 def clamp_strict(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
-    """`x` limited to [low, high]; gradient one strictly inside, zero elsewhere."""
+    """`x` limited to [low, high]; gradient one strictly inside, zero elsewhere.
+
+    Limits that are learned receive the gradient of what they clip.
+    """
+    if not any(isinstance(limit, Tensor) and limit.requires_grad for limit in (low, high)):
+        return _Clamp.apply(x, low, high)  # type: ignore[return-value]
     inside = (x > low) & (x < high)
     return torch.where(inside, x, torch.clamp(x.detach(), low, high))  # type: ignore[arg-type]

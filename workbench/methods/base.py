@@ -11,9 +11,26 @@ from torch import Tensor
 
 from workbench.foundation.options import Options
 from workbench.graph.quantized import QuantizedGraph
+from workbench.methods.concerns import Concern
 
 EventKind = Literal["start", "step", "layer", "note", "done"]
 Batch = tuple[Tensor, ...]
+DIGITS = 5  # of the numbers in a record
+
+
+@dataclass(frozen=True)
+class SiteSignals:
+    """What learning does at one site.
+
+    Attributes:
+        values: "gradient" (norm), "scale" and "zero_point" (with _min and _max where there are
+            several), "clipped" (share beyond the outermost levels); of a weight also "flips" (share
+            of the codes that are not the nearest) and "open" (share of the roundings undecided).
+        counts: "h", the histogram of h(V) in ten bins from 0 to 1.
+    """
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -28,6 +45,8 @@ class Event:
         step, total: progress of the stage, in units of the method's own choosing.
         values: the learning signals, such as loss, scale or flips.
         counts: coarse histograms, such as that of h(V) in ten bins from 0 to 1.
+        sites: signals of each site by name, where they are not thinned out.
+        concern: for a note, what went wrong, as one of `concerns.KINDS`.
         text: a sentence for people, or nothing.
     """
 
@@ -39,11 +58,22 @@ class Event:
     total: int = 0
     values: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sites: Mapping[str, SiteSignals] = field(default_factory=dict)
+    concern: str = ""
     text: str = ""
 
     def record(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
+        """As plain JSON values, short: what is empty is left out, numbers have five digits."""
+        return _short(asdict(self))
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        parts = {key: _short(part) for key, part in value.items()}
+        return {key: part for key, part in parts.items() if part not in (None, "", {})}
+    return value
 
 
 class Checkpoint(Protocol):
@@ -104,3 +134,8 @@ class Method(ABC):
     def event(self, kind: EventKind, task: Task, **fields: Any) -> Event:
         """An event of this method and stage."""
         return Event(kind, method=self.name, stage=task.stage, **fields)
+
+    def concern(self, task: Task, concern: Concern, **fields: Any) -> Event:
+        """A note on what went wrong."""
+        noted = {"site": concern.site, "concern": concern.kind, "text": concern.text}
+        return self.event("note", task, **noted, **fields)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, fx, nn
@@ -10,9 +11,13 @@ from torch import Tensor, fx, nn
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Site, layers
 from workbench.maths.grid import dequantize, position
+from workbench.methods.base import SiteSignals
 from workbench.methods.calibrate import calibrate_activation, calibrate_weight, is_calibrated
+from workbench.methods.equivalent import Equivalent
 from workbench.methods.overflow import make_room_for_biases
 from workbench.methods.plan import Learnable, Plan
+from workbench.methods.readings import nearest, of_weight, with_gradients
+from workbench.methods.units import fetch
 from workbench.methods.walk import UnitStop
 from workbench.quantizers.base import Quantizer
 from workbench.quantizers.codes import Codes
@@ -20,9 +25,8 @@ from workbench.quantizers.lsq import LSQ
 from workbench.quantizers.registry import QUANTIZERS
 from workbench.quantizers.rounding import Rounding, rectified_sigmoid
 
-OPEN = (0.01, 0.99)
-BINS = 10
-HALF = 0.5
+#: farthest from its level, in steps, that a weight begins whose code an earlier stage has chosen
+REACH = 0.45
 
 
 class Learners:
@@ -30,7 +34,6 @@ class Learners:
 
     Attributes:
         weights: learner of each weight site; empty where the plan moves no weight.
-        start: the codes that each begins with, its nearest levels.
         moving: attributes of the module that learn themselves (biases).
     """
 
@@ -40,20 +43,23 @@ class Learners:
         self._rates = plan.rates()
         inside = set(stop.unit.layers)
         sites = [site for site in model.of_kind("weight") if site.layer in inside]
+        self._equivalent = Equivalent(model, stop) if "equivalent" in self._rates else None
         self._calibrate(stop, sites)
         self._scales = self._learn_scales(stop)
         learns = QUANTIZERS[plan.quantizer].facts["learns"]
         self._roles = {name: role for name, role in learns.items() if role in self._rates}
+        self._floats: dict[str, Tensor] = {}
+        self._nearest: dict[str, Tensor] = {}
         self.weights = {site.name: self._learner(site) for site in sites if self._roles}
-        self.start = {name: self._codes(name) for name in self.weights}
         offsets = (layer.offset for layer in layers(model.graph) if layer.name in inside)
         self.offsets = [name for name in offsets if name and "bias" in self._rates]
         self.moving = [model.graph.attribute_of[name] for name in self.offsets]
+        self.moving += self._equivalent.paths if self._equivalent is not None else ()
 
     def groups(self) -> list[tuple[Learnable, float, list[nn.Parameter]]]:
         """(learnable, rate, parameters) of everything that moves."""
         found = []
-        for parameter, role, is_scale in self._moving():
+        for _, parameter, role, is_scale in self._moving():
             share = float(parameter.detach().abs().mean()) if is_scale else 1.0
             learnable = self._rates[role]  # type: ignore[index]
             found.append((learnable, learnable.learning_rate * share, [parameter]))
@@ -61,7 +67,13 @@ class Learners:
 
     def parameters(self) -> list[nn.Parameter]:
         """Everything that moves."""
-        return [parameter for parameter, _, _ in self._moving()]
+        return [parameter for _, parameter, _, _ in self._moving()]
+
+    def value(self, path: str) -> Tensor:
+        """An attribute of the module, as what learns makes it now."""
+        if self._equivalent is not None and path in self._equivalent.paths:
+            return self._equivalent.value(path)
+        return fetch(self._model.module, path)
 
     def soft(self, node: fx.Node, x: Tensor) -> Tensor:
         """A quantizer's node while it learns."""
@@ -80,12 +92,16 @@ class Learners:
     @torch.no_grad()
     def harden(self) -> None:
         """Replace the weights' learners by the codes that they have chosen."""
+        if self._equivalent is not None:
+            self._equivalent.settle()
         for name, learner in self.weights.items():
             site = self._model.sites[name]
             chosen = Codes(site.grid, site.shape)
             chosen.take(learner)
             chosen.set_codes(self._codes(name))
             self._model.set_quantizer(name, chosen)
+        for name, weight in self._floats.items():
+            self._model.weight(name).copy_(weight)
         for scale in self._scales.values():
             scale.requires_grad_()
 
@@ -99,24 +115,32 @@ class Learners:
         """Go back to what `state` gave."""
         for parameter, value in zip(self.parameters(), state, strict=True):
             parameter.copy_(value)
+        if self._equivalent is not None:
+            self._equivalent.settle()
 
-    @torch.no_grad()
-    def signals(self) -> tuple[dict[str, float], dict[str, tuple[int, ...]]]:
-        """(values, counts) for events: flips against nearest, open roundings, scales, clipping."""
-        values: dict[str, float] = {}
-        if self.weights:
-            flips = [(self._codes(n) != codes).flatten() for n, codes in self.start.items()]
-            values["flips"] = float(torch.cat(flips).float().mean())
-            values["scale"] = _mean([q.affine()[0] for q in self.weights.values()])
-            values["clipped"] = _mean([self._clipped(name) for name in self.weights])
-        if self._scales:
-            values["activation_scale"] = _mean([q.affine()[0] for q in self._scales.values()])
-        h = self.roundings()
-        if not h:
-            return values, {}
-        every = torch.cat([part.flatten() for part in h])
-        values["open"] = float(((every > OPEN[0]) & (every < OPEN[1])).float().mean())
-        return values, {"h": tuple(int(n) for n in torch.histc(every.float(), BINS, 0, 1))}
+    def located(self) -> list[tuple[str, nn.Parameter]]:
+        """(site, parameter) of everything that moves; a bias is its own site."""
+        return [(site, parameter) for site, parameter, _, _ in self._moving()]
+
+    def own_activations(self, stop: UnitStop) -> list[str]:
+        """Activation sites of the unit that have a quantizer of their own."""
+        return [site.name for site in stop.sites() if site.shares is None]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of values of each weight that learns."""
+        return {name: self._model.weight(name).numel() for name in self.weights}
+
+    def signals(
+        self, gradients: Mapping[str, float], arrived: Mapping[str, dict[str, float]]
+    ) -> dict[str, SiteSignals]:
+        """What learning does at each site: weights, activations that `arrived`, biases."""
+        found = {
+            name: of_weight(learner, self._model.weight(name), self._nearest[name])
+            for name, learner in self.weights.items()
+        }
+        found |= {name: SiteSignals(values) for name, values in arrived.items()}
+        return with_gradients(found, gradients)
 
     def _calibrate(self, stop: UnitStop, weights: list[Site]) -> None:
         """Ranges where none is set: weights first, then activations from what arrives there."""
@@ -137,7 +161,8 @@ class Learners:
         own = {site.name for site in stop.sites()}
         for name in sorted(own) if "activation_scale" in self._rates else ():
             site = self._model.sites[name]
-            if site.shares is None and self._sharing(name) <= own and site.grid.uniform:
+            uniform = site.grid.uniform and not self._model.quantizer(name).form
+            if site.shares is None and self._sharing(name) <= own and uniform:
                 found[name] = learner = LSQ(site.grid, site.shape)
                 learner.take(self._model.quantizer(name))
                 self._model.set_quantizer(name, learner)
@@ -148,23 +173,31 @@ class Learners:
 
     def _learner(self, site: Site) -> Quantizer:
         learner = QUANTIZERS[self._plan.quantizer].make(site.grid, site.shape)
-        learner.take(self._model.quantizer(site.name))
-        learner.start(self._model.weight(site.name).detach())  # type: ignore[attr-defined]
+        before, weight = self._model.quantizer(site.name), self._model.weight(site.name)
+        learner.take(before)
+        self._nearest[site.name] = nearest(before, weight)
+        if isinstance(before, Codes):
+            self._floats[site.name] = weight.detach().clone()
+            weight.data.copy_(_settled(before, weight.detach()))
+        learner.start(weight.detach())  # type: ignore[attr-defined]
         for name, parameter in learner.named_parameters():
             parameter.requires_grad_(name in self._roles)
         self._model.set_quantizer(site.name, learner)
         return learner
 
-    def _moving(self) -> Iterator[tuple[nn.Parameter, str, bool]]:
-        """(parameter, role, whether it is a step size) of everything that moves."""
-        for learner in self.weights.values():
+    def _moving(self) -> Iterator[tuple[str, nn.Parameter, str, bool]]:
+        """(site, parameter, role, whether it is a step size) of everything that moves."""
+        for site, learner in self.weights.items():
             for name, role in self._roles.items():
-                yield learner.get_parameter(name), role, name == "scale"
-        for learner in self._scales.values():
+                yield site, learner.get_parameter(name), role, name == "scale"
+        for site, learner in self._scales.items():
             assert isinstance(learner.scale, nn.Parameter)
-            yield learner.scale, "activation_scale", True
+            yield site, learner.scale, "activation_scale", True
         for name in self.offsets:
-            yield self._model.parameter(name), "bias", False
+            yield name, self._model.parameter(name), "bias", False
+        if self._equivalent is not None:
+            for name, parameters in self._equivalent.parameters.items():
+                yield from ((name, parameter, "equivalent", False) for parameter in parameters)
 
     def _codes(self, name: str) -> Tensor:
         return self.weights[name].codes(self._model.weight(name).detach()).detach()
@@ -173,14 +206,15 @@ class Learners:
         codes = learner.codes(weight)
         return dequantize(codes, *learner.affine(), learner.grid, learner.table()).detach()
 
-    def _clipped(self, name: str) -> Tensor:
-        """Share of the weight beyond the outermost levels."""
-        learner = self.weights[name]
-        weight = self._model.weight(name).detach()
-        codes = position(weight, *learner.affine(), learner.grid, learner.table())
-        outside = (codes < learner.grid.qmin - HALF) | (codes > learner.grid.qmax + HALF)
-        return outside.float().mean()
 
+def _settled(chosen: Codes, weight: Tensor) -> Tensor:
+    """The values nearest to the float weight that round to the codes chosen before.
 
-def _mean(values: list[Tensor]) -> float:
-    return float(torch.cat([value.detach().flatten().float() for value in values]).mean())
+    So every learner begins at those codes, and a weight that the earlier stage moved away from its
+    nearest level begins near the edge, where it can return.
+    """
+    grid, affine, table = chosen.grid, chosen.affine(), chosen.table()
+    place, codes = position(weight, *affine, grid, table), chosen.chosen
+    low = (codes - REACH).masked_fill(codes <= grid.qmin, -math.inf)
+    high = (codes + REACH).masked_fill(codes >= grid.qmax, math.inf)
+    return dequantize(torch.minimum(torch.maximum(place, low), high), *affine, grid, table).detach()

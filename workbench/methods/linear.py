@@ -6,7 +6,6 @@ positions, so that gathering moments costs less than the forward pass even where
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.nn import functional
 
+from workbench.graph.ops.convolution import window_pads
 from workbench.graph.sites import Layer, Weight
 from workbench.maths.grid import Grid
+from workbench.maths.patches import Window, patches, spread
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class LinearView:
 
     Attributes:
         weight: which weight of the layer; groups: G.
-        exact: False where rows for this weight cannot be given (transposed convolutions,
-            bidirectional recurrences); such weights fall back to their own error.
+        exact: False where rows for this weight cannot be given (embeddings, grouped transposed
+            convolutions, bidirectional recurrences); such weights fall back to their own error.
     """
 
     layer: Layer
@@ -66,10 +66,6 @@ class LinearView:
         moved = (shape[axis], *shape[:axis], *shape[axis + 1 :])
         return matrix.reshape(moved).movedim(0, axis)
 
-    def blocks(self, grid: Grid) -> int:
-        """B, scales along K."""
-        return -(-self.inputs // grid.granularity.size) if grid.granularity.kind == "group" else 1
-
     def scales(self, matrix: Tensor, grid: Grid) -> Tensor:
         """(G, O, B) scales in the shape that the grid's granularity asks for."""
         kind = grid.granularity.kind
@@ -83,7 +79,11 @@ class LinearView:
     def rows(self, arguments: Sequence[Any], positions: int, generator: torch.Generator) -> Tensor:
         """(G, N, K) rows that this weight multiplies, from the node's positional arguments."""
         if self.layer.op == "Conv":
-            return _patches(arguments[0], self, positions, generator)
+            window = _window(self, arguments[0].shape[2:])
+            return patches(arguments[0], window, self.groups, positions, generator)
+        if self.layer.op == "ConvTranspose":
+            x, window = _backwards(self, arguments[0])
+            return patches(x, window, 1, positions, generator)
         if self.layer.op in ("GRU", "LSTM", "RNN"):
             return self._recurrent_rows(arguments, positions)
         x = arguments[1 - self.weight.index] if self.layer.op == "MatMul" else arguments[0]
@@ -115,9 +115,10 @@ def _is_exact(layer: Layer, weight: Weight, node: fx.Node) -> bool:
         return weight.shape[0] == 1 and node.kwargs.get("direction") in (None, "forward")
     if layer.op == "Gemm":
         return not node.kwargs.get("transA")
-    if layer.op == "Conv":
-        return node.kwargs.get("auto_pad") in (None, "NOTSET", "VALID")
-    return layer.op == "MatMul" and len(weight.shape) == 2
+    if layer.op == "ConvTranspose":
+        sized = node.kwargs.get("output_shape") or str(node.kwargs.get("auto_pad") or "")[:4]
+        return sized in ("", "NOTS", "VALI") and int(node.kwargs.get("group") or 1) == 1  # type: ignore[arg-type]
+    return layer.op == "Conv" or (layer.op == "MatMul" and len(weight.shape) == 2)
 
 
 def _thinned(x: Tensor, positions: int) -> Tensor:
@@ -127,42 +128,30 @@ def _thinned(x: Tensor, positions: int) -> Tensor:
     return rows[::step][None]
 
 
-def _patches(x: Tensor, view: LinearView, positions: int, generator: torch.Generator) -> Tensor:
-    """im2col of a convolution at up to `positions` output positions: (G, N, C/G * prod k).
-
-    The positions form a lattice with a random offset, so that each kernel tap is one strided slice.
-    """
+def _window(view: LinearView, spatial: Sequence[int]) -> Window:
+    """How the kernel of a convolution moves over an input of these sizes."""
     kwargs = view.node.kwargs
-    kernel = view.weight.shape[2:]
-    rank = len(kernel)
-    strides = _ints(kwargs.get("strides"), [1] * rank)
-    dilations = _ints(kwargs.get("dilations"), [1] * rank)
-    pads = _ints(kwargs.get("pads"), [0] * 2 * rank)
-    if any(pads):
-        x = functional.pad(x, [p for i in reversed(range(rank)) for p in (pads[i], pads[i + rank])])
-    per_axis = max(1, int(positions ** (1 / rank)))
-    axes = []
-    for size, width, stride, dilation in zip(x.shape[2:], kernel, strides, dilations, strict=True):
-        count = (size - dilation * (width - 1) - 1) // stride + 1
-        axes.append(_lattice(count, per_axis, stride, dilation, width, generator))
-    taps = [x[(..., *slices)] for slices in itertools.product(*axes)]
-    stacked = torch.stack(taps, dim=2)  # (batch, C, prod k, *positions)
-    rows = stacked.movedim((1, 2), (-2, -1)).reshape(-1, view.groups, view.inputs)
-    return rows.movedim(1, 0)
+    kernel = tuple(view.weight.shape[2:])
+    strides = _ints(kwargs.get("strides"), len(kernel))
+    dilations = _ints(kwargs.get("dilations"), len(kernel))
+    auto, pads = str(kwargs.get("auto_pad") or "NOTSET"), kwargs.get("pads")
+    begins, ends = window_pads(spatial, kernel, strides, dilations, auto, pads)  # type: ignore[arg-type]
+    return Window(kernel, strides, dilations, tuple(begins), tuple(ends))
 
 
-def _lattice(
-    count: int, wanted: int, stride: int, dilation: int, width: int, generator: torch.Generator
-) -> list[slice]:
-    """One slice of the padded axis for each kernel tap, at every `step`-th output position."""
-    step = -(-count // wanted)
-    first = int(torch.randint(min(step, count), (1,), generator=generator))
-    last = first + (count - 1 - first) // step * step
-    return [
-        slice(first * stride + tap * dilation, last * stride + tap * dilation + 1, step * stride)
-        for tap in range(width)
-    ]
+def _backwards(view: LinearView, x: Tensor) -> tuple[Tensor, Window]:
+    """A transposed convolution as an ordinary one: its input spread, its kernel read backwards."""
+    plain = _window(view, x.shape[2:])
+    extra = view.node.kwargs.get("output_padding") or [0] * len(plain.kernel)
+    reach = [d * (k - 1) for d, k in zip(plain.dilations, plain.kernel, strict=True)]
+    return spread(x, plain.strides), Window(
+        plain.kernel,
+        (1,) * len(plain.kernel),
+        tuple(-d for d in plain.dilations),
+        tuple(r - begin for r, begin in zip(reach, plain.begins, strict=True)),
+        tuple(r - e + int(o) for r, e, o in zip(reach, plain.ends, extra, strict=True)),  # type: ignore[arg-type]
+    )
 
 
-def _ints(value: Any, default: list[int]) -> list[int]:
-    return [int(v) for v in value] if value else default
+def _ints(value: Any, rank: int) -> tuple[int, ...]:
+    return tuple(int(v) for v in value) if value else (1,) * rank

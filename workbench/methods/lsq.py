@@ -10,8 +10,8 @@ earlier stages left, or from nearest rounding. No labels are needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, NamedTuple
 
 import torch
 from pydantic import Field, field_validator
@@ -19,14 +19,18 @@ from torch import Tensor
 
 from workbench.foundation.options import Options
 from workbench.graph.quantized import QuantizedGraph
-from workbench.methods.base import Batch, Event, Method, Task
+from workbench.methods.base import Batch, Event, Method, SiteSignals, Task
 from workbench.methods.calibrate import is_calibrated
+from workbench.methods.concerns import Watch
 from workbench.methods.overflow import make_room_for_biases
+from workbench.methods.readings import Thinned, gathered, of_network
 from workbench.methods.registry import make, method
 from workbench.quantizers.base import Quantizer
 from workbench.quantizers.codes import Codes
 from workbench.quantizers.registry import QUANTIZERS
 from workbench.signals.distillation import distillation
+
+FEWEST = 64  # examples, for some to be held out
 
 
 class LsqOptions(Options):
@@ -42,12 +46,23 @@ class LsqOptions(Options):
         str, Field(description="registered quantizer that sits on every site and learns its range")
     ] = "lsq"
     temperature: Annotated[float, Field(gt=0, le=100, description="T of the distillation")] = 2.0
+    held_out: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=0.5,
+            description="share of the examples that only judges, one batch at most",
+            json_schema_extra={"advanced": True},
+        ),
+    ] = 0.05
 
     @field_validator("quantizer")
     @classmethod
     def _serves_every_site(cls, name: str) -> str:
         if QUANTIZERS[name].facts.get("weights_only"):
             raise ValueError(f"quantizer '{name}' holds weights only; choose 'lsq' or 'uniform'")
+        if QUANTIZERS[name].facts.get("activations_only"):
+            raise ValueError(f"quantizer '{name}' holds no weights; choose 'lsq' or 'uniform'")
         return name
 
 
@@ -77,21 +92,46 @@ class LsqTraining(Method):
         _install(model, self.options.quantizer)
         make_room_for_biases(model)
         optimiser = self._optimiser(model)
-        inputs = _gather(task)
-        teacher = _teacher(model, inputs, self.options.batch_size)
+        own, held = _lessons(model, task, self.options)
         first = _restore(model, optimiser, task)
+        watch = Watch("network", "the last good epoch was kept", steady=True)
+        good, thinned = _state(model, optimiser), Thinned(self.options.epochs)
         for epoch in range(first, self.options.epochs):
-            loss = self._epoch(model, optimiser, inputs, teacher, task, epoch)
+            loss = self._epoch(model, optimiser, own, task, epoch)
+            if not watch.loss(loss):
+                _load(model, optimiser, good)
+                break
             make_room_for_biases(model)
-            task.checkpoint.save(_state(model, optimiser), epoch + 1)
+            good = _state(model, optimiser)
+            task.checkpoint.save(good, epoch + 1)
+            values, sites = self._signals(model, own, held, watch)
+            if held is not None:
+                watch.judged(epoch + 1, loss, values["held_out"])
             yield self.event(
                 "layer",
                 task,
                 site=f"epoch {epoch + 1}",
-                values={"loss": loss},
+                values={"loss": loss, **values},
+                sites=thinned.next(sites),
                 step=epoch + 1,
                 total=self.options.epochs,
             )
+        yield from (self.concern(task, concern) for concern in watch.concerns())
+
+    def _signals(
+        self, model: QuantizedGraph, own: _Lesson, held: _Lesson | None, watch: Watch
+    ) -> tuple[dict[str, float], dict[str, SiteSignals]]:
+        """(values, sites) after an epoch; activations are looked at on the held-out examples."""
+        shown = held or own.part(slice(self.options.batch_size))
+        answers: list[Tensor] = []
+        sites, norms = of_network(model, lambda: answers.append(model(*shown.inputs)[0]))
+        watch.gradients(norms)
+        sizes = {site.name: model.weight(site.name).numel() for site in model.of_kind("weight")}
+        values = {"gradient": math.hypot(*norms.values()), **gathered(sites, sizes)[0]}
+        if held is not None:
+            loss = distillation(held.answers, answers[0], self.options.temperature)
+            values["held_out"] = float(loss)
+        return values, sites
 
     def _optimiser(self, model: QuantizedGraph) -> torch.optim.Adam:
         """Scales get a rate in proportion to their size, since Adam steps ignore gradient size."""
@@ -109,12 +149,11 @@ class LsqTraining(Method):
         self,
         model: QuantizedGraph,
         optimiser: torch.optim.Adam,
-        inputs: Batch,
-        teacher: Tensor,
+        lesson: _Lesson,
         task: Task,
         epoch: int,
     ) -> float:
-        count = len(teacher)
+        count = len(lesson.answers)
         order = torch.randperm(count, generator=_generator(task.seed, epoch))
         chunks = order.split(self.options.batch_size)
         base = [group["lr"] for group in optimiser.param_groups]
@@ -123,8 +162,8 @@ class LsqTraining(Method):
             done = (epoch + index / len(chunks)) / self.options.epochs
             for group, rate in zip(optimiser.param_groups, base, strict=True):
                 group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * done))
-            student = model(*(x[chosen] for x in inputs))[0]
-            loss = distillation(teacher[chosen], student, self.options.temperature)
+            inputs, answers = lesson.part(chosen)
+            loss = distillation(answers, model(*inputs)[0], self.options.temperature)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -135,13 +174,16 @@ class LsqTraining(Method):
 
 
 def _install(model: QuantizedGraph, kind: str) -> None:
-    """Put a learnable quantizer on every weight and activation site, with the scale it has now."""
+    """Put a learnable quantizer on every weight and activation site, with the scale it has now.
+
+    Activations with levels of their own keep them.
+    """
     for name, site in model.sites.items():
         make_quantizer = QUANTIZERS["table" if site.grid.learns_levels else kind].make
         settled = site.kind == "bias" or site.shares is not None
-        if settled or type(model.quantizer(name)) is make_quantizer:
-            continue
         before = model.quantizer(name)
+        if settled or before.form or type(before) is make_quantizer:
+            continue
         if isinstance(before, Codes):
             with torch.no_grad():
                 weight = model.weight(name)
@@ -151,15 +193,29 @@ def _install(model: QuantizedGraph, kind: str) -> None:
         model.set_quantizer(name, learner)
 
 
-def _gather(task: Task) -> Batch:
-    batches = list(task.batches())
-    return tuple(torch.cat(column) for column in zip(*batches, strict=True))
+class _Lesson(NamedTuple):
+    """Inputs, and what the float network answers."""
+
+    inputs: Batch
+    answers: Tensor
+
+    def part(self, chosen: Tensor | slice) -> _Lesson:
+        return _Lesson(tuple(x[chosen] for x in self.inputs), self.answers[chosen])
 
 
 @torch.no_grad()
-def _teacher(model: QuantizedGraph, inputs: Batch, size: int) -> Tensor:
-    chunks = zip(*(x.split(size) for x in inputs), strict=True)
-    return torch.cat([model.graph.module(*chunk)[0] for chunk in chunks])
+def _lessons(
+    model: QuantizedGraph, task: Task, options: LsqOptions
+) -> tuple[_Lesson, _Lesson | None]:
+    """What is learned from; and what only judges, one batch at most, if there are enough."""
+    inputs = tuple(torch.cat(column) for column in zip(*task.batches(), strict=True))
+    chunks = zip(*(x.split(options.batch_size) for x in inputs), strict=True)
+    answers = torch.cat([model.graph.module(*chunk)[0] for chunk in chunks])
+    whole, count = _Lesson(inputs, answers), len(answers)
+    held = min(round(options.held_out * count), options.batch_size)
+    if count < FEWEST or not held:
+        return whole, None
+    return whole.part(slice(count - held)), whole.part(slice(count - held, count))
 
 
 def _generator(seed: int, epoch: int) -> torch.Generator:
@@ -182,10 +238,17 @@ def _restore(model: QuantizedGraph, optimiser: torch.optim.Adam, task: Task) -> 
     if stored is None:
         return 0
     tensors, epoch = stored
+    _load(model, optimiser, tensors)
+    return epoch
+
+
+def _load(
+    model: QuantizedGraph, optimiser: torch.optim.Adam, tensors: Mapping[str, Tensor]
+) -> None:
+    """Restore what `_state` gave."""
     moments = {k: v for k, v in tensors.items() if k.startswith("optimiser/")}
     model.load_values({k: v for k, v in tensors.items() if k not in moments})
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     for key, value in moments.items():
         _, index, name = key.split("/")
         optimiser.state[parameters[int(index)]][name] = value
-    return epoch

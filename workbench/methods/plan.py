@@ -30,21 +30,22 @@ from tomlkit.exceptions import TOMLKitError
 
 from workbench.foundation.errors import RecipeError
 from workbench.foundation.options import Options
+from workbench.maths.calibrators.registry import ActivationCalibrator, WeightCalibrator
 from workbench.quantizers.registry import QUANTIZERS
 from workbench.signals.registry import SIGNALS
 
-Role = Literal["rounding", "weights", "weight_scale", "activation_scale", "bias"]
+Role = Literal["rounding", "weights", "weight_scale", "activation_scale", "bias", "equivalent"]
 Decay = Literal["none", "linear", "cosine"]
 Scope = Literal["layer", "block", "blocks", "network"]
 Inputs = Literal["float", "quantized", "mixed"]
-Calibrator = Literal["minmax", "percentile", "mse", "entropy"]
 
 
 class Learnable(Options):
     """Something that moves.
 
     "rounding" is how each weight is rounded, "weights" an addition to each weight, "weight_scale"
-    and "activation_scale" are step sizes or clips, "bias" is the layer's own.
+    and "activation_scale" are step sizes or clips, "bias" is the layer's own, "equivalent" what is
+    taken out of a tensor, channel by channel, and put into the layers that read it.
     """
 
     name: Annotated[Role, Field(description="what moves")]
@@ -115,12 +116,16 @@ class Plan(Options):
     keep: Annotated[
         float, Field(ge=0, le=1, description="for mixed inputs: share of values kept quantized")
     ] = 0.5
+    correction: Annotated[
+        int,
+        Field(ge=0, le=100_000, description="steps that fit float inputs to batch norms; 0: none"),
+    ] = 0
     schedule: Schedule = Schedule()
     calibrator: Annotated[
-        Calibrator, Field(description="range of activations that have none yet")
+        ActivationCalibrator, Field(description="range of activations that have none yet")
     ] = "mse"
     weight_calibrator: Annotated[
-        Calibrator, Field(description="range of weights that have none yet")
+        WeightCalibrator, Field(description="range of weights that have none yet")
     ] = "mse"
 
     @model_validator(mode="after")
@@ -135,6 +140,12 @@ class Plan(Options):
             raise ValueError(
                 f"quantizer '{self.quantizer}' has no {sorted(missing)[0]} to learn; "
                 f"choose among: {', '.join(fitting)}"
+            )
+        if "equivalent" in roles and not QUANTIZERS[self.quantizer].facts.get("follows"):
+            fitting = [entry.name for entry in QUANTIZERS if entry.facts.get("follows")]
+            raise ValueError(
+                f"quantizer '{self.quantizer}' cannot follow weights that are rescaled as they"
+                f" learn; choose among: {', '.join(fitting)}"
             )
         return self
 

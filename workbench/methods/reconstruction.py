@@ -16,12 +16,15 @@ from pydantic import Field
 
 from workbench.foundation.options import Options
 from workbench.graph.quantized import QuantizedGraph
+from workbench.maths.calibrators.registry import ActivationCalibrator, WeightCalibrator
 from workbench.methods.base import Batch, Event, Method, Task
 from workbench.methods.calibrate import calibrate_activation, is_calibrated
-from workbench.methods.plan import Calibrator, Plan, Schedule
+from workbench.methods.correction import corrected
+from workbench.methods.plan import Plan, Schedule
+from workbench.methods.readings import Thinned
 from workbench.methods.registry import make
 from workbench.methods.resume import UnitProgress
-from workbench.methods.training import Training
+from workbench.methods.training import CHECKS, Training
 from workbench.methods.units import units
 from workbench.methods.walk import ActivationStop, UnitStop, Walk
 
@@ -41,10 +44,10 @@ class ReconstructionOptions(Options):
         ),
     ] = 0.1
     calibrator: Annotated[
-        Calibrator, Field(description="range of activations that have none yet")
+        ActivationCalibrator, Field(description="range of activations that have none yet")
     ] = "mse"
     weight_calibrator: Annotated[
-        Calibrator, Field(description="range of weights that have none yet")
+        WeightCalibrator, Field(description="range of weights that have none yet")
     ] = "mse"
 
     def schedule(self, **more: Any) -> Schedule:
@@ -86,24 +89,36 @@ class Reconstruction(Method):
         self, model: QuantizedGraph, stop: UnitStop, plan: Plan, task: Task, progress: UnitProgress
     ) -> Iterator[Event]:
         name, began = stop.unit.name, time.perf_counter()
-        training = Training(model, stop, plan, task)
+        thinned = Thinned(progress.count()["total"] * (CHECKS + 1))
         values: dict[str, float] = {}
-        for report in training.run():
-            values = report.values
-            yield self.event(
-                "step",
-                task,
-                site=name,
-                values=values,
-                counts=report.counts,
-                text=f"{name}: step {report.step} of {plan.schedule.iterations}",
-                **progress.count(),
-            )
+        with corrected(model, stop, plan.correction):
+            training = Training(model, stop, plan, task)
+            for report in training.run():
+                values = {"step": report.step, **report.values}
+                yield self.event(
+                    "step",
+                    task,
+                    site=name,
+                    values=values,
+                    counts=report.counts,
+                    sites=thinned.next(report.sites),
+                    text=f"{name}: step {report.step} of {plan.schedule.iterations}",
+                    **progress.count(),
+                )
         progress.finish(stop.unit)
-        for note in training.notes:
-            yield self.event("note", task, site=name, text=f"'{name}' {note}", **progress.count())
-        values = {**values, "seconds": time.perf_counter() - began}
-        yield self.event("layer", task, site=name, values=values, **progress.count())
+        for concern in training.concerns:
+            yield self.concern(task, concern, **progress.count())
+        outcome = training.outcome
+        values = {**values, **outcome.values, "seconds": time.perf_counter() - began}
+        yield self.event(
+            "layer",
+            task,
+            site=name,
+            values=values,
+            counts=outcome.counts,
+            sites=outcome.sites,
+            **progress.count(),
+        )
 
 
 def rebatched(model: QuantizedGraph, task: Task, size: int) -> Iterator[Batch]:

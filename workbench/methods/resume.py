@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Layer, layers
-from workbench.methods.base import Task
+from workbench.methods.base import Event, Method, Task
 from workbench.methods.calibrate import calibrate_activation
+from workbench.methods.concerns import Watch
 from workbench.methods.overflow import make_room_for_biases
+from workbench.methods.readings import of_model
 from workbench.methods.units import Unit
 from workbench.methods.walk import ActivationStop, LayerStop, Walk
 
@@ -64,6 +66,26 @@ class LayerProgress:
     def count(self) -> dict[str, int]:
         """step and total, for events."""
         return {"step": self._step, "total": self._total}
+
+    def report(
+        self, method: Method, layer: Layer, sites: Collection[str], values: Mapping[str, float]
+    ) -> Iterator[Event]:
+        """What is said of a layer that was solved in one go: concerns, and its signals.
+
+        Args:
+            method: that solved it.
+            layer, sites: the layer and its weight sites.
+            values: where codes were searched, with "error_nearest" and "error_learned".
+        """
+        watch = Watch(layer.name)
+        if "error_learned" in values:
+            watch.solved(values["error_nearest"], values["error_learned"])
+        for concern in watch.concerns():
+            yield method.concern(self._task, concern, **self.count())
+        found = of_model(self._model, sites)
+        yield method.event(
+            "layer", self._task, site=layer.name, values=values, sites=found, **self.count()
+        )
 
     def _mark(self, layer: Layer) -> None:
         readers = {layer.name}

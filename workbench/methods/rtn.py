@@ -4,32 +4,37 @@
 
 Each range is chosen from the tensor's own distribution (least |x̂ - x|^2.4 by default, LAPQ
 arXiv:1911.07190) and each value goes to its nearest level; what the error does to the output is not
-looked at. Activations are observed in the float network.
+looked at. Activations are observed in the float network, one batch after the other, so memory does
+not grow with the number of examples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from workbench.foundation.options import Options
+from workbench.graph.batching import count_examples
 from workbench.graph.quantized import QuantizedGraph
-from workbench.methods.base import Event, Method, Task
-from workbench.methods.calibrate import calibrate_activation, calibrate_weight
+from workbench.maths.calibrators.registry import ActivationCalibrator, WeightCalibrator
+from workbench.methods.base import Event, Method, SiteSignals, Task
+from workbench.methods.calibrate import Observers, calibrate_weight
 from workbench.methods.overflow import make_room_for_biases
+from workbench.methods.readings import of_histogram, reading
 from workbench.methods.registry import method
-from workbench.methods.walk import ActivationStop, Walk
-
-Calibrator = Literal["minmax", "percentile", "mse", "entropy"]
 
 
 class RtnOptions(Options):
     """Options of round to nearest."""
 
-    weight_calibrator: Annotated[Calibrator, Field(description="range of the weights")] = "mse"
-    calibrator: Annotated[Calibrator, Field(description="range of the activations")] = "mse"
+    weight_calibrator: Annotated[WeightCalibrator, Field(description="range of the weights")] = (
+        "mse"
+    )
+    calibrator: Annotated[ActivationCalibrator, Field(description="range of the activations")] = (
+        "mse"
+    )
 
 
 @method(
@@ -53,17 +58,23 @@ class Rtn(Method):
 
     def learn(self, model: QuantizedGraph, task: Task) -> Iterator[Event]:
         """Calibrate weights, then activations in one float pass."""
-        weights, active = model.of_kind("weight"), model.of_kind("activation")
-        total = len(weights) + len(active)
+        weights = model.of_kind("weight")
+        observers = Observers(model, self.options.calibrator)
+        watched = task.examples if observers else 0
+        total = len(weights) + watched + len(observers)
         for step, site in enumerate(weights, 1):
             calibrate_weight(model, site, self.options.weight_calibrator)
-            yield self.event("step", task, site=site.name, step=step, total=total)
-        if not active:
-            return
-        step = len(weights)
-        for stop in Walk(model, task.batches(), prefix="float"):
-            if isinstance(stop, ActivationStop):
-                step += 1
-                calibrate_activation(model, stop, self.options.calibrator)
-                yield self.event("step", task, site=stop.site.name, step=step, total=total)
+            found = {
+                site.name: SiteSignals(reading(model.quantizer(site.name), model.weight(site.name)))
+            }
+            yield self.event("step", task, site=site.name, sites=found, step=step, total=total)
+        seen = 0
+        for batch in task.batches() if observers else ():
+            observers.see(batch)
+            seen = min(watched, seen + count_examples(model.graph.inputs, batch))
+            text = f"observed {seen} of {watched} examples"
+            yield self.event("step", task, step=len(weights) + seen, total=total, text=text)
+        for step, name in enumerate(observers.settle(), len(weights) + watched + 1):
+            found = {name: of_histogram(model.quantizer(name), observers[name])}
+            yield self.event("step", task, site=name, sites=found, step=step, total=total)
         make_room_for_biases(model)

@@ -1,4 +1,9 @@
-"""Values of one node for every batch, in memory up to a budget and in files beyond it."""
+"""Values of one node for every batch, in memory up to a budget and in files beyond it.
+
+What is read thousands of times, as a unit's inputs are while it learns, is worth a share of the
+memory that is free. What a walk reads once or twice is not: of a long calibration only as many
+batches are held as a short one has, so that ten thousand examples take no more than a hundred.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +17,12 @@ import psutil
 import torch
 from torch import Tensor
 
+from workbench.foundation.errors import DataError
+
 #: share of the free memory that live tensors may take before they go to disk, and its limits
 FREE_SHARE, LEAST_BYTES, MOST_BYTES = 0.25, 1 << 29, 4 << 30
+#: held of any stream, whatever its batches; so much disk is left free
+SMALL_BYTES, SPARE_BYTES = 1 << 26, 1 << 30
 
 
 class Column:
@@ -25,8 +34,9 @@ class Column:
 
     def append(self, floats: Any, quantized: Any) -> None:
         """Keep the values of the next batch."""
-        left = self._shelf.put(floats)
-        right = left if quantized is floats else self._shelf.put(quantized)
+        batch = len(self._items)
+        left = self._shelf.put(floats, batch)
+        right = left if quantized is floats else self._shelf.put(quantized, batch)
         self._items.append((left, right))
 
     def get(self, batch: int) -> tuple[Any, Any]:
@@ -51,25 +61,51 @@ class Column:
 
 
 class Shelf:
-    """Keeps values in memory up to a budget, the rest in files of a temporary directory."""
+    """Keeps values in memory up to a budget, the rest in files of a temporary directory.
 
-    def __init__(self, budget_bytes: int | None = None) -> None:
+    Args:
+        budget_bytes: of memory; None takes a share of what is free.
+        held_batches: of a stream that is read once or twice, how many batches may fill the budget;
+            later ones go to disk where more than a little is held. None holds any.
+    """
+
+    def __init__(self, budget_bytes: int | None = None, held_batches: int | None = None) -> None:
+        self.held_batches = held_batches
         self._budget = _budget() if budget_bytes is None else budget_bytes
         self._held = 0
         self._directory: Path | None = None
         self._count = 0
 
-    def put(self, value: Any) -> Any:
-        """A handle for `value`: itself while there is room, otherwise a path."""
+    def put(self, value: Any, batch: int = 0) -> Any:
+        """A handle for `value`: itself while there is room, otherwise a path.
+
+        Args:
+            value: a tensor, or a tuple of them.
+            batch: position in its stream.
+
+        Raises:
+            DataError: the disk is full.
+        """
         size = _bytes(value)
-        if self._held + size <= self._budget:
+        late = self.held_batches is not None and batch >= self.held_batches
+        if self._held + size <= (min(self._budget, SMALL_BYTES) if late else self._budget):
             self._held += size
             return value
+        return self._store(value, size)
+
+    def _store(self, value: Any, size: int) -> Path:
         if self._directory is None:
             self._directory = Path(tempfile.mkdtemp(prefix="workbench-"))
+        free = shutil.disk_usage(self._directory).free
+        if free < size + SPARE_BYTES:
+            raise DataError(
+                f"the folder '{self._directory.parent}' has '{free >> 20}' MiB left, too few for"
+                " the tensors of all examples; calibrate on fewer examples, or set TMPDIR to a"
+                " larger disk"
+            )
         self._count += 1
         path = self._directory / f"{self._count}.pt"
-        torch.save(value, path)
+        torch.save(_alone(value), path)
         return path
 
     def get(self, handle: Any) -> Any:
@@ -92,6 +128,13 @@ class Shelf:
 def _budget() -> int:
     share = int(psutil.virtual_memory().available * FREE_SHARE)
     return max(LEAST_BYTES, min(MOST_BYTES, share))
+
+
+def _alone(value: Any) -> Any:
+    """The value without the rest of a larger tensor that it may be a part of."""
+    if isinstance(value, Tensor):
+        return value.clone() if value.untyped_storage().nbytes() > _bytes(value) else value
+    return type(value)(map(_alone, value)) if isinstance(value, (tuple, list)) else value
 
 
 def _bytes(value: Any) -> int:

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, fx
 
 from workbench.graph.quantized import QuantizedGraph
-from workbench.methods.base import Task
+from workbench.methods.base import SiteSignals, Task
+from workbench.methods.concerns import Concern, Watch
 from workbench.methods.learners import Learners
 from workbench.methods.plan import Learnable, Plan
+from workbench.methods.readings import Readings, arriving, gathered, gradients
 from workbench.methods.shelf import Shelf
 from workbench.methods.walk import UnitStop
 from workbench.signals.base import Output, Seen
@@ -40,18 +42,21 @@ class Report:
     Attributes:
         values: by name, among them "loss", each signal's part, "gradient" and "held_out".
         counts: histograms.
+        sites: signals of each site.
     """
 
     step: int
     values: dict[str, float] = field(default_factory=dict)
     counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    sites: dict[str, SiteSignals] = field(default_factory=dict)
 
 
 class Training:
     """The learning of one unit.
 
     Attributes:
-        notes: sentences about what went wrong, each with a cure.
+        outcome: the last report, of the state that learning ended with.
+        concerns: what went wrong, each with a cure; known when `run` has ended.
     """
 
     def __init__(self, model: QuantizedGraph, stop: UnitStop, plan: Plan, task: Task) -> None:
@@ -60,7 +65,7 @@ class Training:
         self._steps = plan.schedule.iterations
         self._learners = Learners(model, stop, plan)
         self._model = model
-        self._program = stop.program(self._learners.moving)
+        self._program = stop.program(self._learners.moving, self._learners.value)
         seed = f"{task.seed}/{stop.unit.name}"
         self._chance = torch.Generator().manual_seed(_number(seed))
         held = round(plan.schedule.held_out * stop.count) if stop.count >= FEWEST else 0
@@ -71,8 +76,11 @@ class Training:
         self._shelf = Shelf()
         self._known: list[tuple[object, object, object]] = []
         self._axes: tuple[int, ...] = ()
-        self._alive = False
-        self.notes: list[str] = []
+        self._active = self._learners.own_activations(stop)
+        self._watch = Watch(stop.unit.name)
+        self._norms: dict[str, float] = {}
+        self.outcome = Report(0)
+        self.concerns: list[Concern] = []
 
     def run(self) -> Iterator[Report]:
         """Learn; yields a report at each check, and ends with the codes in place."""
@@ -91,24 +99,40 @@ class Training:
         trained = self._error(self._train[:JUDGED])
         start = kept = learners.state()
         waited, every, error = 0, max(APART, self._steps // CHECKS), first
+        step, seen = 0, Readings()
         for step in range(1, self._steps + 1):
-            report = step % every == 0 or step in (1, self._steps)
-            values = self._step(step, optimiser, groups, report)
-            if not values:
+            checked = step % every == 0 or step in (1, self._steps)
+            with arriving(self._model, self._active if checked else ()) as arrived:
+                values = self._step(step, optimiser, groups, checked)
+            if not checked:
                 continue
-            if not math.isfinite(values.get("loss", 0.0)):
-                self.notes.append(_DIVERGED)
+            seen = arrived
+            if not self._watch.loss(values["loss"]):
                 error = math.inf
                 break
             error = self._error(self._judge)
-            name = "held_out" if self._held else "hard"
-            signals, counts = learners.signals()
-            yield Report(step, {**values, **signals, name: error}, counts)
+            report = self._report(step, values, seen, error)
+            yield report
             if error < best:
                 best, kept, waited = error, learners.state(), 0
             elif schedule.patience and (waited := waited + 1) >= schedule.patience:
                 break
-        self._finish(start, kept if schedule.keep_best else None, (first, best, error), trained)
+        last = self._finish(
+            start, kept if schedule.keep_best else None, (first, best, error), trained
+        )
+        self.outcome = self._report(step, {}, seen, last)
+        self.concerns = self._watch.concerns(best_kept=schedule.keep_best)
+
+    def _report(
+        self, step: int, values: Mapping[str, float], seen: Readings, error: float
+    ) -> Report:
+        """All signals as they are now; the error is that of exported codes."""
+        sites = self._learners.signals(self._norms, seen)
+        means, counts = gathered(sites, self._learners.sizes)
+        name = "held_out" if self._held else "hard"
+        if self._held and values:
+            self._watch.judged(step, values["reconstruction"], error)
+        return Report(step, {**values, **means, name: error}, counts, sites)
 
     def _finish(
         self,
@@ -116,21 +140,20 @@ class Training:
         kept: list[Tensor] | None,
         errors: tuple[float, float, float],
         trained: float,
-    ) -> None:
-        """Choose the state to end with, and say what went wrong."""
+    ) -> float:
+        """Choose the state to end with, and note what went wrong; its error."""
         first, best, last = errors
         learners = self._learners
-        if not self._alive:
-            self.notes.append(_DEAD)
         if kept is not None:
             learners.restore(kept)
             last = best
         if math.isfinite(last) and last <= WORSE * first:
-            return
+            return last
         if math.isfinite(last):
             better = self._error(self._train[:JUDGED]) < trained
-            self.notes.append(_OVERFITS if better and self._held else _WORSE)
+            self._watch.failed(better_on_own=better and bool(self._held))
         learners.restore(start)
+        return first
 
     def _step(
         self,
@@ -157,13 +180,12 @@ class Training:
         return values
 
     def _values(self, loss: Tensor, parts: dict[str, Tensor]) -> dict[str, float]:
-        found = {"loss": float(loss.detach())}
-        found |= {name: float(part.detach()) for name, part in parts.items()}
-        gradients = [p.grad for p in self._learners.parameters() if p.grad is not None]
-        norms = [gradient.norm() for gradient in gradients]
-        found["gradient"] = float(torch.stack(norms).norm()) if norms else 0.0
-        self._alive = self._alive or found["gradient"] != 0.0
-        return found
+        found = {name: float(part.detach()) for name, part in parts.items()}
+        judged = sum(value for name, value in found.items() if name not in REGULARISERS)
+        self._norms = gradients(self._learners.located())
+        self._watch.gradients(self._norms)
+        norm = math.hypot(*self._norms.values())
+        return {"loss": float(loss.detach()), **found, "reconstruction": judged, "gradient": norm}
 
     def _parts(
         self, batch: int, values: Sequence[Tensor], step: int, *, judged: bool = False
@@ -194,12 +216,12 @@ class Training:
 
     def _mixed(self, quantized: object, original: object) -> object:
         """Each element quantized with the chance that the plan gives, otherwise float."""
-        if quantized is original or not isinstance(quantized, Tensor):
+        if quantized is original or not isinstance(quantized, Tensor) or self._plan.keep == 1:
             return quantized
         if not isinstance(original, Tensor) or not quantized.is_floating_point():
             return quantized
-        chosen = torch.rand(quantized.shape, generator=self._chance) < self._plan.keep
-        return torch.where(chosen.to(quantized.device), quantized, original)
+        chosen = _mask(quantized.shape, self._plan.keep, self._chance)
+        return torch.lerp(original, quantized, chosen.to(quantized))
 
     def _place(self, node: fx.Node, x: Tensor) -> Tensor:
         value = self._learners.soft(node, x)
@@ -250,14 +272,13 @@ class Training:
         return optimiser, [(learnable, rate) for learnable, rate, _ in groups]
 
 
-_KEPT = "nearest rounding was kept"
-_DIVERGED = f"diverged: the loss is no number any more, so {_KEPT}; lower the learning rate"
-_WORSE = f"did not beat nearest rounding, so {_KEPT}; take more iterations or a lower learning rate"
-_OVERFITS = (
-    f"over-fits: better on the examples it learned from, worse on those held out, so {_KEPT}; "
-    "give more calibration examples or fewer iterations"
-)
-_DEAD = "is dead: no gradient reaches it; calibrate with 'minmax', so that fewer values are clipped"
+def _mask(shape: torch.Size, share: float, chance: torch.Generator) -> Tensor:
+    """True for about `share` < 1 of the elements, in steps of 1/256: a number gives eight draws."""
+    count = shape.numel()
+    numbers = torch.empty(-(-count // 8), dtype=torch.int64).random_(
+        -(2**63), None, generator=chance
+    )
+    return (numbers.view(torch.uint8)[:count] < min(255, round(256 * share))).reshape(shape)
 
 
 def _number(text: str) -> int:

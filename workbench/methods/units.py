@@ -200,6 +200,7 @@ class Program:
         module: holds the attributes and the quantizers.
         live: nodes outside whose values will be given.
         moving: attributes that learn; all others are read once, without gradient.
+        source: where the value of an attribute that learns comes from; the module by default.
     """
 
     def __init__(
@@ -208,8 +209,10 @@ class Program:
         module: fx.GraphModule,
         live: Collection[fx.Node],
         moving: Collection[str] = (),
+        source: Callable[[str], Tensor] | None = None,
     ) -> None:
         self._module = module
+        self._source = source
         constants = _ancestors(nodes, {*nodes, *live})
         read = (source for node in [*constants, *nodes] for source in node.all_input_nodes)
         self.inputs = tuple(dict.fromkeys(source for source in read if source in live))
@@ -254,7 +257,8 @@ class Program:
 
     def _evaluate(self, node: fx.Node, known: Mapping[fx.Node, Any], place: Place) -> Any:
         if node.op == "get_attr":
-            return fetch(self._module, str(node.target))
+            path = str(node.target)
+            return fetch(self._module, path) if self._source is None else self._source(path)
         arguments = map_arg(node.args, known.__getitem__)
         if node.op == "call_module":
             return place(node, arguments[0])  # type: ignore[index]

@@ -9,7 +9,7 @@ what does not fit the budget goes to disk, so memory does not grow with the numb
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
+from workbench.graph.batching import count_examples
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Layer, Site, layers
 from workbench.graph.taps import capture
@@ -26,6 +27,8 @@ from workbench.methods.shelf import Column, Shelf
 from workbench.methods.units import Place, Program, Unit, fetch, grouped
 
 Stream = Literal["float", "quantized"]
+#: whose live tensors are kept in memory where each is read once or twice
+HELD_EXAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,13 @@ class UnitStop:
         unit: which nodes it holds.
         outputs: the fx nodes that the rest of the network reads from it.
         count: number of batches.
+        moved: gives other float inputs for a batch, where some were chosen; None where not.
     """
 
     def __init__(self, unit: Unit, nodes: Sequence[fx.Node], walk: Walk) -> None:
         self.unit = unit
         self.count = walk.count
+        self.moved: Callable[[int], Mapping[fx.Node, Any]] | None = None
         self._walk = walk
         self._nodes = [node for node in nodes if not walk.is_constant(node)]
         self._floats = Program(self._nodes, walk.model.graph.module, walk.live)
@@ -86,13 +91,16 @@ class UnitStop:
         found = zip(self.outputs, self.reference(0), strict=True)
         self.outputs = tuple(node for node, value in found if _is_float(value))
 
-    def program(self, moving: Collection[str] = ()) -> Program:
+    def program(
+        self, moving: Collection[str] = (), source: Callable[[str], Tensor] | None = None
+    ) -> Program:
         """The unit with the quantizers that it has now, as one function.
 
         Args:
             moving: attributes of the module that learn.
+            source: gives the value of an attribute; the module by default.
         """
-        return Program(self._nodes, self._walk.model.module, self._walk.live, moving)
+        return Program(self._nodes, self._walk.model.module, self._walk.live, moving, source)
 
     def sites(self) -> list[Site]:
         """Activation sites of the unit, in order."""
@@ -103,7 +111,13 @@ class UnitStop:
     def inputs(self, batch: int) -> tuple[dict[fx.Node, Any], dict[fx.Node, Any]]:
         """(float, quantized) values of the nodes that the unit reads."""
         pairs = {node: self._walk.pair(node, batch) for node in self._floats.inputs}
-        return {n: p[0] for n, p in pairs.items()}, {n: p[1] for n, p in pairs.items()}
+        moved = self.moved(batch) if self.moved is not None else {}
+        return {n: p[0] for n, p in pairs.items()} | moved, {n: p[1] for n, p in pairs.items()}
+
+    def inner(self, floats: Mapping[fx.Node, Any], names: Sequence[str]) -> tuple[Tensor, ...]:
+        """Float values inside the unit, by their ONNX names, for these inputs; differentiable."""
+        known = {str(node.meta.get("onnx_value")): node for node in self._nodes}
+        return self._floats.run(floats, _float, [known[name] for name in names])
 
     @torch.no_grad()
     def reference(self, batch: int) -> tuple[Tensor, ...]:
@@ -150,7 +164,7 @@ class Walk:
         batches: calibration inputs.
         prefix: "quantized" lets earlier layers' errors reach later ones; "float" does not.
         budget_bytes: memory for live tensors before they go to disk; None takes a share of what is
-            free.
+            free. Without units no more is held than the first `HELD_EXAMPLES` examples need.
         units: parts at which to stop as a whole, instead of at the sites and layers inside.
     """
 
@@ -167,7 +181,7 @@ class Walk:
         self._units = units
         self._batches = batches
         self._quantized = prefix == "quantized"
-        self._shelf = Shelf(budget_bytes)
+        self._shelf = Shelf(budget_bytes, None if units else 0)
         self._columns: dict[fx.Node, Column] = {}
         self._joined = model.joined()
         self._together = {leader: Histogram() for leader in self._joined}
@@ -247,8 +261,12 @@ class Walk:
 
     def _open(self, placeholders: list[fx.Node]) -> None:
         columns = [Column(self._shelf) for _ in placeholders]
+        seen = 0
         for batch in self._batches:
             self._look_ahead(batch)
+            if seen < HELD_EXAMPLES and self._shelf.held_batches is not None:
+                self._shelf.held_batches += 1
+            seen += count_examples(self.model.graph.inputs, batch)
             for column, tensor in zip(columns, batch, strict=True):
                 column.append(tensor, tensor)
         self._columns.update(zip(placeholders, columns, strict=True))
@@ -259,8 +277,7 @@ class Walk:
         wanted = {name for tensors in self._joined.values() for name in tensors}
         values = capture(self.model.graph.module, batch, wanted)
         for leader, tensors in self._joined.items():
-            for name in tensors:
-                self._together[leader].add(values[name])
+            self._together[leader].add(*(values[name] for name in tensors))
 
     def _stop(self, node: fx.Node) -> Iterator[ActivationStop | LayerStop]:
         if node.op == "call_module":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,8 @@ class Frozen:
         zero_point: int32, same shape.
         codes: integer codes (int32, the tensor's shape) of a weight; None for an activation.
         levels: the table that codes are indices into (float32); None on a uniform grid.
+        form: registered name of the quantizer of an activation with levels of its own, else "";
+            held: the tensors that such a quantizer is made of, by name.
     """
 
     grid: Grid
@@ -30,6 +34,8 @@ class Frozen:
     zero_point: Tensor
     codes: Tensor | None = None
     levels: Tensor | None = None
+    form: str = ""
+    held: Mapping[str, Tensor] = field(default_factory=dict)
 
     def values(self) -> Tensor:
         """The real values that the codes stand for (weights only)."""
@@ -50,8 +56,10 @@ class Quantizer(nn.Module, ABC):
     Attributes:
         enabled: when False the tensor passes untouched (used by diagnosis).
         levels: the table of a grid that has one, else None; stored only where it is learned.
+        form: name of those whose levels are neither equal steps nor a table of the grid, else "".
     """
 
+    form: ClassVar[str] = ""
     scale: Tensor
     zero_point: Tensor
     levels: Tensor | None
@@ -120,6 +128,12 @@ class Quantizer(nn.Module, ABC):
     def codes(self, x: Tensor) -> Tensor:
         """Integer codes that `x` gets at inference (as floats)."""
         return quantize(x, *self.affine(), self.grid, self.table())
+
+    @torch.no_grad()
+    def tie_distance(self, x: Tensor) -> Tensor:
+        """How far, in steps, each value lies from where its code changes; `x`'s shape."""
+        steps = x / self.grid.granularity.expand(self.affine()[0], x)
+        return (steps - steps.floor() - 0.5).abs()
 
     @torch.no_grad()
     def frozen(self, weight: Tensor | None = None) -> Frozen:

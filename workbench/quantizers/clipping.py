@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from workbench.foundation.options import Options
 from workbench.maths.clipping import clipped_affine
-from workbench.maths.grid import Grid, fake_quantize
+from workbench.maths.grid import Grid, affine_range, fake_quantize
+from workbench.maths.ranges import weight_range
 from workbench.quantizers.base import Quantizer
 from workbench.quantizers.registry import quantizer
 
@@ -26,6 +27,7 @@ WHOLE = 20.0  # its sigmoid is 1 in float32
     title="LWC: learned clipping",
     citation="Shao et al. 2024, arXiv:2308.13137",
     weights_only=True,
+    follows=True,
     learns={"gamma": "weight_scale", "beta": "weight_scale"},
 )
 class Clipping(Quantizer):
@@ -44,6 +46,14 @@ class Clipping(Quantizer):
         """Begin at 0.982 of the range on both sides."""
         self.gamma.fill_(INITIAL)
         self.beta.fill_(INITIAL)
+
+    @torch.no_grad()
+    def follow(self, weight: Tensor) -> None:
+        """Take the range of a weight that was rescaled, and keep the shares."""
+        low, high = weight_range(weight, self.grid, "minmax")
+        scale, zero_point = affine_range(low, high, self.grid)
+        self.scale.copy_(scale)
+        self.zero_point.copy_(zero_point)
 
     def affine(self) -> tuple[Tensor, Tensor]:
         shares = self.gamma.sigmoid(), self.beta.sigmoid()

@@ -62,10 +62,10 @@ def adopt(
             f"'{file.path.name}' was made after {', '.join(recipe.transforms)}; open its float"
             " model first, then this file"
         )
-    model = file.restored.fill(build(session, recipe))
+    model = file.restored.fill(build(session, recipe, file.measured))
     for name, site in model.sites.items():
         if site.kind == "bias":  # a state has no bias quantizers: they follow from these values
             model.parameter(site.tensor).data.copy_(file.restored.frozen[name].values())
-    files = session.prepare(recipe, directory, extent)
+    files = session.prepare(recipe, directory, extent, file.measured)
     Checkpoint(files.state, state_key(session, recipe)).save(model.state(), len(recipe.stages))
     return files

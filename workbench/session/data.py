@@ -34,7 +34,7 @@ from workbench.session.sources import (
 )
 
 Split = Literal["calibration", "test"]
-Task = Literal["classify", "bytes", "tokens", "pairs", "none"]
+Task = Literal["classify", "bytes", "tokens", "pairs", "none", "made"]
 Batch = tuple[tuple[Tensor, ...], Tensor | None]
 Rows = NDArray[np.int64]
 
@@ -50,7 +50,8 @@ class Data:
     Attributes:
         name: for people: the file's or the sample's name.
         task: "classify" (labels are classes), "bytes" or "tokens" (the next one is the label),
-            "pairs" (two sentences a row, labels are their similarity) or "none".
+            "pairs" (two sentences a row, labels are their similarity), "none", or "made" (from the
+            model itself: nothing is known but what the float model says).
         source: the rows.
         calibration, test: which rows belong to which split, in order.
         pool: True where `calibrate_on` may move the border between the splits.

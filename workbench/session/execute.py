@@ -29,11 +29,14 @@ from workbench.deploy.proof import prove_transforms
 from workbench.deploy.runtime import open_session, run
 from workbench.deploy.verify import verify
 from workbench.foundation.errors import ModelError
+from workbench.graph.passes.registry import Measured
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.targets import target, why_nothing
 from workbench.methods.base import Event, Task
 from workbench.methods.registry import make
-from workbench.session.data import BATCH_MOST
+from workbench.session.augment import augmented
+from workbench.session.data import BATCH_MOST, Data
+from workbench.session.data_free import judged, label, synthesise
 from workbench.session.progress import Clock, Progress
 from workbench.session.recipe import Recipe
 from workbench.session.restored import file_metadata
@@ -96,7 +99,7 @@ def execute(
     """
     extent = extent or Extent()
     files = RunFiles(directory)
-    clock = Clock(files, extent.phases(), len(recipe.stages))
+    clock = Clock(files, phases(recipe, extent), len(recipe.stages))
     for phase, event in _Execution(session, recipe, files, extent).events():
         progress = clock.at(phase, event.stage, event.step, event.total, describe(event))
         files.append_event({"phase": phase, **event.record(), "time": time.time()})
@@ -105,14 +108,25 @@ def execute(
     yield Event("done", text="done"), clock.done()
 
 
-def build(session: Session, recipe: Recipe) -> QuantizedGraph:
+def phases(recipe: Recipe, extent: Extent) -> list[str]:
+    """Names of the phases that a run goes through, in order."""
+    return [*(["synthesise"] if recipe.synthetic else []), *extent.phases()]
+
+
+def build(session: Session, recipe: Recipe, measured: Measured | None = None) -> QuantizedGraph:
     """The graph with a plain quantizer on every site that the recipe's target asks for.
+
+    Args:
+        session, recipe: the model and what is asked of it.
+        measured: what the recipe's transformations saw in the data; by default they look now.
 
     Raises:
         ModelError: there is nothing to quantize, and why.
     """
     place = target(recipe.target)
-    graph = session.transformed(recipe.transforms)
+    if measured is None:
+        measured = session.observe(recipe)
+    graph = session.transformed(recipe.preparation, measured)
     plan = place.plan(graph, recipe.weights, recipe.activations, recipe.overrides, recipe.edges)
     reason = why_nothing(graph, plan, place)
     if reason:
@@ -162,8 +176,10 @@ class _Execution:
         self.recipe = recipe
         self.files = files
         self.extent = extent
-        self.data = session.data.calibrate_on(recipe.calibration_examples)
-        self.model = build(session, recipe).eval()
+        self.measured = files.read_measured()
+        if self.measured is None:
+            self.measured = session.observe(recipe)
+        self.model = build(session, recipe, self.measured).eval()
         self.report: dict[str, Any] = {}
         self._naive: QuantizedGraph | None = None
         self._key = state_key(session, recipe)
@@ -172,6 +188,7 @@ class _Execution:
     def events(self) -> Iterator[tuple[str, Event]]:
         """Phase by phase."""
         steps: dict[str, Callable[[], Iterator[Event]]] = {
+            "synthesise": self._synthesise,
             "learn": self._learn,
             "export": self._export,
             "scores": self._scores,
@@ -179,10 +196,27 @@ class _Execution:
             "verify": self._verify,
             "latency": self._latency,
         }
-        for phase in self.extent.phases():
+        for phase in phases(self.recipe, self.extent):
             for event in steps[phase]():
                 yield phase, event
         self._write_report()
+
+    @cached_property
+    def data(self) -> Data:
+        """Its test split judges."""
+        return self.session.judging(self.recipe)
+
+    @cached_property
+    def calibration(self) -> Data:
+        """Its calibration split is learned from."""
+        return self.session.calibrating(self.recipe)
+
+    def _synthesise(self) -> Iterator[Event]:
+        yield from synthesise(self.session, self.recipe)
+        self.report["data_free"] = label(self.session, self.recipe)
+        self.report["judged"] = judged(self.session, self.recipe)
+        text = f"{self.report['data_free']}; {self.report['judged']}"
+        yield Event("note", step=1, total=1, text=text)
 
     def _learn(self) -> Iterator[Event]:
         stored = Checkpoint(self.files.state, self._key)
@@ -210,16 +244,18 @@ class _Execution:
     def _task(self, recipe: Recipe, stage: int, keep: bool) -> Task:
         def batches() -> Iterator[tuple[Tensor, ...]]:
             size = self.session.batch_size
-            return (inputs for inputs, _ in self.data.batches("calibration", size))
+            found = (inputs for inputs, _ in self.calibration.batches("calibration", size))
+            return augmented(found, recipe.augment, recipe.seed)
 
-        task = Task(batches, self.data.size("calibration"), recipe.seed, stage=stage)
+        examples = self.calibration.size("calibration") * recipe.augment
+        task = Task(batches, examples, recipe.seed, stage=stage)
         if keep:
             task.checkpoint = Checkpoint(self.files.checkpoint, f"{self._key}/{stage}")
         return task
 
     def _export(self) -> Iterator[Event]:
         yield self._note("writing the ONNX file", 0)
-        metadata = file_metadata(self.session, self.recipe)
+        metadata = file_metadata(self.session, self.recipe, self.measured)
         written = export(self.model, self.files.model, store=self.recipe.store, metadata=metadata)
         self.report |= _sizes(written)
         self.report["transforms"] = self._transforms()
@@ -227,8 +263,8 @@ class _Execution:
 
     def _transforms(self) -> list[dict[str, Any]]:
         """What each transformation did, and what it changed on the first held-out examples."""
-        names, inputs = self.recipe.transforms, next(self.few(FEWEST))
-        found = prove_transforms(self.session.graph.model, inputs, names)
+        names, inputs = self.recipe.preparation, next(self.few(FEWEST))
+        found = prove_transforms(self.session.graph.model, inputs, names, self.measured)
         return [step.record() for step in found]
 
     def _scores(self) -> Iterator[Event]:
@@ -254,7 +290,7 @@ class _Execution:
         recipe = self.recipe.naive()
         if recipe == self.recipe:
             return self.model
-        model = build(self.session, recipe).eval()
+        model = build(self.session, recipe, self.measured).eval()
         for _ in self.stages(model, recipe, None, 0):
             pass
         return model

@@ -9,10 +9,18 @@ from typing import Any
 from workbench.foundation.options import controls
 from workbench.foundation.registry import Entry, Registry
 from workbench.foundation.taxonomy import PUBLISHED, SIGNALS, STAGES, cells
+from workbench.graph.passes.registry import TRANSFORMS
+from workbench.maths.calibrators.registry import CALIBRATORS
 from workbench.methods.registry import METHODS
+from workbench.synthesis.registry import MAKERS
 
 #: what a recipe names -> where it is registered
-REGISTRIES: Mapping[str, Registry[Any]] = {"method": METHODS}
+REGISTRIES: Mapping[str, Registry[Any]] = {
+    "method": METHODS,
+    "transform": TRANSFORMS,
+    "calibrator": CALIBRATORS,
+    "data": MAKERS,
+}
 
 
 @dataclass(frozen=True)

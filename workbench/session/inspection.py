@@ -84,15 +84,17 @@ def transform_proof(session: Session, transforms: Sequence[str]) -> list[FoldRec
     """
     from workbench.deploy.proof import prove_transforms
 
-    return prove_transforms(session.graph.model, _inputs(session), transforms)
+    measured = session.measure(transforms)
+    return prove_transforms(session.graph.model, _inputs(session), transforms, measured)
 
 
 def _passes(session: Session, prove: bool, transforms: Sequence[str]) -> list[FoldRecord]:
+    measured = session.measure(transforms)
     if prove:
         from workbench.deploy.proof import prove_passes
 
-        return prove_passes(session.source, _inputs(session), transforms)
-    return [*session.folds, *transform(session.graph.model, transforms)[1]]
+        return prove_passes(session.source, _inputs(session), transforms, measured)
+    return [*session.folds, *transform(session.graph.model, transforms, measured)[1]]
 
 
 def _inputs(session: Session) -> tuple[Tensor, ...]:

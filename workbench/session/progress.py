@@ -11,6 +11,7 @@ from workbench.session.store import RunFiles, write_json
 
 #: shares of a run's time, as measured on small networks; they only steer the estimate
 PHASES: Mapping[str, float] = {
+    "synthesise": 2.0,
     "learn": 0.34,
     "export": 0.01,
     "scores": 0.30,

@@ -5,7 +5,8 @@
     store = "packed"             # or "int8": low-bit codes in 8-bit containers, larger and faster
     seed = 0
     calibration_examples = 512
-    transforms = ["equalize"]    # what prepares the float graph; nothing by default
+    augment = 1                  # or more: each picture mirrored and moved, so often
+    transforms = ["equalize", "smooth:alpha=0.7"]   # prepare the float graph; none by default
 
     [weights]
     bits = 4
@@ -20,6 +21,10 @@
 
     [[stages]]
     method = "gram"
+
+    [synthetic]                  # calibrate on made examples; without it, on the session's data
+    maker = "zeroq"
+    examples = 128
 
 Fields left out take their defaults; a key that is not known is refused.
 """
@@ -38,7 +43,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from workbench.foundation.errors import RecipeError
 from workbench.foundation.options import Options, explain
 from workbench.graph import targets
-from workbench.graph.transforms import check_transforms
+from workbench.graph.transforms import check_transforms, filled, spelled
 
 MAX_BYTES = 2**20
 FLOAT = "float"
@@ -104,6 +109,29 @@ class Stage(_Part):
         return METHODS[self.method].options.parse(self.options, f"method '{self.method}'")
 
 
+class Synthetic(_Part):
+    """Examples that are made from the model itself, to calibrate on instead of data."""
+
+    maker: Annotated[str, Field(description="a data maker that `workbench methods` lists")]
+    examples: Annotated[int, Field(ge=1, le=100_000, description="how many to make")] = 128
+    options: dict[str, Any] = Field(default_factory=dict, description="the maker's options")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        self.parsed()
+        return self
+
+    def parsed(self) -> Options:
+        """The maker's typed options.
+
+        Raises:
+            RecipeError: an unknown maker, an unknown option, or a value out of range.
+        """
+        from workbench.synthesis.registry import MAKERS  # pulls in every maker: only when asked
+
+        return MAKERS[self.maker].options.parse(self.options, f"data maker '{self.maker}'")
+
+
 class Recipe(_Part):
     """A frozen, ordered description of a run."""
 
@@ -122,10 +150,16 @@ class Recipe(_Part):
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, description="methods, in order")] = (
         Stage.model_construct(method="gram", options={}),
     )
+    synthetic: Annotated[
+        Synthetic | None, Field(description="examples to make and calibrate on, instead of data")
+    ] = None
     store: Annotated[Literal["packed", "int8"], Field(description="containers of the codes")] = (
         "packed"
     )
     seed: Annotated[int, Field(ge=0, lt=2**32, description="seed of all chance")] = 0
+    augment: Annotated[
+        int, Field(ge=1, le=64, description="versions of each calibration picture, 1: as it is")
+    ] = 1
     calibration_examples: Annotated[
         int, Field(ge=1, le=1_000_000, description="examples to learn from")
     ] = 512
@@ -140,10 +174,21 @@ class Recipe(_Part):
     def _float_activations(cls, value: Any) -> Any:
         return None if value in (FLOAT, None) else _table("activations", value, "8", FLOAT)
 
+    @field_validator("synthetic", mode="before")
+    @classmethod
+    def _named_maker(cls, value: Any) -> Any:
+        return {"maker": value} if isinstance(value, str) else value
+
     @field_validator("edges", mode="before")
     @classmethod
     def _same_edges(cls, value: Any) -> Any:
         return None if value == SAME else value
+
+    @field_validator("transforms", mode="before")
+    @classmethod
+    def _spelled_transforms(cls, value: Any) -> Any:
+        """As text, from text or from tables with a `name` and options."""
+        return tuple(map(spelled, value)) if isinstance(value, list | tuple) else value
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -162,6 +207,16 @@ class Recipe(_Part):
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return type(self)(**{**values, **changes})
 
+    @property
+    def preparation(self) -> tuple[str, ...]:
+        """The transforms, with the recipe's weight grid where they ask for one and none is said."""
+        grouped = self.weights.granularity == "group"
+        size = self.weights.group_size if grouped else 0
+        grid = {"bits": self.weights.bits, "group_size": size, "symmetric": self.weights.symmetric}
+        if self.activations is not None:
+            grid["activation_bits"] = self.activations.bits
+        return filled(self.transforms, grid)
+
     def naive(self) -> Self:
         """The same grids with nothing learned: nearest rounding."""
         return self.changed(stages=(Stage(method="rtn"),))
@@ -174,6 +229,8 @@ class Recipe(_Part):
         values["edges"] = SAME if self.edges is None else self.edges
         values["overrides"] = [_without(item, None) for item in values["overrides"]]
         values["stages"] = [_without(item, {}) for item in values["stages"]]
+        made = values.pop("synthetic")
+        values |= {} if made is None else {"synthetic": _without(made, {})}
         plain = {k: v for k, v in values.items() if not isinstance(v, dict | list | tuple)}
         if self.transforms:
             plain["transforms"] = list(self.transforms)

@@ -22,12 +22,16 @@ from workbench.deploy.export import Exported, export
 from workbench.deploy.restore import Restored, restore
 from workbench.foundation.errors import ModelError, WorkbenchError
 from workbench.graph.load import load
+from workbench.graph.passes.registry import Measured
 from workbench.session import zoo
+from workbench.session.data_free import label
 from workbench.session.known import Known
 from workbench.session.recipe import Recipe
 from workbench.session.session import Origin, Session
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from workbench.deploy.verification import Verification
     from workbench.graph.quantized import QuantizedGraph
     from workbench.session.execute import Diagnosis
@@ -97,8 +101,13 @@ class RestoredSession(Session):
         """The file's simulation; beside the real float model where there is one."""
         if not self.has_original:
             return self.restored.quantized()
-        names = self.made_by.transforms if self.made_by else ()
-        return self.restored.quantized(self.transformed(names))
+        names = self.made_by.preparation if self.made_by else ()
+        return self.restored.quantized(self.transformed(names, self.measured))
+
+    @property
+    def measured(self) -> dict[str, Tensor]:
+        """What transformations of the float graph saw in the data, when the file was made."""
+        return meta.unpacked(self.restored.metadata, meta.MEASURED)
 
     @property
     def recorded_scores(self) -> dict[str, Any]:
@@ -114,7 +123,15 @@ class RestoredSession(Session):
     ) -> Exported:
         """Write the file's quantizers to another file, by default to an equal one."""
         entries = self.restored.metadata
-        own = (meta.RECIPE, meta.MODEL, meta.SOURCE, meta.SCORES, SAMPLE)
+        own = (
+            meta.RECIPE,
+            meta.MODEL,
+            meta.SOURCE,
+            meta.SCORES,
+            meta.MEASURED,
+            meta.CALIBRATION,
+            SAMPLE,
+        )
         given = {key: entries[key] for key in own if key in entries}
         kind = store or entries.get(meta.STORE, "packed")
         if kind not in ("packed", "int8"):
@@ -149,6 +166,7 @@ class RestoredSession(Session):
             "versions": {meta.VERSION: entries.get(meta.VERSION)}
             | meta.parsed(entries, meta.VERSIONS, {}),
             "scores": self.recorded_scores,
+            "calibration": entries.get(meta.CALIBRATION, ""),
             "changed": list(self.restored.floats),
             "original": self.has_original,
             "float_weights": "of the original" if self.has_original else "dequantized",
@@ -160,13 +178,24 @@ class RestoredSession(Session):
         return (inputs for inputs, _ in islice(batches, examples))
 
 
-def file_metadata(session: Session, recipe: Recipe) -> dict[str, str]:
-    """What an exported file is told about where it comes from; never a path."""
+def file_metadata(
+    session: Session, recipe: Recipe, measured: Measured | None = None
+) -> dict[str, str]:
+    """What an exported file is told about where it comes from; never a path.
+
+    Args:
+        session, recipe: what it was made from, and how.
+        measured: what the recipe's transformations saw in the data.
+    """
     found = {
         meta.RECIPE: recipe.toml(),
         meta.MODEL: session.name,
         meta.SOURCE: session.sha256,
     }
+    if recipe.synthetic is not None:
+        found[meta.CALIBRATION] = label(session, recipe)
+    if measured:
+        found[meta.MEASURED] = meta.packed(measured)
     if session.origin.kind == "sample":
         found[SAMPLE] = session.origin.value
     return found

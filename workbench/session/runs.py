@@ -56,7 +56,8 @@ class Run:
         self.about = self.files.read_run()
 
     def __repr__(self) -> str:
-        return f"Run({str(self.directory)!r}, {self.state})"
+        words = filter(None, (repr(str(self.directory)), self.state, self.data_free))
+        return f"Run({', '.join(words)})"
 
     @property
     def name(self) -> str:
@@ -75,6 +76,11 @@ class Run:
             young = time.time() - float(about["changed"]) < _LAUNCH_SECONDS
             return "running" if young else "stopped"
         return "running" if process.alive() else "stopped"
+
+    @property
+    def data_free(self) -> str:
+        """`data-free (ZeroQ, 128 pictures)` where it calibrated on made examples; else empty."""
+        return str(self.about.get("data_free", ""))
 
     @property
     def message(self) -> str:
@@ -127,7 +133,7 @@ class Run:
         """The learned simulation, an `nn.Module`."""
         from workbench.session.execute import build
 
-        model = build(self.session, self.recipe).eval()
+        model = build(self.session, self.recipe, self.files.read_measured()).eval()
         stored = Checkpoint.read(self.files.state)
         if stored is None:
             raise RunError(
@@ -156,7 +162,7 @@ class Run:
         from workbench.deploy.metadata import SCORES, compact
         from workbench.session.restored import file_metadata
 
-        metadata = file_metadata(self.session, self.recipe)
+        metadata = file_metadata(self.session, self.recipe, self.files.read_measured())
         if self.files.report.exists():
             metadata[SCORES] = compact(self.scores)
         kind = self.recipe.changed(store=store).store if store else self.recipe.store
@@ -177,7 +183,7 @@ class Run:
 
         positive("examples", examples)
         require_own(self.session, path or self.files.model, self.name)
-        data = self.session.data.calibrate_on(self.recipe.calibration_examples)
+        data = self.session.judging(self.recipe)
         size = min(self.session.batch_size, examples)
         batches = (inputs for inputs, _ in data.batches("test", size, examples))
         return verify(path or self.files.model, self.model, batches)
@@ -236,7 +242,8 @@ def run_name(model: str, recipe: Recipe) -> str:
     active = recipe.activations.bits if recipe.activations else "f"
     methods = "-".join(stage.method for stage in recipe.stages)[:40]
     plain = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")[:40] or "model"
-    return f"{plain}-w{recipe.weights.bits}a{active}-{methods}-{secrets.token_hex(3)}"
+    made = f"-{recipe.synthetic.maker}" if recipe.synthetic else ""
+    return f"{plain}-w{recipe.weights.bits}a{active}-{methods}{made}-{secrets.token_hex(3)}"
 
 
 def create(directory: Path, recipe: Recipe, about: dict[str, Any]) -> RunFiles:

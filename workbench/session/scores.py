@@ -27,6 +27,7 @@ UNITS: dict[Task, tuple[str, str]] = {
     "tokens": ("bits/token", "bits"),
     "pairs": ("Spearman", ""),
     "none": ("agreement", "%"),
+    "made": ("agreement on made examples", "%"),
 }
 
 
@@ -80,7 +81,7 @@ class Tally:
         if self._pairs:
             score = spearman(*(torch.cat(column) for column in zip(*self._pairs, strict=True)))
         return {
-            "score": same if self._task == "none" else score,
+            "score": same if self._task in ("none", "made") else score,
             "metric": metric,
             "unit": unit,
             "agreement": same,

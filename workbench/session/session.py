@@ -21,11 +21,12 @@ from workbench.deploy.restore import is_exported
 from workbench.foundation.errors import DataError, ModelError, RunError, WorkbenchError, plain
 from workbench.graph import Graph, build, fold, from_module, load
 from workbench.graph.load import not_finite
-from workbench.graph.transforms import transform
+from workbench.graph.passes.registry import Measured
+from workbench.graph.transforms import measure, need_data, transform
 from workbench.graph.trial import trial
 from workbench.methods.base import Event
 from workbench.session import zoo
-from workbench.session.data import BATCH_MOST, Data, open_data
+from workbench.session.data import BATCH_MOST, DEFAULT_CALIBRATION, Data, open_data
 from workbench.session.images import Preprocess
 from workbench.session.progress import Progress
 from workbench.session.recipe import ActivationSpec, Recipe, Stage, WeightSpec
@@ -36,10 +37,12 @@ from workbench.session.version import VERSION
 
 if TYPE_CHECKING:
     from workbench.deploy.verification import Verification
-    from workbench.graph.targets import Coverage
+    from workbench.graph.targets import Coverage, WeightGrid
+    from workbench.methods.moments import MomentStore
     from workbench.session.execute import Diagnosis, Extent
     from workbench.session.inspection import Inspection
     from workbench.session.jobs import Job
+    from workbench.session.whatif import WhatIf
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +74,7 @@ class Session:
         graph: the folded ONNX graph and the module built from it.
         origin: where the model came from.
         card: what is known about a named model, else {}.
+        moments: of the layers' inputs, by number of examples; gathered when first asked for.
     """
 
     def __init__(
@@ -91,7 +95,9 @@ class Session:
         self._known = known
         self._given = data
         self._expected: str | None = None
-        self._transformed: dict[tuple[str, ...], Graph] = {}
+        self._transformed: dict[tuple[tuple[str, ...], str], Graph] = {}
+        self._measured: dict[tuple[tuple[str, ...], int | str], dict[str, Tensor]] = {}
+        self.moments: dict[int, MomentStore] = {}
         self._preprocess = preprocess or (known.preprocess if known else None)
 
     def __repr__(self) -> str:
@@ -102,16 +108,55 @@ class Session:
         """The float network; called with the inputs it gives a tuple of outputs."""
         return self.graph.module
 
-    def transformed(self, names: Sequence[str] = ()) -> Graph:
+    def transformed(self, names: Sequence[str] = (), measured: Measured | None = None) -> Graph:
         """The graph after transformations, in the order of `names`; the folded one without any.
+
+        Args:
+            names: with their options, as in `Recipe.preparation`.
+            measured: what they saw in the data; by default they look now.
 
         Raises:
             RecipeError: an unknown name; the message has those known.
+            DataError: one of them needs data, and there are none.
         """
-        key = tuple(names)
-        if key and key not in self._transformed:
-            self._transformed[key] = build(transform(self.graph.model, key)[0])
-        return self._transformed[key] if key else self.graph
+        if not names:
+            return self.graph
+        seen = self.measure(names) if measured is None else measured
+        key = tuple(names), _digest(seen)
+        if key not in self._transformed:
+            self._transformed[key] = build(transform(self.graph.model, names, seen)[0])
+        return self._transformed[key]
+
+    def measure(
+        self, names: Sequence[str] = (), examples: int = DEFAULT_CALIBRATION
+    ) -> dict[str, Tensor]:
+        """What transformations see in the calibration data, for `transformed`; {} if nothing.
+
+        Args:
+            names: as for `transformed`.
+            examples: in the calibration split; each looks at no more than its own options say.
+        """
+        if not need_data(names):
+            return {}
+        return self._look((tuple(names), examples), self.data.calibrate_on(examples))
+
+    def observe(self, recipe: Recipe) -> dict[str, Tensor]:
+        """What a recipe's transformations see in the examples that it calibrates on."""
+        names = recipe.preparation
+        if recipe.synthetic is None or not need_data(names):
+            return self.measure(names, recipe.calibration_examples)
+        return self._look((names, recipe.toml()), self.calibrating(recipe))
+
+    def _look(self, key: tuple[tuple[str, ...], int | str], data: Data) -> dict[str, Tensor]:
+        """Measured once for each `key`, whose first part names the transformations."""
+        if key not in self._measured:
+            size = self.batch_size
+            self._measured[key] = measure(
+                self.graph.model,
+                key[0],
+                lambda: (inputs for inputs, _ in data.batches("calibration", size)),
+            )
+        return self._measured[key]
 
     def inspect(self, prove: bool = False, transforms: Sequence[str] = ()) -> Inspection:
         """Operators, layers, blocks and passes of the model.
@@ -152,8 +197,42 @@ class Session:
             return self._known.data(self.graph.inputs)
         raise DataError(
             f"'{self.name}' brings no data of its own; give some with --data PATH"
-            " (Python: data=...): an .npz, a folder or zip of pictures, or a text file"
+            " (Python: data=...): an .npz, a folder or zip of pictures, or a text file, or make"
+            " some from the model with --synthetic zeroq"
         )
+
+    @property
+    def has_data(self) -> bool:
+        """Whether there are real data, given or the model's own."""
+        return self._given is not None or (self._known is not None and self._known.data is not None)
+
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """What the model's pictures need, where it is known."""
+        return self._preprocess
+
+    def calibrating(self, recipe: Recipe) -> Data:
+        """The data whose calibration split a recipe learns from: real, or made from the model.
+
+        Raises:
+            DataError: there are none, or they cannot be made.
+        """
+        from workbench.session.data_free import made
+
+        made_here = recipe.synthetic is not None
+        return (
+            made(self, recipe) if made_here else self.data.calibrate_on(recipe.calibration_examples)
+        )
+
+    def judging(self, recipe: Recipe) -> Data:
+        """The data whose test split judges: real ones where there are any, which did not calibrate.
+
+        Raises:
+            DataError: there are none, or they cannot be made.
+        """
+        if recipe.synthetic is None or self.has_data:
+            return self.data.calibrate_on(recipe.calibration_examples)
+        return self.calibrating(recipe)
 
     def _read(self, given: object) -> Data:
         """The model's own way of reading a path comes before the usual ones."""
@@ -167,6 +246,8 @@ class Session:
         before = self._given, self._preprocess, self._expected
         self._preprocess = preprocess or self._preprocess
         self._given = given
+        self._measured.clear()
+        self.moments.clear()
         self._expected = None
         self.__dict__.pop("data", None)
         try:
@@ -320,27 +401,45 @@ class Session:
         return Job(files.directory).start(memory_gib, seconds)
 
     def prepare(
-        self, recipe: Recipe, out: str | Path | None = None, extent: Extent | None = None
+        self,
+        recipe: Recipe,
+        out: str | Path | None = None,
+        extent: Extent | None = None,
+        measured: Measured | None = None,
     ) -> RunFiles:
-        """A run directory in which everything is checked and nothing is done yet."""
-        from workbench.session.execute import Extent, build
+        """A run directory in which everything is checked and nothing is learned yet.
 
-        build(self, recipe)
-        data = self.data
-        trial(self.graph, data.split("calibration", data.fixed or 2))
+        Args:
+            recipe, out, extent: as for `quantize`.
+            measured: what the recipe's transformations saw in the data; by default they look now.
+        """
+        from workbench.session import data_free
+        from workbench.session.execute import Extent, build, state_key
+
+        if recipe.synthetic is not None:
+            data_free.check(self, recipe)
+        if measured is None:
+            measured = self.observe(recipe)
+        build(self, recipe, measured)
+        real = self.data if self.has_data or recipe.synthetic is None else None
+        record = data_free.no_record(self) if real is None else dict(real.record)
+        some = real.split("calibration", real.fixed or 2) if real else data_free.sample(self)
+        trial(self.graph, some)
         directory = Path(out).expanduser() if out else runs_dir() / run_name(self.name, recipe)
         about = {
             "name": self.name,
             "source": asdict(self.origin),
             "sha256": self.sha256,
-            "data": dict(data.record),
+            "data": record,
+            "data_free": data_free.label(self, recipe),
             "version": VERSION,
             "extent": asdict(extent or Extent()),
         }
         files = create(directory.resolve(), recipe, about)
+        files.write_measured(measured, state_key(self, recipe))
         if self.origin.kind == "module":
             self.save(files.directory / "source.onnx")
-        if data.record.get("kind") == "arrays":
+        if record.get("kind") == "arrays":
             self._save_arrays(files.directory / "data.npz")
         return files
 
@@ -359,6 +458,14 @@ class Session:
         recipe = recipe or self.recipe(weights, activations, method, **options)
         return diagnose(self, recipe, progress)
 
+    def what_if(
+        self, layer: str = "", weights: WeightGrid | None = None, **options: Any
+    ) -> list[WhatIf]:
+        """What layers would lose, from moments alone; see `workbench.session.whatif.what_if`."""
+        from workbench.session.whatif import what_if
+
+        return what_if(self, layer, weights, **options)
+
     def coverage(self, recipe: Recipe | None = None) -> Coverage:
         """For every node what `recipe` makes of it on its target: integer or float, and why.
 
@@ -368,7 +475,8 @@ class Session:
         from workbench.graph.targets import coverage, target
 
         recipe = recipe or Recipe()
-        place, graph = target(recipe.target), self.transformed(recipe.transforms)
+        measured = self.observe(recipe)
+        place, graph = target(recipe.target), self.transformed(recipe.preparation, measured)
         plan = place.plan(graph, recipe.weights, recipe.activations, recipe.overrides, recipe.edges)
         return coverage(graph, plan, place, recipe.store)
 
@@ -506,6 +614,13 @@ def _is_file(source: str | Path) -> bool:
     text = os.fspath(source)
     looks = Path(text).suffix != "" or os.sep in text
     return isinstance(source, Path) or looks or Path(text).exists()
+
+
+def _digest(measured: Measured) -> str:
+    found = hashlib.sha256()
+    for name, value in sorted(measured.items()):
+        found.update(name.encode() + value.numpy().tobytes())
+    return found.hexdigest()
 
 
 def _activations(given: int | Float | ActivationSpec | None) -> ActivationSpec | None:

@@ -5,6 +5,7 @@ run.json             source, its sha256, data, version, state
 events.jsonl         what learning reported, one JSON object in a line, only ever appended
 progress.json        how far it is: fraction, eta_seconds, stage, step, total, text
 checkpoint.safetensors   the stage in progress, if it offers one
+measured.safetensors what transformations of the float graph saw in the data
 state.safetensors    what finished stages learned
 report.json, model.onnx  the outcome
 pid.json             the process at work, and when it was born
@@ -87,6 +88,7 @@ class RunFiles:
         self.run = directory / "run.json"
         self.events = directory / "events.jsonl"
         self.progress = directory / "progress.json"
+        self.measured = directory / "measured.safetensors"
         self.state = directory / "state.safetensors"
         self.checkpoint = directory / "checkpoint.safetensors"
         self.report = directory / "report.json"
@@ -104,6 +106,15 @@ class RunFiles:
         if about["state"] not in _STATES:
             raise RunError(f"'{self.run}' is damaged (state '{about['state']}'); start a new run")
         return about
+
+    def read_measured(self) -> dict[str, Tensor] | None:
+        """What transformations saw in the data; None where they needed none."""
+        return Checkpoint.read(self.measured)
+
+    def write_measured(self, measured: Mapping[str, Tensor], key: str) -> None:
+        """Keep it, if there is anything to keep."""
+        if measured:
+            Checkpoint(self.measured, key).save(measured, 0)
 
     def update_run(self, **changes: Any) -> None:
         """Change fields of `run.json`."""

@@ -130,5 +130,5 @@ def check_file(session: Session, path: str | Path, examples: int = 128) -> Check
 
 def check_run(run: Run, path: str | Path | None = None, examples: int = 128) -> Check:
     """A run's own file, or another that was exported from it; data that did not calibrate."""
-    data = run.session.data.calibrate_on(run.recipe.calibration_examples)
+    data = run.session.judging(run.recipe)
     return Check(run.session, path or run.files.model, data, examples)

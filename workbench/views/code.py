@@ -15,7 +15,7 @@ def code(recipe: Mapping[str, Any], toml: str, model: str, data: str | None) -> 
 
     Args:
         recipe: `{"weights", "activations" (None is float), "edges", "method", "options", "target",
-            "table", "transforms"}`.
+            "table", "transforms", "synthetic"}`.
         toml: the recipe's own text.
         model: sample name or path; data: path, or None for the sample's own.
     """
@@ -45,6 +45,7 @@ def command(recipe: Mapping[str, Any], model: str, data: str | None) -> str:
         words.append(["--table", str(recipe["table"])])
     words += [["--transform", name] for name in recipe.get("transforms", ())]
     words += [["--option", f"{key}={value}"] for key, value in recipe["options"].items()]
+    words += [["--synthetic", recipe["synthetic"]]] if recipe.get("synthetic") else []
     words += [["--data", data]] if data else []
     words.append(["--out", "run"])
     return " \\\n    ".join(shlex.join(part) for part in words)
@@ -60,6 +61,8 @@ def python(recipe: Mapping[str, Any], model: str, data: str | None) -> str:
         arguments.append(f"target={recipe['target']!r}")
     if recipe.get("transforms"):
         arguments.append(f"transforms={tuple(recipe['transforms'])!r}")
+    if recipe.get("synthetic"):
+        arguments.append(f"synthetic={recipe['synthetic']!r}")
     arguments += [f"{key}={value!r}" for key, value in recipe["options"].items()]
     arguments += [f"data={data!r}"] if data else []
     imports = "" if recipe.get("table", UNIFORM) == UNIFORM else _IMPORT

@@ -39,13 +39,14 @@ def learning(
         "title": title,
         "running": running,
         "fraction": min(1.0, max(0.0, number((progress or {}).get("fraction")) or 0.0)),
-        "status": _status(progress or {}, state),
+        "status": status_line(progress or {}, state),
         "panels": panels,
         "message": strings.LEARN_WAITING if running else _outcome(events, state),
     }
 
 
-def _status(progress: Record, state: str) -> str:
+def status_line(progress: Record, state: str) -> str:
+    """What a job does and how long it will take; how it ended, if not well."""
     if state != "running":
         return {"stopped": "stopped", "failed": "failed"}.get(state, "")
     eta = number(progress.get("eta_seconds"))

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.views import inspector, layers, progress, summary, verification
+from workbench.views import inspector, layers, progress, signals, summary, verification
 from workbench.views.assets import script, style
 
 Record = Mapping[str, Any]
 
-PICTURES = ("summary", "layers", "inspector", "curves")
+PICTURES = ("summary", "layers", "inspector", "curves", "signals")
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -34,6 +34,7 @@ d="M2 2h6v12H2z" fill="currentColor"/></svg> Workbench <span id="model"></span><
 <div id="scores"></div></header>
 <main><section id="layers"></section><section id="inspector"></section>
 <section id="verdict"></section><section id="curves"></section>
+<section id="signals"></section>
 <section id="recipe"><h2>Recipe</h2><pre></pre></section></main>
 <script type="application/json" id="data">{data}</script>
 <script>
@@ -55,7 +56,8 @@ main{display:grid;grid-template-columns:360px minmax(0,1fr);gap:12px;padding:12p
 max-width:1500px;margin:auto}
 main>section{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:14px;\
 min-width:0}
-#layers,#inspector{height:640px}#verdict,#curves{height:196px}#recipe{grid-column:1/-1}
+#layers,#inspector{height:640px}#verdict,#curves{height:196px}#signals{height:560px}\
+#signals,#recipe{grid-column:1/-1}#signals:not(:has(.wb-signal-main)){display:none}
 #recipe h2{font-size:12px;margin:0}#recipe pre{margin:8px 0 0;font:12px/1.5 ui-monospace,Menlo,\
 monospace;overflow:auto}
 @media (max-width:900px){main{grid-template-columns:minmax(0,1fr)}}
@@ -86,6 +88,7 @@ mountLayers(at("layers"), view(() => data.layers));
 mountInspector(at("inspector"), view(detail));
 mountVerdict(at("verdict"), view(() => data.verdict));
 mountCurves(at("curves"), view(() => data.curves));
+mountSignals(at("signals"), view(() => data.signals));
 """
 
 
@@ -129,6 +132,7 @@ def view(report: Record, events: Sequence[Record]) -> dict[str, Any]:
         else None,
         "verdict": verification.verdict(report.get("verification"), report),
         "curves": progress.learning(events, None, "done"),
+        "signals": signals.signals(events, None, "done"),
         "recipe": str(report.get("recipe", "")),
     }
 

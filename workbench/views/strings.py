@@ -51,6 +51,22 @@ ANALYSING_SHORT = "being made"
 ANALYSING = "Rounding each layer to the nearest level and measuring what it costs…"
 BASELINE_TITLE = "nearest rounding"
 EPOCHS = "loss, epochs"
+SIGNALS_TITLE = "Learning, site by site"
+SIGNALS_EMPTY = "No run to look into yet: start one with Run, and watch each site learn here."
+WHOLE = "network"
+RANGES = "ranges"
+#: signals of a terminal's line: label, and whether it is a share
+SIGNALS_SHORT = {
+    "loss": ("loss", False),
+    "held_out": ("held out", False),
+    "hard": ("hard", False),
+    "error_nearest": ("nearest", False),
+    "error_learned": ("learned", False),
+    "gradient": ("gradient", False),
+    "flips": ("moved", True),
+    "open": ("undecided", True),
+    "clipped": ("clipped", True),
+}
 VERIFY_TITLE = "Verification"
 VERIFY_EMPTY = (
     "Not exported yet. After a run the file is executed in ONNX Runtime and compared tensor by"
@@ -65,6 +81,11 @@ EXPORT_PARTS = {
 }
 NO_RUN = "There is no finished run on screen yet: wait for it, or start one with Run."
 PREPARE_HELP = "What is done to the float network first. It stays the same function, or nearly."
+SYNTHETIC_REAL = "Real data"
+SYNTHETIC_HELP = (
+    "Data-free: on what is made from the model alone. Real data, if any, then only judge; without"
+    " any, nothing judges."
+)
 RESTORED = "'{name}' holds a run, {label}: its quantizers were taken over and are measured anew."
 RESTORED_ALONE = (
     "'{name}' holds a run, {label}. Its float model is not at hand, so the weights in the file"

@@ -32,7 +32,7 @@ def scores(report: Record) -> dict[str, Any]:
             "median for one example on this machine",
         ),
     ]
-    return {"items": [item for item in items if item is not None]}
+    return {"items": [item for item in items if item is not None] + _data_free(report)}
 
 
 def waiting(text: str) -> dict[str, Any]:
@@ -113,6 +113,16 @@ def _fidelity(record: Record) -> str:
         return ""
     text = f". Agrees with float on {fixed(agreement)} % of predictions"
     return text if noise is None else f"{text}, output SQNR {fixed(noise)} dB"
+
+
+def _data_free(report: Record) -> list[dict[str, Any]]:
+    """What a run calibrated on where there were no data, and on what it was judged."""
+    found = str(report.get("data_free") or "")
+    if not found:
+        return []
+    what = found.removeprefix("data-free (").removesuffix(")")
+    tip = f"{found}; {report.get('judged', '')}"
+    return [{"label": "data-free", "value": what, "delta": "", "tone": "dim", "help": tip}]
 
 
 def _ratio(label: str, now: Any, then: Any, text: Any, tip: str) -> dict[str, Any] | None:

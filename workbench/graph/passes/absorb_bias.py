@@ -20,9 +20,30 @@ from torch import Tensor
 
 from workbench.graph.passes.base import FoldRecord, average, record
 from workbench.graph.passes.channels import Pair, clip_limits, layers_of, pairs, reasons
+from workbench.graph.passes.registry import Measured, Transform, transformation
 from workbench.graph.passes.route import reduced_axes
 
 DEVIATIONS = 3.0
+
+
+@transformation(
+    "absorb-bias",
+    title="High biases into the next layer",
+    citation="Nagel et al. 2019, arXiv:1906.04721",
+    order=30,
+    exact=False,
+    signal="batch-norm statistics",
+    data="none",
+    cost="seconds",
+    cells=("transform/prior",),
+    strategy="constraints",
+    use="after equalize, with one scale per activation tensor",
+)
+class AbsorbBias(Transform):
+    """Moves what a Relu never cuts of each bias into the next layer's bias."""
+
+    def apply(self, model: ir.Model, measured: Measured) -> FoldRecord:
+        return absorb_bias(model)
 
 
 def absorb_bias(model: ir.Model) -> FoldRecord:

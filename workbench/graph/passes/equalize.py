@@ -38,6 +38,7 @@ from workbench.graph.passes.channels import (
     touched,
 )
 from workbench.graph.passes.linear import Linear
+from workbench.graph.passes.registry import Measured, Transform, transformation
 from workbench.graph.tensors import add_initializer, unique, value_names
 from workbench.maths.grid import Grid, affine_range, fake_quantize
 from workbench.maths.metrics import decibels
@@ -47,6 +48,26 @@ TOLERANCE = 1e-3  # of log s
 #: a channel is scaled by no more than this: a dead one would blow up its bias and its activation
 MOST = 64.0
 _EIGHT_BITS = Grid(8)
+
+
+@transformation(
+    "equalize",
+    title="Equal weight ranges across layers",
+    citation="Nagel et al. 2019, arXiv:1906.04721",
+    order=20,
+    exact=True,
+    signal="tensor range",
+    data="none",
+    cost="seconds",
+    cells=("transform/tensor_error",),
+    strategy="constraints",
+    use="one scale per weight tensor, above all with depthwise convolutions",
+)
+class Equalize(Transform):
+    """Takes turns between neighbouring layers until both use the same range of each channel."""
+
+    def apply(self, model: ir.Model, measured: Measured) -> FoldRecord:
+        return equalize(model)
 
 
 def equalize(model: ir.Model) -> FoldRecord:

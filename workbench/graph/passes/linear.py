@@ -61,6 +61,19 @@ class Linear:
         return (self._adder or self.node).outputs[0]
 
     @property
+    def weight_index(self) -> int:
+        """Which input of `node` is the weight."""
+        return self._index
+
+    @property
+    def bias_place(self) -> tuple[ir.Node, int] | None:
+        """The node and input index that hold the bias; None where there is none."""
+        if self._adder is not None:
+            return self._adder, 1 if self._adder.inputs[0] is self.node.outputs[0] else 0
+        own = len(self.node.inputs) > 2 and self.node.inputs[2] is not None
+        return (self.node, 2) if own else None
+
+    @property
     def outputs(self) -> int:
         """Number of output channels."""
         return self.shape[0] * self.shape[1]
@@ -129,8 +142,24 @@ class Linear:
     @property
     def has_bias(self) -> bool:
         """The graph holds a bias already."""
-        own = len(self.node.inputs) > 2 and self.node.inputs[2] is not None
-        return self._adder is not None or own
+        return self.bias_place is not None
+
+    def stored(self, weight: Tensor) -> Tensor:
+        """A weight of `shape`, laid out as the graph holds it."""
+        return self._flat(weight)
+
+    def for_inputs(self, factors: Tensor) -> Tensor:
+        """One factor for each input channel as one for each stored weight."""
+        return self._flat(factors.reshape(self.shape[0], 1, -1, 1).expand(self.shape))
+
+    def for_outputs(self, factors: Tensor) -> Tensor:
+        """One factor for each output channel as one for each stored weight."""
+        return self._flat(factors.reshape(self.shape[0], -1, 1, 1).expand(self.shape))
+
+    def for_bias(self, factors: Tensor) -> Tensor:
+        """One factor for each output channel in the shape of the bias."""
+        row = self.node.op_type == "MatMul" and self._index == 0
+        return factors.reshape(-1, 1) if row else factors
 
     def _axis(self, value: ir.Value) -> int | None:
         if self.node.op_type != "MatMul":

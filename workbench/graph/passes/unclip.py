@@ -14,6 +14,27 @@ import onnx_ir as ir
 
 from workbench.graph.passes.base import FoldRecord, hand_over, record
 from workbench.graph.passes.channels import clip_limits
+from workbench.graph.passes.registry import Measured, Transform, transformation
+
+
+@transformation(
+    "relu6-to-relu",
+    title="ReLU6 becomes ReLU",
+    citation="Nagel et al. 2019, arXiv:1906.04721",
+    order=10,
+    exact=False,
+    signal="none",
+    data="none",
+    cost="seconds",
+    cells=("transform/tensor_error",),
+    strategy="constraints",
+    use="before equalize, where few values reach the limit",
+)
+class Unclip(Transform):
+    """Takes the upper limit away, so that channels can be rescaled."""
+
+    def apply(self, model: ir.Model, measured: Measured) -> FoldRecord:
+        return relu6_to_relu(model)
 
 
 def relu6_to_relu(model: ir.Model) -> FoldRecord:

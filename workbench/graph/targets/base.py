@@ -7,7 +7,7 @@ grids, or refuses with the node and the nearest legal choice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import onnx_ir as ir
@@ -71,6 +71,8 @@ class Target:
         tables: weights may have levels of a table, where activations are float.
         int32_bias: biases are held in the accumulator's grid, otherwise in float.
         constants: operators compute on integers beside a constant operand too.
+        own_levels: activations may have levels that are not equal steps; their readers then compute
+            in float.
         opset: the oldest that its files need.
         weight_limit: most bits of a layer's weight codes, for what its kernel may saturate;
             limit_note: what a site says where that was less than asked for.
@@ -96,6 +98,7 @@ class Target:
     tables: bool = True
     int32_bias: bool = True
     constants: bool = False
+    own_levels: bool = False
     opset: int = 21
     weight_limit: WeightLimit = no_limit
     limit_note: str = ""
@@ -143,6 +146,7 @@ class Target:
             rules = {name: self.rule(node) for name, node in nodes.items()}
             tensors = Planner(graph, found, asked, rules, self.runtime, self.constants).run()
             active = activation_sites(tensors, self._settled(activations), asked, order)
+            active = [replace(site, own_levels=self.own_levels) for site in active]
         inputs = _input_bits(found, active)
         held = weight_sites(self, found, nodes, weights, asked, inputs)
         if tensors is not None and any(site.note for site in held):  # a limit may be for nothing
@@ -193,6 +197,7 @@ class Target:
             "weight_zero_points": self.weight_zero_points,
             "granularities": list(self.granularities),
             "level_tables": self.tables,
+            "activation_levels": self.own_levels,
             "bias": "int32" if self.int32_bias else "float",
             "shares": sorted(op for op, rule in self.rules.items() if rule.shares),
             "saturates": self.limit_note.format(width=8) if self.limit_note else "",

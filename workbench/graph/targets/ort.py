@@ -123,6 +123,7 @@ ORT_CPU = Target(
     rules=RULES,
     activation_bits=ANY_ACTIVATIONS,
     grouped_beside_integers=(1, 2, 3, 4),
+    own_levels=True,
     weight_limit=pair_limit,
     limit_note="7 bits instead of {width}: without VNNI, kernels sum pairs of products in 16 bits",
     why_float=why_float,
@@ -135,6 +136,7 @@ ORT_CPU_VNNI = Target(
     rules=RULES,
     activation_bits=ANY_ACTIVATIONS,
     grouped_beside_integers=(1, 2, 3, 4),
+    own_levels=True,
     why_float=why_float,
     fuses=_FUSES,
 )

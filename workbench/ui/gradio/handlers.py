@@ -17,12 +17,11 @@ import gradio as gr
 
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
-from workbench.graph.transforms import TRANSFORMS
 from workbench.session.inspection import transform_proof
 from workbench.ui.gradio import export, forms, screen
 from workbench.ui.gradio.layout import Page, model_choices
 from workbench.ui.gradio.pictures import payload
-from workbench.ui.gradio.settings import Form
+from workbench.ui.gradio.settings import VIEWS, Form
 from workbench.ui.gradio.workspace import Desk, Workspace
 from workbench.views import strings, targets
 from workbench.views.code import code as code_view
@@ -64,6 +63,8 @@ class Handlers:
         updates: Updates = {self.page.pictures["curves"]: payload(screen.learning(workspace))}
         if workspace.settings.exporting:
             updates[self.page.pictures["export"]] = payload(screen.exported(workspace))
+        if workspace.settings.view == "learning":
+            updates[self.page.pictures["signals"]] = payload(screen.learned(workspace))
         return updates
 
     def choose_model(self, key: str | None, model: str) -> Updates:
@@ -86,7 +87,7 @@ class Handlers:
     def change_form(self, key: str | None, *values: Any) -> Updates:
         """Keep what the form says, and say whether it can be."""
         workspace = self.desk.workspace(key)
-        workspace.update(form=self._read(values))
+        workspace.update(form=self._read(values, workspace.settings.form))
         return self._possible(workspace)
 
     def change_transforms(self, key: str | None, *values: Any) -> Iterator[Updates]:
@@ -100,16 +101,17 @@ class Handlers:
         view = {"text": "", "tone": "plain"}
         try:
             if names:
-                found = transform_proof(self.desk.session(workspace.settings), names)
+                asked = workspace.settings.form.recipe().preparation
+                found = transform_proof(self.desk.session(workspace.settings), asked)
                 view["text"] = targets.changes([step.record() for step in found])
         except WorkbenchError as error:
             view = {"text": str(error), "tone": "bad"}
         yield {picture: payload(view)}
 
     def choose_view(self, key: str | None, view: str) -> Iterator[Updates]:
-        """Layers, or the export view."""
+        """Layers, what was learned at each site, or the export view."""
         workspace = self.desk.workspace(key)
-        workspace.update(exporting=view == "export")
+        workspace.update(view=view if view in VIEWS else "layers")
         if view == "export":
             yield {self.page.pictures["export"]: payload(export.opening())}
         yield self._everything(workspace)
@@ -148,8 +150,9 @@ class Handlers:
 
     def choose_method(self, key: str | None, *values: Any) -> Updates:
         """Another method: its options, and what it does."""
-        form = self._read(values)
-        self.desk.workspace(key).update(form=form)
+        workspace = self.desk.workspace(key)
+        form = self._read(values, workspace.settings.form)
+        workspace.update(form=form)
         return self._method(form.method)
 
     def select(self, key: str | None, event: gr.EventData) -> Updates:
@@ -172,7 +175,7 @@ class Handlers:
     def run(self, key: str | None, *values: Any) -> Updates:
         """Start a job."""
         workspace = self.desk.workspace(key)
-        form = self._read(values)
+        form = self._read(values, workspace.settings.form)
         workspace.update(form=form)
         return self._after(workspace, workspace.start, form=False)
 
@@ -189,7 +192,8 @@ class Handlers:
     def show_code(self, key: str | None, *values: Any) -> Updates:
         """The form as code."""
         workspace = self.desk.workspace(key)
-        form, settings = self._read(values), workspace.settings
+        settings = workspace.settings
+        form = self._read(values, settings.form)
         try:
             toml = form.recipe().toml()
         except WorkbenchError as error:
@@ -253,10 +257,11 @@ class Handlers:
         values = forms.values_for(controls.forms, form.method, form.options)
         return {
             controls.model: gr.Dropdown(choices=model_choices(settings), value=settings.model),
-            self.page.view: "export" if settings.exporting else "layers",
+            self.page.view: settings.view,
             controls.target: form.target,
             controls.table: form.table,
-            controls.transforms: list(form.transforms),
+            controls.synthetic: form.synthetic,
+            controls.transforms: form.transform_names(),
             controls.weights: form.weights,
             controls.activations: form.activations,
             controls.edges: form.edges,
@@ -295,8 +300,8 @@ class Handlers:
         button = gr.DownloadButton(f"Download {cured.name}", value=copy, visible=True)
         return {**updates, self.page.cured: button}
 
-    def _read(self, values: Sequence[Any]) -> Form:
-        target, weights, activations, edges, table, transforms, method, *options = values
+    def _read(self, values: Sequence[Any], previous: Form) -> Form:
+        target, weights, activations, edges, table, made, transforms, method, *options = values
         chosen = forms.options_of(self.page.controls.forms, method, options)
         return Form(
             weights=int(weights),
@@ -306,7 +311,8 @@ class Handlers:
             options=chosen,
             target=str(target),
             table=str(table),
-            transforms=tuple(name for name in TRANSFORMS if name in (transforms or ())),
+            synthetic=str(made or ""),
+            transforms=previous.with_transforms(transforms or ()),
         )
 
 
@@ -329,4 +335,5 @@ def _recipe_words(form: Form) -> dict[str, Any]:
         "target": form.target,
         "table": form.table,
         "transforms": form.transforms,
+        "synthetic": form.synthetic,
     }

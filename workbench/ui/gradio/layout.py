@@ -8,10 +8,12 @@ from typing import Any
 
 import gradio as gr
 
+from workbench.graph.passes.registry import TRANSFORMS
 from workbench.graph.targets import TARGETS
-from workbench.graph.transforms import TRANSFORMS
+from workbench.graph.transforms import in_order
 from workbench.maths.levels import TABLES, UNIFORM
 from workbench.session import zoo
+from workbench.synthesis.registry import MAKERS
 from workbench.ui.gradio import forms
 from workbench.ui.gradio.forms import MethodForm
 from workbench.ui.gradio.pictures import picture
@@ -40,6 +42,7 @@ class Controls:
     edges: gr.Radio
     method: gr.Dropdown
     table: gr.Dropdown
+    synthetic: gr.Dropdown
     transforms: gr.CheckboxGroup
     about: gr.Markdown
     forms: tuple[MethodForm, ...]
@@ -62,7 +65,8 @@ class Controls:
     def fields(self) -> list[Any]:
         """Those that are there for every method."""
         return [
-            self.target, self.weights, self.activations, self.edges, self.table, self.transforms
+            self.target, self.weights, self.activations, self.edges, self.table, self.synthetic,
+            self.transforms,
         ]  # fmt: skip
 
 
@@ -102,6 +106,8 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
             layers = picture("layers", "mountLayers", "wb-layers")
         with gr.Column(elem_id="wb-inspector-card", elem_classes="wb-card", min_width=0):
             inspector = picture("inspector", "mountInspector", "wb-inspector", [exact_range])
+        with gr.Column(elem_id="wb-learning-card", elem_classes="wb-card", min_width=0):
+            signals = picture("signals", "mountSignals", "wb-learned")
         with gr.Column(elem_id="wb-export-card", elem_classes="wb-card", min_width=0):
             export = picture("study", "mountStudy", "wb-export")
             cured = gr.DownloadButton("cured", size="sm", visible=False, elem_id="wb-cured")
@@ -124,6 +130,7 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
         "runs": runs,
         "verdict": verdict,
         "notice": notice,
+        "signals": signals,
         "export": export,
         **hints,
     }
@@ -140,7 +147,7 @@ def model_choices(settings: Settings) -> list[tuple[str, str]]:
 
 def _view() -> gr.Radio:
     return gr.Radio(
-        [("Layers", "layers"), ("Export", "export")],
+        [("Layers", "layers"), ("Learning", "learning"), ("Export", "export")],
         value="layers",
         show_label=False,
         container=False,
@@ -163,6 +170,7 @@ def _controls(first: Settings) -> tuple[Controls, dict[str, gr.HTML]]:
         weights, activations = _bits(first)
         refusal = picture("study", "mountHint", "wb-refusal")
         edges = _edges(first)
+        synthetic = _calibration(first)
         method = gr.Dropdown(
             forms.choices(), value=form.method, label="Method", elem_id="wb-method"
         )
@@ -179,7 +187,7 @@ def _controls(first: Settings) -> tuple[Controls, dict[str, gr.HTML]]:
         code = gr.Button("Show code", elem_id="wb-show-code")
     controls = Controls(
         model, upload_model, upload_data, target, weights, activations, edges, method, table,
-        transforms, about, tuple(drawn), run, stop, resume, code,
+        synthetic, transforms, about, tuple(drawn), run, stop, resume, code,
     )  # fmt: skip
     return controls, {"meaning": meaning, "refusal": refusal, "changed": changed}
 
@@ -190,8 +198,8 @@ def _prepare(first: Settings) -> tuple[gr.Dropdown, gr.CheckboxGroup]:
         levels, value=first.form.table, label="Levels of the weights", elem_id="wb-table"
     )
     transforms = gr.CheckboxGroup(
-        [(found.title, name) for name, found in TRANSFORMS.items()],
-        value=list(first.form.transforms),
+        [(TRANSFORMS[name].title, name) for name in in_order()],
+        value=first.form.transform_names(),
         label="Before quantization",
         info=strings.PREPARE_HELP,
         elem_id="wb-transforms",
@@ -224,6 +232,17 @@ def _edges(first: Settings) -> gr.Radio:
         label="First and last layer",
         elem_id="wb-edges",
         elem_classes="wb-choice",
+    )
+
+
+def _calibration(first: Settings) -> gr.Dropdown:
+    made = [(f"{entry.title} (data-free)", entry.name) for entry in MAKERS]
+    return gr.Dropdown(
+        [(strings.SYNTHETIC_REAL, ""), *made],
+        value=first.form.synthetic,
+        label="Calibrate on",
+        info=strings.SYNTHETIC_HELP,
+        elem_id="wb-synthetic",
     )
 
 

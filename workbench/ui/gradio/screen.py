@@ -10,11 +10,21 @@ from typing import Any
 from workbench.analysis.distributions import channel_record
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
+from workbench.session.data_free import check
 from workbench.session.runs import Run
 from workbench.ui.gradio import export
 from workbench.ui.gradio.settings import run_label, run_method, run_settings
 from workbench.ui.gradio.workspace import Workspace
-from workbench.views import inspector, layers, progress, strings, summary, targets, verification
+from workbench.views import (
+    inspector,
+    layers,
+    progress,
+    signals,
+    strings,
+    summary,
+    targets,
+    verification,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +44,7 @@ def screen(workspace: Workspace, notice: str = "", tone: str = "bad") -> dict[st
         "runs": runs(workspace),
         "verdict": verification.verdict(report.get("verification"), report),
         "notice": _notice(workspace, notice, tone),
+        "signals": learned(workspace),
         "export": exported(workspace),
         **hints(workspace),
     }
@@ -57,7 +68,9 @@ def hints(workspace: Workspace) -> dict[str, View]:
 def refusal(workspace: Workspace) -> str:
     """One sentence of the engine on what does not fit; empty where all does."""
     try:
-        workspace.settings.form.recipe()
+        recipe = workspace.settings.form.recipe()
+        if recipe.synthetic is not None:
+            check(workspace.desk.session(workspace.settings), recipe)
     except WorkbenchError as error:
         return str(error)
     return ""
@@ -111,8 +124,7 @@ def detail(workspace: Workspace, run: Run | None, report: Mapping[str, Any]) -> 
 
 def learning(workspace: Workspace) -> View:
     """Curves of the run that is being made, else of the chosen one."""
-    active = next((run for run in workspace.runs() if run.state == "running"), None)
-    run = active or workspace.chosen()
+    run = _learner(workspace)
     if run is None:
         baseline = workspace.baseline()
         if baseline is not None and baseline.state == "running":
@@ -120,6 +132,16 @@ def learning(workspace: Workspace) -> View:
             return progress.learning([], found, "running", strings.BASELINE_TITLE)
         return progress.learning([], None, "")
     return progress.learning(run.events(), run.files.read_progress(), run.state, label(run))
+
+
+def learned(workspace: Workspace) -> View:
+    """Signals of the same run, site by site; nothing while that view is not open."""
+    if workspace.settings.view != "learning":
+        return {}
+    run = _learner(workspace) or workspace.baseline()
+    if run is None:
+        return signals.signals([], None, "")
+    return signals.signals(run.events(), run.files.read_progress(), run.state, label(run))
 
 
 def runs(workspace: Workspace) -> View:
@@ -159,6 +181,11 @@ def downloads(workspace: Workspace) -> dict[str, Path]:
         write(named(workspace, run), report, run.events())
     found = {"model": run.files.model, "recipe": run.files.recipe, "report": report}
     return {name: path for name, path in found.items() if path.exists()}
+
+
+def _learner(workspace: Workspace) -> Run | None:
+    active = next((run for run in workspace.runs() if run.state == "running"), None)
+    return active or workspace.chosen()
 
 
 def _scores(workspace: Workspace, run: Run | None, report: View) -> View:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+from workbench.graph.transforms import in_order
 from workbench.maths.levels import UNIFORM
-from workbench.session.recipe import ActivationSpec, Recipe, Stage, WeightSpec
+from workbench.session.recipe import ActivationSpec, Recipe, Stage, Synthetic, WeightSpec
 
 FIRST_MODEL = "digits-mobilenet"
 WEIGHT_BITS = (8, 6, 5, 4, 3, 2)
 ACTIVATION_BITS = (0, 16, 8, 6, 4)
 WORST_FIRST = "weights"
+View = Literal["layers", "learning", "export"]
+VIEWS: tuple[View, ...] = ("layers", "learning", "export")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Form:
         method: name of the learner; options: those that differ from its defaults.
         target: where the file will run.
         table: levels of the weights, "uniform" or a table; transforms: of the float graph.
+        synthetic: maker of the examples to calibrate on; "" for real data.
     """
 
     weights: int = 4
@@ -35,6 +39,16 @@ class Form:
     target: str = "ort-cpu"
     table: str = UNIFORM
     transforms: tuple[str, ...] = ()
+    synthetic: str = ""
+
+    def transform_names(self) -> list[str]:
+        """The transformations without their options."""
+        return [text.partition(":")[0] for text in self.transforms]
+
+    def with_transforms(self, names: Collection[str]) -> tuple[str, ...]:
+        """The transformations of those `names`, in order, with the options that they have here."""
+        mine = dict(zip(self.transform_names(), self.transforms, strict=True))
+        return tuple(mine.get(name, name) for name in in_order() if name in names)
 
     def recipe(self) -> Recipe:
         """The recipe that the controls ask for.
@@ -48,6 +62,7 @@ class Form:
             activations=ActivationSpec(bits=self.activations) if self.activations else None,
             edges=self.edges or None,
             transforms=self.transforms,
+            synthetic=Synthetic(maker=self.synthetic) if self.synthetic else None,
             stages=(Stage(method=self.method, options=dict(self.options)),),
         )
 
@@ -65,6 +80,7 @@ class Form:
             target=recipe.target,
             table=recipe.weights.table,
             transforms=recipe.transforms,
+            synthetic=recipe.synthetic.maker if recipe.synthetic else "",
         )
 
 
@@ -77,7 +93,7 @@ class Settings:
         data: path of uploaded data, or None for the model's own.
         run: directory name of the run on screen, "" for the baseline.
         layer: the selected layer; channel: the selected channel of its weights.
-        exporting: the export view is open; part: the part of it that is shown.
+        view: what lies in the middle of the page; part: the part of the export view.
     """
 
     model: str = FIRST_MODEL
@@ -87,8 +103,13 @@ class Settings:
     run: str = ""
     layer: str | None = None
     channel: int | None = None
-    exporting: bool = False
+    view: View = "layers"
     part: str = "coverage"
+
+    @property
+    def exporting(self) -> bool:
+        """The export view is open."""
+        return self.view == "export"
 
     def changed(self, **changes: Any) -> Self:
         """A copy with other values."""
@@ -117,6 +138,7 @@ def run_settings(recipe: Recipe) -> dict[str, str]:
         "levels": form.table,
         "transforms": ", ".join(form.transforms),
         "options": options,
+        "calibrated on": form.synthetic or "real data",
     }
 
 
@@ -128,4 +150,5 @@ def run_method(recipe: Recipe) -> str:
 def run_label(recipe: Recipe) -> str:
     """A short name such as `W4A8 gram`; `f` stands for float."""
     active = recipe.activations.bits if recipe.activations else "f"
-    return f"W{recipe.weights.bits}A{active} {run_method(recipe)}"
+    made = f", data-free ({recipe.synthetic.maker})" if recipe.synthetic else ""
+    return f"W{recipe.weights.bits}A{active} {run_method(recipe)}{made}"

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from workbench.ui.widgets.layers import LayersWidget
+from workbench.ui.widgets.signals import SignalsWidget
 
-__all__ = ["LayersWidget"]
+__all__ = ["LayersWidget", "SignalsWidget"]

@@ -56,7 +56,7 @@ def calibrated(session: Session, model: QuantizedGraph, recipe: Any) -> Quantize
     from workbench.methods.base import Task
     from workbench.methods.registry import make
 
-    data = session.data.calibrate_on(recipe.calibration_examples)
+    data = session.calibrating(recipe)
 
     def batches() -> Any:
         return (inputs for inputs, _ in data.batches("calibration", session.batch_size))

@@ -1,0 +1,1 @@
+"""Other quantizers on the same model, data and sites; each runs in its own virtual environment."""

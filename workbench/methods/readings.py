@@ -1,0 +1,209 @@
+"""What can be read off a quantizer while it learns: ranges, clipping, codes that moved, h(V).
+
+A reading costs a few passes over one tensor. It is taken at a check, not at every step, so that
+reporting stays below 3 % of the time of learning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from workbench.graph.quantized import QuantizedGraph
+from workbench.maths.grid import position, quantize
+from workbench.maths.histogram import Histogram
+from workbench.methods.base import SiteSignals
+from workbench.quantizers.base import Quantizer
+from workbench.quantizers.rounding import Rounding, rectified_sigmoid
+
+Readings = dict[str, dict[str, float]]
+
+OPEN = (0.01, 0.99)
+BINS = 10
+HALF = 0.5
+#: site readings that one stage records at most: about a megabyte of events
+MOST = 4000
+
+
+@torch.no_grad()
+def reading(quantizer: Quantizer, x: Tensor) -> dict[str, float]:
+    """Scale, zero-point and clipped share of a quantizer that sees `x`."""
+    scale, zero_point = (value.detach() for value in quantizer.affine())
+    found = {"clipped": clipped(quantizer, x), **_summary("scale", scale)}
+    if not quantizer.grid.symmetric:
+        found |= _summary("zero_point", zero_point)
+    return found
+
+
+@torch.no_grad()
+def clipped(quantizer: Quantizer, x: Tensor) -> float:
+    """Share of `x` beyond the outermost levels, by more than half a step where steps are equal."""
+    scale, zero_point = quantizer.affine()
+    grid, levels = quantizer.grid, quantizer.table()
+    if levels is None:
+        place = position(x.detach(), scale, zero_point, grid)
+        low, high = grid.qmin - HALF, grid.qmax + HALF
+    else:
+        place = x.detach() / grid.granularity.expand(scale, x)
+        low, high = float(levels[0]), float(levels[-1])
+    return 1.0 - float(((place >= low) & (place <= high)).float().mean())
+
+
+@torch.no_grad()
+def of_histogram(quantizer: Quantizer, seen: Histogram) -> SiteSignals:
+    """Signals of an activation site with one scale, whose values were counted."""
+    scale, zero_point = (float(value) for value in quantizer.affine())
+    grid, values = quantizer.grid, seen.centres
+    place = values / scale + zero_point
+    inside = (place >= grid.qmin - HALF) & (place <= grid.qmax + HALF)
+    share = 1.0 - float(seen.counts[inside].sum()) / max(1, seen.total)
+    place_of = {} if grid.symmetric else {"zero_point": zero_point}
+    return SiteSignals({"clipped": max(0.0, share), "scale": scale, **place_of})
+
+
+@torch.no_grad()
+def nearest(quantizer: Quantizer, weight: Tensor) -> Tensor:
+    """The codes of rounding to nearest at the quantizer's range, of the weight's shape."""
+    return quantize(weight.detach(), *quantizer.affine(), quantizer.grid, quantizer.table())
+
+
+@torch.no_grad()
+def hardening(quantizer: Rounding) -> tuple[float, tuple[int, ...]]:
+    """(share of roundings still undecided, histogram of h(V) in ten bins)."""
+    h = rectified_sigmoid(quantizer.v).float()
+    share = float(((h > OPEN[0]) & (h < OPEN[1])).float().mean())
+    return share, tuple(int(n) for n in torch.histc(h, BINS, 0, 1).tolist())
+
+
+@torch.no_grad()
+def of_weight(quantizer: Quantizer, weight: Tensor, start: Tensor) -> SiteSignals:
+    """Signals of a weight site; `start` are the codes that it is compared with."""
+    values = reading(quantizer, weight)
+    values["flips"] = float((quantizer.codes(weight.detach()) != start).float().mean())
+    if not isinstance(quantizer, Rounding):
+        return SiteSignals(values)
+    values["open"], counts = hardening(quantizer)
+    return SiteSignals(values, {"h": counts})
+
+
+@torch.no_grad()
+def of_model(model: QuantizedGraph, sites: Collection[str]) -> dict[str, SiteSignals]:
+    """Signals of weight sites after learning, their codes against the nearest of the float weight.
+
+    The float weight is that of the network before learning, and the range is the one in use.
+    """
+    found = {}
+    for name in sites:
+        quantizer, weight = model.quantizer(name), model.weight(name)
+        tensor = model.sites[name].tensor
+        original = model.graph.module.get_parameter(model.graph.attribute_of[tensor])
+        found[name] = of_weight(quantizer, weight, nearest(quantizer, original))
+    return found
+
+
+def of_network(
+    model: QuantizedGraph, forward: Callable[[], object]
+) -> tuple[dict[str, SiteSignals], dict[str, float]]:
+    """(signals, gradient norms) of all sites with a quantizer of their own.
+
+    Args:
+        model: while it learns as a whole, gradients in place.
+        forward: sends examples through it, for the activations.
+    """
+    own = {name: site for name, site in model.sites.items() if site.shares is None}
+    weights = [name for name, site in own.items() if site.kind == "weight"]
+    active = [name for name, site in own.items() if site.kind == "activation"]
+    moving = [(name, p) for name in (*weights, *active) for p in model.quantizer(name).parameters()]
+    norms = gradients([*moving, *((name, model.weight(name)) for name in weights)])
+    with torch.no_grad(), arriving(model, active) as seen:
+        forward()
+    found = of_model(model, weights) | {name: SiteSignals(v) for name, v in seen.items()}
+    return with_gradients(found, norms), norms
+
+
+def with_gradients(
+    sites: Mapping[str, SiteSignals], norms: Mapping[str, float]
+) -> dict[str, SiteSignals]:
+    """The signals with the norm of the gradient at each site that has one."""
+    found = dict(sites)
+    for site, norm in norms.items():
+        known = found.get(site, SiteSignals())
+        found[site] = replace(known, values={"gradient": norm, **known.values})
+    return found
+
+
+@contextmanager
+def arriving(model: QuantizedGraph, sites: Collection[str]) -> Iterator[Readings]:
+    """While the block runs: the reading of each activation site, from the last tensor it saw."""
+    found: Readings = {}
+
+    def hook(name: str) -> Callable[[Quantizer, tuple[Tensor, ...]], None]:
+        def look(module: Quantizer, inputs: tuple[Tensor, ...]) -> None:
+            found[name] = reading(module, inputs[0])
+
+        return look
+
+    hooks = [model.quantizer(name).register_forward_pre_hook(hook(name)) for name in sites]
+    try:
+        yield found
+    finally:
+        for handle in hooks:
+            handle.remove()
+
+
+def gradients(parameters: Collection[tuple[str, Tensor]]) -> dict[str, float]:
+    """Norm of the gradient at each site, of (site, parameter) pairs; 0 where none arrived."""
+    names = [name for name, _ in parameters]
+    norms = [p.new_zeros(()) if p.grad is None else p.grad.norm() for _, p in parameters]
+    if not norms:
+        return {}
+    squares: dict[str, float] = {}
+    for name, norm in zip(names, torch.stack(norms).tolist(), strict=True):
+        squares[name] = squares.get(name, 0.0) + norm**2
+    return {name: square**0.5 for name, square in squares.items()}
+
+
+def gathered(
+    sites: Mapping[str, SiteSignals], sizes: Mapping[str, int]
+) -> tuple[dict[str, float], dict[str, tuple[int, ...]]]:
+    """(values, counts) of a unit: means over its weights, which have `sizes` values each."""
+    values: dict[str, float] = {}
+    for key in ("flips", "open", "clipped", "scale"):
+        held = {n: sites[n].values[key] for n in sizes if key in sites[n].values}
+        if held:
+            total = sum(sizes[name] for name in held)
+            values[key] = sum(value * sizes[name] for name, value in held.items()) / total
+    counts = [sites[name].counts["h"] for name in sizes if sites[name].counts]
+    return values, {"h": tuple(map(sum, zip(*counts, strict=True)))} if counts else {}
+
+
+class Thinned:
+    """Leaves out the sites of some reports, so that a stage records about `MOST` readings.
+
+    Args:
+        reports: that the whole stage will make; each is about as large as those of this unit.
+    """
+
+    def __init__(self, reports: int) -> None:
+        self._reports = reports
+        self._index = 0
+
+    def next(self, sites: Mapping[str, SiteSignals]) -> Mapping[str, SiteSignals]:
+        """The sites of the next report, or none; those of the first are always kept."""
+        every = -(-self._reports * len(sites) // MOST) or 1
+        kept = self._index % every == 0
+        self._index += 1
+        return sites if kept else {}
+
+
+def _summary(name: str, value: Tensor) -> dict[str, float]:
+    """Mean, and least and largest where there are several."""
+    value = value.float()
+    if value.numel() == 1:
+        return {name: float(value)}
+    mean, low, high = torch.stack([value.mean(), value.min(), value.max()]).tolist()
+    return {name: mean, f"{name}_min": low, f"{name}_max": high}

@@ -1,0 +1,115 @@
+"""RepQ-ViT: calibration that fits transformers (Li et al. 2023, arXiv:2212.08254).
+
+Two tensors of a transformer do not fit a uniform grid with one scale. What a LayerNorm gives has
+channels of very different ranges: the transformation `reparametrise` makes them equal, exactly.
+What a softmax gives follows a power law: here it gets logarithmic steps,
+
+    q = clip(round(-2 log2(x / s)), 0, 2^b),   x̂ = s 2^(-q / 2)
+
+(see `workbench.quantizers.log_sqrt2`). All ranges are the best of three percentiles by squared
+error, and each weight goes to its nearest level; nothing is reconstructed, but a next stage may do
+that and keeps these ranges. The paper calibrates on 32 images, at 4 and 6 bits. At 8 bits equal
+steps are finer than √2 wherever it matters, so grids wider than `log_bits` keep them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from workbench.foundation.options import Options
+from workbench.graph.batching import count_examples
+from workbench.graph.quantized import QuantizedGraph
+from workbench.graph.sites import Site
+from workbench.maths.calibrators.percentile import clipped
+from workbench.maths.calibrators.percentiles import PERCENTILES
+from workbench.maths.calibrators.registry import ActivationCalibrator, WeightCalibrator
+from workbench.maths.histogram import Histogram
+from workbench.maths.ranges import samples
+from workbench.methods.base import Event, Method, Task
+from workbench.methods.calibrate import Observers, calibrate_weight
+from workbench.methods.overflow import make_room_for_biases
+from workbench.methods.placing import SOFTMAX, behind, place
+from workbench.methods.registry import method
+from workbench.quantizers.base import Quantizer
+from workbench.quantizers.log_sqrt2 import LogSqrt2
+
+
+class RepQVitOptions(Options):
+    """Options of RepQ-ViT's calibration."""
+
+    softmax: Annotated[
+        Literal["log_sqrt2", "uniform"], Field(description="levels behind a softmax")
+    ] = "log_sqrt2"
+    log_bits: Annotated[
+        int, Field(ge=2, le=8, description="widest grid that gets logarithmic levels")
+    ] = 6
+    weight_calibrator: Annotated[WeightCalibrator, Field(description="range of the weights")] = (
+        "percentiles"
+    )
+    calibrator: Annotated[ActivationCalibrator, Field(description="range of the activations")] = (
+        "percentiles"
+    )
+
+
+@method(
+    "repq_vit",
+    title="RepQ-ViT",
+    options=RepQVitOptions,
+    citation="Li et al. 2023, arXiv:2212.08254",
+    signal="tensor error",
+    scope="tensor",
+    learnables="range (search)",
+    data="unlabelled, 32 examples and more",
+    cost="seconds",
+    cells=("range/tensor_error",),
+    strategy="baseline",
+    use="transformers with activations at 6 bits and below, after the transform 'reparametrise'",
+)
+class RepQVit(Method):
+    """Calibrates a transformer, with logarithmic levels behind each softmax."""
+
+    options: RepQVitOptions
+
+    def learn(self, model: QuantizedGraph, task: Task) -> Iterator[Event]:
+        """Weights first, then activations in one float pass."""
+        logarithmic = place(model, self._logarithmic(model), LogSqrt2)
+        weights, observers = model.of_kind("weight"), Observers(model, self.options.calibrator)
+        watched = task.examples if observers else 0
+        total = len(weights) + watched + len(observers)
+        for step, site in enumerate(weights, 1):
+            calibrate_weight(model, site, self.options.weight_calibrator)
+            yield self.event("step", task, site=site.name, step=step, total=total)
+        seen = 0
+        for batch in task.batches() if observers else ():
+            observers.see(batch)
+            seen = min(watched, seen + count_examples(model.graph.inputs, batch))
+            text = f"observed {seen} of {watched} examples"
+            yield self.event("step", task, step=len(weights) + seen, total=total, text=text)
+        for step, name in enumerate(observers.settle(), len(weights) + watched + 1):
+            if name in logarithmic:
+                fit(model.quantizer(name), observers[name])
+            yield self.event("step", task, site=name, step=step, total=total)
+        make_room_for_biases(model)
+
+    def _logarithmic(self, model: QuantizedGraph) -> list[Site]:
+        if self.options.softmax == "uniform":
+            return []
+        most = self.options.log_bits
+        return [site for site in behind(model, SOFTMAX) if site.grid.bits <= most]
+
+
+@torch.no_grad()
+def fit(quantizer: Quantizer, histogram: Histogram) -> None:
+    """The percentile for s with the least squared error on the quantizer's own levels."""
+    seen = samples(histogram)
+    values, counts = seen.values[0], seen.weights()[0]
+    errors = []
+    ranges = [tuple(end[0] for end in clipped(seen, 1 - p)) for p in PERCENTILES]
+    for low, high in ranges:
+        quantizer.set_range(low, high)
+        errors.append(float(((quantizer(values) - values).square() * counts).sum()))
+    quantizer.set_range(*ranges[errors.index(min(errors))])

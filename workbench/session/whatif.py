@@ -1,0 +1,210 @@
+"""What would this layer lose? Answered from moments alone, without running an example.
+
+The layer's output error is a quadratic form of its weight error (see `workbench.maths.moments`), so
+once the moments of all inputs have been gathered, any bit-width, granularity, range or rounding is
+judged by a few small matrix products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from workbench.foundation.errors import RecipeError, unknown_name
+from workbench.graph.quantized import uniform
+from workbench.graph.sites import Site, layers
+from workbench.graph.targets import WeightGrid, target
+from workbench.maths.metrics import decibels
+from workbench.maths.moments import Moments
+from workbench.methods.base import Task
+from workbench.methods.linear import LinearView
+from workbench.methods.moments import MomentStore
+from workbench.methods.registry import METHODS, make
+from workbench.methods.second_order import SecondOrder, settled
+from workbench.quantizers.codes import Codes
+
+if TYPE_CHECKING:
+    from workbench.session.session import Session
+
+Progress = Callable[[float, str], None]
+NEAREST = "nearest"
+#: enough for moments that rank bit-widths and grids
+EXAMPLES = 128
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """What one layer would lose.
+
+    Attributes:
+        layer, weight: names; op: its operator.
+        method: how codes would be chosen; grid: in short words.
+        sqnr_db: of the layer's output, its input being float.
+        errors: mean squared error of each output channel, as a share of that channel's power.
+        scale: of the weight, flattened.
+        note: what the grid that was asked for became, or "".
+    """
+
+    layer: str
+    weight: str
+    op: str
+    method: str
+    grid: str
+    sqnr_db: float
+    errors: tuple[float, ...]
+    scale: tuple[float, ...]
+    note: str
+
+    @property
+    def worst_db(self) -> float:
+        """SQNR of the channel that loses most."""
+        return decibels(1.0, max(self.errors))
+
+    def record(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+def methods() -> list[str]:
+    """Ways of rounding that moments can answer for."""
+    entries = (entry for entry in METHODS if issubclass(cast(type, entry.make), SecondOrder))
+    return [NEAREST, *(entry.name for entry in entries)]
+
+
+def gathered(
+    session: Session, examples: int = EXAMPLES, progress: Progress | None = None
+) -> MomentStore:
+    """The session's moments; the first time examples are run, which takes one float pass.
+
+    Args:
+        session: with data.
+        examples: of the calibration split.
+        progress: told the share that is done and the layer.
+
+    Raises:
+        DataError: there are no data.
+    """
+    if examples not in session.moments:
+        data = session.data.calibrate_on(examples)
+        size = session.batch_size
+        task = Task(lambda: (x for x, _ in data.batches("calibration", size)), examples)
+        store, total = MomentStore(session.graph), len(layers(session.graph))
+        for done, name in enumerate(store.gather(task), 1):
+            if progress is not None:
+                progress(done / total, name)
+        session.moments[examples] = store
+    return session.moments[examples]
+
+
+@torch.no_grad()
+def what_if(
+    session: Session,
+    layer: str = "",
+    weights: WeightGrid | None = None,
+    *,
+    method: str = NEAREST,
+    calibrator: str = "mse",
+    examples: int = EXAMPLES,
+    progress: Progress | None = None,
+) -> list[WhatIf]:
+    """What the weights of a layer, or of all, would lose; one answer for each weight.
+
+    Args:
+        session: with data.
+        layer: its name, or that of a weight; "" for all layers.
+        weights: the grid; 4 bits for each channel by default.
+        method: one of `methods()`.
+        calibrator: range of the weights, where the method searches none.
+        examples: to gather moments from, the first time.
+        progress: see `gathered`.
+
+    Raises:
+        RecipeError: an unknown layer, method or calibrator, or a layer without moments.
+        DataError: there are no data.
+    """
+    if method not in methods():
+        raise RecipeError(unknown_name("method", method, methods()))
+    wanted = _weights(session, layer)
+    request = weights or WeightGrid()
+    every = target("weight-only").sites(session.graph, request, None, edges=None)
+    sites = {site.name: site for site in every}
+    store = gathered(session, examples, progress)
+    own = [name for name in wanted if name in store.views and name in sites]
+    if not own:
+        raise RecipeError(
+            f"there are no moments for layer '{layer}'; quantize or diagnose the model instead"
+        )
+    return [
+        _answer(session, store.views[name], store[name], sites[name], method, calibrator)
+        for name in own
+    ]
+
+
+def _weights(session: Session, name: str) -> list[str]:
+    """The weights of the layer called `name`, of all layers for ""."""
+    known = layers(session.graph)
+    found = [
+        weight.name for layer in known for weight in layer.weights
+        if name in ("", layer.name, weight.name)
+    ]  # fmt: skip
+    if not found:
+        raise RecipeError(unknown_name("layer", name, [layer.name for layer in known]))
+    return found
+
+
+def _answer(
+    session: Session,
+    view: LinearView,
+    moments: Moments,
+    site: Site,
+    method: str,
+    calibrator: str,
+) -> WhatIf:
+    layer = view.layer
+    weight = _parameter(session, site.tensor)
+    matrix = view.matrix(weight)
+    quantizer = uniform(site)
+    quantizer.fit(weight, calibrator)
+    centred = False
+    if method != NEAREST:
+        rounder = cast(SecondOrder, make(method))
+        centred = rounder.centred() and layer.offset is not None
+        found = rounder.round(
+            matrix, moments, site.grid, quantizer.table(), centred=centred, calibrator=calibrator
+        )
+        chosen = Codes(site.grid, site.shape)
+        chosen.take(quantizer)
+        quantizer = settled(chosen, view, found)
+    gap = view.matrix(quantizer(weight)) - matrix
+    noise = moments.output(gap)
+    if centred:  # the bias takes up the mean
+        noise = (
+            noise
+            - (gap.double() @ moments.sum_quantized[..., None] / moments.count).square()[..., 0]
+        )
+    bias = None if layer.offset is None else _parameter(session, layer.offset)
+    power = moments.output(matrix, None if bias is None else bias.reshape(matrix.shape[:2]))
+    return WhatIf(
+        layer=layer.name,
+        weight=site.name,
+        op=layer.op,
+        method=method,
+        grid=site.grid.describe(),
+        sqnr_db=decibels(float(power.sum()), float(noise.sum())),
+        errors=_numbers(noise / power.clamp(min=1e-30)),
+        scale=_numbers(quantizer.affine()[0]),
+        note=site.note,
+    )
+
+
+def _parameter(session: Session, initializer: str) -> Tensor:
+    path = session.graph.attribute_of[initializer]
+    return session.graph.module.get_parameter(path).detach()
+
+
+def _numbers(tensor: Tensor) -> tuple[float, ...]:
+    return tuple(float(value) for value in tensor.flatten())

@@ -1,0 +1,218 @@
+// Learning, site by site: a row of small pictures for each unit, one of them in detail, and a slider
+// that goes back to any report.
+
+import { h, nameElement, onSize, replace, short, stage } from "./dom.js";
+import { bars, extent, heat, legend, plot, spark } from "./sparks.js";
+
+const last = (values) => { for (let i = values.length - 1; i >= 0; i -= 1) if (values[i] != null) return values[i]; return null; };
+const percent = (value) => (value == null ? "" : `${value > 0 && value < 0.001 ? "<0.1" : (100 * value).toFixed(value < 0.1 ? 1 : 0)} %`);
+const get = (item, name) => item.series[name] || [];
+const trained = (item) => (get(item, "reconstruction").length ? "reconstruction" : "loss");
+const judged = (item) => (get(item, "held_out").length ? "held_out" : "hard");
+
+// What of an item (a unit or a site) was known at report `at`.
+function until(item, at) {
+  const count = item.at.filter((k) => k <= at).length;
+  const series = Object.fromEntries(Object.entries(item.series).map(([name, values]) => [name, values.slice(0, count)]));
+  return { ...item, count, series, xs: stepsOf(item).slice(0, count), h: item.h ? item.h.slice(0, count) : null };
+}
+
+const stepsOf = (item) => item.steps || item.at.map((_, k) => k);
+const spanOf = (item) => { const xs = stepsOf(item); return [Math.min(...xs), Math.max(Math.min(...xs) + 1, ...xs)]; };
+
+function drift(values) {
+  const first = values.find((value) => value);
+  return first ? values.map((value) => (value == null ? null : value / first)) : [];
+}
+
+// Columns of the table: head, tip, and what a cell shows of an item.
+const COLUMNS = [
+  ["loss", "Error on the examples it learns from (blue) and on those held out (orange); log axis of its own. The number says how much smaller the latter became.", (item, shared, span) => {
+    const [own, held] = [get(item, trained(item)), get(item, judged(item))];
+    const [first, end] = held.length ? [held[0], last(held)] : [own[0], last(own)];
+    const text = first > 0 && end > 0 && own.length > 1 ? (first >= end ? `÷${short(first / end)}` : `×${short(end / first)}`) : "";
+    return [spark([["float", own], ["quant", held]], item.xs, span, extent([...own, ...held], { log: true }), true), text];
+  }],
+  ["gradient", "Norm of the gradient; log axis of its own", (item, shared, span) => {
+    const values = get(item, "gradient");
+    return [spark([["float", values]], item.xs, span, extent(values, { log: true }), true), values.length ? short(last(values)) : ""];
+  }],
+  ["moved", "Share of the codes that are not the nearest (blue) and of roundings still undecided (orange); all rows alike", (item, shared, span) => {
+    const [flips, open] = [get(item, "flips"), get(item, "open")];
+    return [spark([["float", flips], ["quant", open]], item.xs, span, [0, shared.moved], false), percent(last(flips))];
+  }],
+  ["h(V)", "How far each weight is rounded up, from 0 to 1: at the end all are at either side", (item) => {
+    const counts = item.h && last(item.h);
+    return [counts ? bars(counts) : null, ""];
+  }],
+  ["clipped", "Share of the values beyond the outermost levels; all rows alike", (item, shared, span) => {
+    const values = get(item, "clipped");
+    return [spark([["float", values]], item.xs, span, [0, shared.clipped], false), percent(last(values))];
+  }],
+  ["scale", "Mean scale, against the first; all rows alike", (item, shared, span) => {
+    const values = drift(get(item, "scale"));
+    const change = values.some((value) => value !== 1) ? last(values) - 1 : null;
+    const text = change == null ? (last(get(item, "scale")) == null ? "" : short(last(get(item, "scale")))) : `${change < 0 ? "−" : "+"}${Math.abs(100 * change).toFixed(1)} %`;
+    return [spark([["float", values]], item.xs, span, [1 - shared.drift, 1 + shared.drift], false), text];
+  }],
+];
+
+function sharedOf(items) {
+  const all = (name) => items.flatMap((item) => get(item, name)).filter((value) => value != null);
+  const drifts = items.flatMap((item) => drift(get(item, "scale"))).filter((value) => value != null);
+  return {
+    moved: Math.max(0.02, ...all("flips"), ...all("open")),
+    clipped: Math.max(0.002, ...all("clipped")),
+    drift: Math.max(0.02, ...drifts.map((value) => Math.abs(value - 1))),
+  };
+}
+
+// Rows: every unit; below the chosen one, or the only one, its sites where they say more than it.
+function rowsOf(model, chosen) {
+  return model.units.flatMap((unit) => {
+    const open = model.units.length === 1 || (chosen && chosen.unit === unit);
+    const sites = open && unit.sites.length > (hasOwn(unit) ? 1 : 0) ? unit.sites : [];
+    return [{ unit, item: unit, key: unit.name }, ...sites.map((site) => ({ unit, item: { ...site, steps: stepsFor(unit, site) }, key: `${unit.name}\n${site.name}`, inner: true }))];
+  });
+}
+
+const hasOwn = (unit) => Object.keys(unit.series).length > 0;
+
+// Steps of a site's reports, which may be fewer than its unit's.
+function stepsFor(unit, site) {
+  const steps = stepsOf(unit);
+  return site.at.map((at, k) => { const i = unit.at.indexOf(at); return i < 0 ? k : steps[i]; });
+}
+
+function rowElement(row, at, shared, selected, wrong, choose) {
+  const item = until(row.item, at);
+  const span = spanOf(row.item);
+  const cells = COLUMNS.map(([, , cell]) => {
+    const [picture, text] = item.count ? cell(item, shared, span) : [null, ""];
+    return h("span", { class: "wb-signal-cell" }, picture || h("span"), h("span", { class: "wb-num" }, text));
+  });
+  const bad = wrong.has(row.item.name) || (!row.inner && row.unit.sites.some((site) => wrong.has(site.name)));
+  return h("div", { class: `wb-signal-row${row.inner ? " wb-inner" : ""}${row.unit.current && !row.inner ? " wb-now" : ""}`, role: "option", "aria-selected": row.key === selected, "data-name": row.item.name, onclick: () => choose(row.key) },
+    h("span", { class: "wb-signal-name" }, bad ? h("b", { class: "wb-bad", title: "has a concern" }, "!") : null, nameElement(row.item.name)), ...cells);
+}
+
+const TONES = ["float", "ink", "good", "dim"];
+
+// The plots of the chosen row: [title, what `plot` draws, entries of the legend].
+function panels(row, at) {
+  const item = until(row.item, at);
+  const base = { xs: item.xs, span: spanOf(row.item), now: last(item.xs) ?? 0 };
+  const line = (tone, name, label = name) => ({ tone, label, values: get(item, name) });
+  const parts = (row.item.parts || []).map((name, k) => line(TONES[k % TONES.length], name, name.replaceAll("_", " ")));
+  const single = parts.length ? parts : [line("float", trained(item), row.item.parts ? "error" : "loss")];
+  const found = [];
+  const add = (title, drawn, options = {}) => {
+    const lines = drawn.filter((one) => one.values.some((value) => value != null));
+    if (!lines.length) return;
+    const text = options.share ? percent : (value) => (value == null ? "" : short(value));
+    found.push([title, (size) => plot(size, { ...base, lines, ...options }), lines.map((one) => [one.tone, one.label, text(last(one.values))])]);
+  };
+  add("Loss and its parts", [...(parts.length > 1 ? [line("dim", "loss")] : []), ...single], { log: true });
+  add("Learned from, and held out", get(item, judged(item)).length ? [line("float", trained(item), "learned from"), line("quant", judged(item), judged(item) === "hard" ? "codes fixed" : "held out")] : [], { log: true });
+  add("Gradient norm", [line("float", "gradient")], { log: true });
+  add("Codes", [line("float", "flips", "not the nearest"), line("quant", "open", "undecided")], { share: true });
+  if (item.h && item.h.some(Boolean)) {
+    found.push(["h(V), as roundings harden", (size) => heat(size, { ...base, rows: item.h }), [["float", "weights at a side", percent(settled(last(item.h)))]]]);
+  }
+  add("Clipped", [line("float", "clipped", "beyond the levels")], { share: true });
+  const band = get(item, "scale_min").length ? [get(item, "scale_min"), get(item, "scale_max")] : null;
+  add("Scale", [line("float", "scale", band ? "mean; band: least to largest" : "scale")], { band, log: Boolean(band) });
+  add("Zero-point", [line("float", "zero_point", "mean")]);
+  return found;
+}
+
+const settled = (counts) => (counts ? (counts[0] + counts[counts.length - 1]) / Math.max(1, counts.reduce((a, b) => a + b, 0)) : null);
+
+function panelElement([title, draw, entries], stops) {
+  const box = h("div", { class: "wb-plot" });
+  stops.push(() => onSize(box, (width, height) => replace(box, draw([width, height]))));
+  return h("section", { class: "wb-panel" }, h("h3", {}, title), box, legend(entries));
+}
+
+function concernList(model, choose) {
+  const rows = model.concerns.map((concern) => h("button", { type: "button", class: "wb-line wb-warn", title: concern.text, onclick: () => choose(concern.site) }, h("b", {}, "!"), h("span", {}, concern.text)));
+  return rows.length ? h("div", { class: "wb-concerns", role: "list", "aria-label": "Concerns" }, ...rows) : null;
+}
+
+export function mountSignals(element, { get: read, on }) {
+  const { root, stop } = stage(element, "wb-signals");
+  const list = h("div", { class: "wb-list wb-signal-list", tabindex: 0, role: "listbox", "aria-label": "Units" });
+  const detail = h("div", { class: "wb-signal-detail" });
+  const slider = h("input", { type: "range", min: 0, class: "wb-slider", "aria-label": "Report to go back to" });
+  const where = h("span", { class: "wb-dim wb-num wb-signal-where" });
+  let [at, chosen, sizes, rows] = [null, null, [], []];
+  const now = (model) => Math.min(model.reports - 1, at ?? model.reports - 1);
+
+  function choose(key) {
+    chosen = key;
+    draw();
+  }
+  // A concern names a unit or a site; a site's row is only there once its unit is chosen.
+  function chooseName(name) {
+    const model = read();
+    const unit = model.units.find((one) => one.name === name || one.layer === name) || model.units.find((one) => one.sites.some((site) => site.name === name));
+    if (unit) choose(unit.name === name || unit.layer === name || !unit.sites.length ? unit.name : `${unit.name}\n${name}`);
+  }
+  function body(model) {
+    const wanted = model.units.find((unit) => chosen && unit.name === chosen.split("\n")[0]) || model.units.find((unit) => unit.current) || model.units.find(hasOwn) || model.units[0];
+    rows = rowsOf(model, { unit: wanted });
+    const row = rows.find((one) => one.key === chosen) || rows.find((one) => one.unit === wanted);
+    const wrong = new Set(model.concerns.map((concern) => concern.site));
+    const shared = sharedOf(rows.map((one) => one.item));
+    const top = list.scrollTop;
+    replace(list, ...rows.map((one) => rowElement(one, now(model), shared, row.key, wrong, choose)));
+    list.scrollTop = top;
+    sizes.forEach((end) => end());
+    const waiting = [];
+    const found = panels(row, now(model)).map((panel) => panelElement(panel, waiting));
+    replace(detail, h("div", { class: "wb-plot-head" }, h("h2", {}, nameElement(row.item.name)), h("span", { class: "wb-dim" }, [row.inner ? `site of ${row.unit.name}` : "", row.unit.method].filter(Boolean).join(" · "))),
+      found.length ? h("div", { class: "wb-signal-panels" }, ...found) : h("p", { class: "wb-empty" }, row.item.at[0] <= now(model) ? "Choose one of its sites." : "Not begun at this report."));
+    sizes = waiting.map((begin) => begin());
+  }
+  function place(model) {
+    const current = now(model);
+    const unit = [...model.units].reverse().find((one) => one.at[0] <= current) || model.units[0];
+    const known = until(unit, current);
+    const step = unit.steps && known.xs.length ? `, step ${last(known.xs)}` : "";
+    slider.max = model.reports - 1;
+    slider.value = current;
+    where.textContent = `${current + 1} of ${model.reports} · ${unit.name}${step}`;
+  }
+  function draw() {
+    const model = read() || {};
+    if (!model.units) { replace(root); return; }
+    const bar = model.running ? h("div", { class: "wb-progress" }, h("i")) : null;
+    if (bar) bar.firstChild.style.width = `${(model.fraction * 100).toFixed(1)}%`;
+    const head = h("div", { class: "wb-plot-head" }, h("h2", {}, model.title), h("span", { class: "wb-dim wb-num" }, model.status));
+    if (!model.units.length) { replace(root, head, bar, h("p", { class: "wb-empty" }, model.message)); return; }
+    const held = document.activeElement;
+    const heads = h("div", { class: "wb-signal-row wb-head" }, h("span", {}, "unit"), ...COLUMNS.map(([label, tip]) => h("span", { title: tip }, label)));
+    const replay = model.reports > 1 ? h("div", { class: "wb-replay" }, h("span", { class: "wb-dim" }, "replay"), slider, where) : null;
+    body(model);
+    place(model);
+    replace(root, head, bar, concernList(model, chooseName), h("div", { class: "wb-signal-main" }, h("div", { class: "wb-signal-table" }, heads, list, replay), detail));
+    if (held === slider || held === list) held.focus();
+  }
+  slider.addEventListener("input", () => {
+    const model = read();
+    at = Number(slider.value) >= model.reports - 1 ? null : Number(slider.value);
+    body(model);
+    place(model);
+  });
+  list.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const index = rows.findIndex((row) => row.key === chosen);
+    choose(rows[Math.min(rows.length - 1, Math.max(0, (index < 0 ? 0 : index) + step))].key);
+    list.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" });
+  });
+  on(draw);
+  draw();
+  return () => { sizes.forEach((end) => end()); stop(); };
+}
