@@ -25,6 +25,8 @@ from workbench.session.recipe import Recipe
 
 PICTURED = "efficientnet-lite0"
 TUNED = ("gram", "tune")
+#: a hundred pictures, each in four versions, other ones at each stage
+PICTURES_SEEN = {"calibration_examples": 100, "augment": 4}
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,14 @@ def weights_only(bits: int, methods: tuple[str, ...], group: int = 0, **fields: 
 
 
 GOALS = {
-    "lite0-w4": Goal(PICTURED, weights_only(4, TUNED, calibration_examples=100), 1.5),
-    "lite0-w3": Goal(PICTURED, weights_only(3, TUNED, calibration_examples=100), 7.0),
+    "lite0-w4": Goal(PICTURED, weights_only(4, TUNED, **PICTURES_SEEN), 1.5),
+    "lite0-w3": Goal(PICTURED, weights_only(3, TUNED, **PICTURES_SEEN), 7.0),
     "lite0-w4a8": Goal(
         PICTURED,
         {
             "weights": {"bits": 4},
             "stages": [{"method": name} for name in TUNED],
-            "calibration_examples": 100,
+            **PICTURES_SEEN,
         },
         1.5,
     ),

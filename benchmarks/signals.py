@@ -44,8 +44,7 @@ READINGS: tuple[tuple[str, str, object], ...] = (
     ("workbench.methods.training", "gradients", {}),
     ("workbench.methods.readings", "reading", {}),
     ("workbench.methods.resume", "of_model", {}),
-    ("workbench.methods.lsq", "of_network", ({}, {})),
-    ("workbench.methods.lsq", "gathered", ({}, {})),
+    ("workbench.methods.lsq.LsqTraining", "_signals", ({"held_out": 0.0}, {})),
 )
 
 

@@ -162,6 +162,21 @@ def test_export_verify_and_list(quantized: dict[str, Any], call: Callable, ask: 
     assert "is done; there is nothing to resume" in errors
 
 
+def test_what_a_run_learned_is_said_and_dumped(quantized: dict, call: Callable, ask: Callable):
+    view = ask("watch", "run")
+    names = [unit["name"] for unit in view["units"]]
+    assert names
+    assert all(unit["sites"] for unit in view["units"])
+    code, output, _ = call("watch", "run")
+    assert code == 0
+    lines = output.splitlines()
+    assert [line.split(" · ")[0] for line in lines[:-1]][: len(names)] == names
+    assert "nearest" in lines[0]
+    assert "learned" in lines[0]
+    assert lines[-1] == "run: done"
+    assert call("watch", "nothing")[0] == 2
+
+
 def test_runs_are_found_by_name(model: list[str], ask: Callable[..., Any]):
     made = ask("quantize", *model, "--fast", "--method", "rtn")
     (listed,) = ask("runs")

@@ -21,7 +21,7 @@ NORMS = ("stem.norm", "depth.norm", "point.norm")
 
 def statistics(module: torch.nn.Module, value: str) -> tuple[torch.Tensor, torch.Tensor]:
     with torch.no_grad():
-        found = capture(module, (examples(),), {value})[value]  # type: ignore[arg-type]
+        found = capture(module, (examples(),), {value})[value]
     return found.mean((0, 2, 3)), found.std((0, 2, 3), correction=0)
 
 

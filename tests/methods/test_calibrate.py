@@ -153,6 +153,7 @@ def test_cross_entropy_is_asked_of_no_site_without_classes(graph) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("method", ["rtn", "gram"])
 def test_many_examples_take_no_more_memory_than_few(method: str) -> None:
     few, many = (measured("digits-mobilenet", method, count) for count in (100, 2000))

@@ -116,7 +116,9 @@ class Memory:
         return self.stored
 
 
-@pytest.mark.parametrize("name", ["gram", "adaround", "qdrop", "adaquant", "lsq", "lapq", "ptq4vit"])
+@pytest.mark.parametrize(
+    "name", ["gram", "adaround", "qdrop", "adaquant", "lsq", "lapq", "ptq4vit"]
+)
 def test_a_stopped_run_resumed_gives_what_an_unbroken_one_gives(
     graph,
     name: str,

@@ -9,6 +9,7 @@ import torch
 
 from workbench.graph.ops.convolution import conv, conv_transpose
 from workbench.graph.sites import Layer, Weight
+from workbench.methods import linear
 from workbench.methods.linear import LinearView, views
 
 SHAPES = [
@@ -84,3 +85,12 @@ def test_transposed_convolutions_have_rows_too(attributes) -> None:
     assert torch.equal(view.tensor(view.matrix(weight)), weight)
     grouped = SimpleNamespace(kwargs={**attributes, "group": 2})
     assert not views(layer, grouped)[0].exact
+
+
+def test_parts_are_the_rows_of_some_examples_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    view, x = conv_view(torch.randn(6, 4, 3, 3)), torch.randn(5, 4, 9, 9)
+    whole = view.rows([x], 10**6, torch.Generator().manual_seed(0))
+    monkeypatch.setattr(linear, "PART", whole[0].numel())
+    parts = list(view.parts([x], 10**6, torch.Generator().manual_seed(0)))
+    assert len(parts) > 1
+    assert torch.equal(torch.cat(parts, dim=1), whole)

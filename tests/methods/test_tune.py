@@ -23,7 +23,7 @@ class Row(Reconstruction):
         role = "rounding" if "rounding" in learns else "weights"
         self._plan = Plan(
             quantizer=learner,
-            learnables=(Learnable(name=role, learning_rate=1e-9),),  # type: ignore[arg-type]
+            learnables=(Learnable(name=role, learning_rate=1e-9),),
             signals=(SignalUse(name="output_error"),),
             schedule=Schedule(iterations=1),
         )

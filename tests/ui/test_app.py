@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from pathlib import Path
@@ -140,6 +141,32 @@ def test_a_run_survives_a_reload_and_gives_files(page, served, watch, tmp_path: 
     assert "bits = 3" in (tmp_path / "recipe.toml").read_text()
     page.goto((tmp_path / "report.html").as_uri())
     expect(page.locator(".wb-list .wb-row")).to_have_count(4)
+
+
+def test_what_each_site_learned_is_drawn_and_comes_back(page, served):
+    opened(page, served)
+    choose(page, "wb-view", "Learning")
+    rows = page.locator("#wb-learned .wb-signal-list .wb-signal-row")
+    expect(rows.first).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#wb-layers-card")).not_to_be_visible()
+    page.locator("#wb-run").click(timeout=PATIENCE)
+    expect(page.locator("#wb-learned h2").first).to_contain_text("W4A8 gram", timeout=PATIENCE)
+    expect(page.locator("#wb-run")).to_be_visible(timeout=120_000)
+    expect(page.locator('#wb-learned .wb-signal-row[data-name="head"]')).to_be_visible(
+        timeout=PATIENCE
+    )
+    page.locator('#wb-learned .wb-signal-row[data-name="head"]').click()
+    expect(page.locator("#wb-learned .wb-signal-detail h3").first).to_have_text(
+        "Loss and its parts"
+    )
+    if shot := os.environ.get("WORKBENCH_SCREENSHOT"):
+        page.screenshot(path=shot)
+    page.reload()
+    expect(page.locator('#wb-learned .wb-signal-row[data-name="head"]')).to_be_visible(
+        timeout=PATIENCE
+    )
+    choose(page, "wb-view", "Layers")
+    expect(page.locator("#wb-layers-card")).to_be_visible()
 
 
 def test_stop_and_resume(page, served):

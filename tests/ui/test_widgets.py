@@ -19,7 +19,7 @@ import pytest
 from workbench.session.execute import Extent
 from workbench.session.runs import Run
 from workbench.session.session import open as open_session
-from workbench.ui.widgets import LayersWidget
+from workbench.ui.widgets import LayersWidget, SignalsWidget
 
 EXTENT = Extent(naive=False, layer_examples=32, verify_examples=16, latency=False)
 
@@ -75,6 +75,24 @@ def test_viewers_without_widgets_get_a_table_as_text(run: Run):
     assert "<table>" in data["text/html"]
     assert "<img" not in data["text/html"]
     assert "&lt;img" in data["text/html"]
+
+
+def test_signals_of_a_run_in_a_cell(run: Run):
+    widget = SignalsWidget(run)
+    (ranges,) = trait(widget, "_view")["units"]
+    assert {site["name"] for site in ranges["sites"]} == set(ranged_sites(run))
+    assert widget.concerns == []
+    bundle = widget._repr_mimebundle_()
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    assert run.name in data["text/html"]
+    assert "<img" not in data["text/html"]
+
+
+def ranged_sites(run: Run) -> list[str]:
+    """Sites with a range of their own."""
+    return [
+        name for name, site in run.model.sites.items() if site.kind != "bias" and not site.shares
+    ]
 
 
 @pytest.fixture

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from workbench.views import code, figures, inspector, progress, strings, summary, verification
+from workbench.views import (
+    assets,
+    code,
+    figures,
+    inspector,
+    progress,
+    strings,
+    summary,
+    verification,
+)
 from workbench.views.assets import script
 from workbench.views.numbers import fixed, signed
 from workbench.views.report import embed, html
@@ -211,3 +222,14 @@ def test_figures_are_written(report: Record, tmp_path: Path, suffix: str):
     for name, figure in made.items():
         path = figures.save(figure, tmp_path / f"{name}.{suffix}")
         assert path.stat().st_size > 2000
+
+
+def test_modules_share_one_scope_without_a_clash():
+    """They are joined, and mounted by adapters that have names of their own."""
+    names = sorted(path.name[:-3] for path in Path(assets.__file__).with_name("js").glob("*.js"))
+    declared = re.findall(
+        r"^(?:async )?(?:function|const|let|class) (\w+)", script(*names), re.MULTILINE
+    )
+    adapters = ["held", "get", "send", "decode", "render", "data", "listeners", "current", "view"]
+    found = Counter([*declared, *adapters, "at", "detail"])
+    assert [name for name, count in found.items() if count > 1] == []

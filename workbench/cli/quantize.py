@@ -152,8 +152,7 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
         "synthetic": synthetic,
         "seed": seed,
     }
-    wanted = recipe_of(given, recipe)
-    session = open_session(model, data, mean, std, size)
+    wanted, session = recipe_of(given, recipe), open_session(model, data, mean, std, size)
     if background:
         _start(session, wanted, out, as_json)
     else:

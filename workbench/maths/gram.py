@@ -15,6 +15,7 @@ B scales along K (1 unless weights are quantized group-wise).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -48,7 +49,12 @@ class Points:
         """The nearest point to each value; changes `x` in place on a uniform grid."""
         if self.levels is not None:
             return self.levels[nearest_level(x, self.levels)]
-        return x.round_().add_(zero_point).clamp_(self.grid.qmin, self.grid.qmax)
+        return x.round_().add_(zero_point).clamp_(*self.ends)
+
+    @cached_property
+    def ends(self) -> tuple[int, int]:
+        """The lowest and the highest code."""
+        return self.grid.qmin, self.grid.qmax
 
     def codes(self, points: Tensor) -> Tensor:
         """The codes of points, as floats."""
@@ -256,10 +262,10 @@ def _descend(
     visited, local, s = codes[:, block], gradient[:, block].clone(), step[:, block]
     before = visited.clone()
     rate = (inner.diagonal(dim1=1, dim2=2)[..., None] * s).reciprocal_()
-    for j in range(local.shape[1]):
-        code = visited[:, j]
-        fresh = points.snap(torch.addcmul(code, local[:, j], rate[:, j], value=-1.0))
-        change = fresh.sub(code).mul_(s[:, j])
+    columns = zip(*(part.unbind(1) for part in (visited, local, rate, s)), strict=True)
+    for j, (code, slope, r, width) in enumerate(columns):
+        fresh = points.snap(torch.addcmul(code, slope, r, value=-1.0))
+        change = fresh.sub(code).mul_(width)
         code.copy_(fresh)
         local[:, j + 1 :].addcmul_(inner[:, j, j + 1 :, None], change[:, None])
     change = visited - before

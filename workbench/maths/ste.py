@@ -38,7 +38,7 @@ class _Clamp(torch.autograd.Function):
 
 def round_ste(x: Tensor) -> Tensor:
     """Round half to even (as torch, numpy and ONNX do); the gradient passes unchanged."""
-    return _Round.apply(x)  # type: ignore[return-value]
+    return _Round.apply(x)
 
 
 def scale_gradient(x: Tensor, factor: float) -> Tensor:
@@ -53,6 +53,6 @@ def clamp_strict(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor
     Limits that are learned receive the gradient of what they clip.
     """
     if not any(isinstance(limit, Tensor) and limit.requires_grad for limit in (low, high)):
-        return _Clamp.apply(x, low, high)  # type: ignore[return-value]
+        return _Clamp.apply(x, low, high)
     inside = (x > low) & (x < high)
     return torch.where(inside, x, torch.clamp(x.detach(), low, high))  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ every example (Nagel et al. 2019, arXiv:1906.04721, section 4.2). So
 where E[x] behind batch norm and Clip is the mean of a clipped normal distribution with mean β and
 deviation |γ|. The paper corrects both ways, layer after layer; so does this. It moves biases only
 and can follow any other stage; after one that corrects biases itself (`gram`), little is left.
+Where rounding shrinks deviations as well, right means alone can make the output worse.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class BiasCorrectionOptions(Options):
     cost="seconds",
     cells=("reconstruction/layer_error", "reconstruction/prior"),
     strategy="constraints",
-    use="a stage after rtn or transformations; not after AdaRound or gram, which need none",
+    use="a stage after rtn and equalize; bn_reestimation where depthwise layers lose deviation too",
 )
 class BiasCorrection(Method):
     """Shifts each bias so that no channel's output is off on average."""

@@ -7,7 +7,7 @@ positions, so that gathering moments costs less than the forward pass even where
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,9 @@ from workbench.graph.ops.convolution import window_pads
 from workbench.graph.sites import Layer, Weight
 from workbench.maths.grid import Grid
 from workbench.maths.patches import Window, patches, spread
+
+#: values in the rows of some examples
+PART = 2**21
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,21 @@ class LinearView:
         if self.layer.op == "MatMul" and self.weight.index == 0:
             x = x.mT
         return _thinned(x, positions)
+
+    def parts(
+        self, arguments: Sequence[Any], positions: int, generator: torch.Generator
+    ) -> Iterator[Tensor]:
+        """What `rows` gives, of a few examples at a time where rows are patches.
+
+        Small pieces stay in the processor's cache, and their memory is used again.
+        """
+        x = arguments[0]
+        count = len(x)
+        if self.layer.op in ("Conv", "ConvTranspose"):
+            wanted = min(positions, math.prod(x.shape[2:])) * self.groups * self.inputs
+            count = max(1, PART // max(1, wanted))
+        for part in x.split(count) if count < len(x) else (x,):
+            yield self.rows([part, *arguments[1:]], positions, generator)
 
     def _recurrent_rows(self, arguments: Sequence[Any], positions: int) -> Tensor:
         x = arguments[0]  # (time, batch, inputs)

@@ -11,8 +11,11 @@ from workbench.quantizers.own_levels import MOST_BITS, OwnLevels
 
 SOFTMAX = frozenset({"Softmax"})
 GELU = frozenset({"Gelu", "FastGelu", "QuickGelu", "BiasGelu"})
+#: what may stand behind them: a row without any score is set to 0 after a softmax
+PASSING = frozenset({"Where", "Identity", "Dropout"})
 #: functions that a GELU is written with where it is not one node
 _GELU_PARTS = frozenset({"Erf", "Tanh"})
+MOST_STEPS = 6
 
 
 def behind(model: QuantizedGraph, operators: frozenset[str]) -> list[Site]:
@@ -21,8 +24,7 @@ def behind(model: QuantizedGraph, operators: frozenset[str]) -> list[Site]:
     found = []
     for site in model.of_kind("activation"):
         maker = makers.get(site.tensor)
-        written = operators is GELU and maker is not None and _is_gelu(maker)
-        if maker is not None and (maker.op_type in operators or written):
+        if maker is not None and _made_by(maker, operators):
             found.append(site)
     return found
 
@@ -48,15 +50,20 @@ def place(model: QuantizedGraph, sites: list[Site], kind: type[OwnLevels]) -> li
     return [site.name for site in fitting]
 
 
-def _is_gelu(node: ir.Node) -> bool:
-    """x times one plus a function of x, times a half, in one of the orders in which it is written.
+def _made_by(maker: ir.Node, operators: frozenset[str]) -> bool:
+    if maker.op_type in operators or (operators is GELU and _is_gelu(maker)):
+        return True
+    sources = maker.inputs if maker.op_type in PASSING else ()
+    makers = (value.producer() for value in sources if value is not None)
+    return any(source is not None and source.op_type in operators for source in makers)
 
-    From the last product up to the Erf or Tanh there are products, sums and one tensor x.
-    """
+
+def _is_gelu(node: ir.Node) -> bool:
+    """A product of products and sums that goes back to an Erf or Tanh in a few steps."""
     if node.op_type != "Mul":
         return False
     waiting, steps = [node], 0
-    while waiting and steps < 6:
+    while waiting and steps < MOST_STEPS:
         current = waiting.pop()
         steps += 1
         for value in current.inputs:

@@ -6,10 +6,11 @@ What a softmax gives follows a power law: here it gets logarithmic steps,
 
     q = clip(round(-2 log2(x / s)), 0, 2^b),   x̂ = s 2^(-q / 2)
 
-(see `workbench.quantizers.log_sqrt2`). All ranges are the best of three percentiles by squared
-error, and each weight goes to its nearest level; nothing is reconstructed, but a next stage may do
-that and keeps these ranges. The paper calibrates on 32 images, at 4 and 6 bits. At 8 bits equal
-steps are finer than √2 wherever it matters, so grids wider than `log_bits` keep them.
+(see `workbench.quantizers.log_sqrt2`). Activation ranges are the best of three percentiles by
+squared error, as are those of weights in the paper; a weight's row has few values, whose clip is
+better searched. Each weight goes to its nearest level; nothing is reconstructed, but a next stage
+may do that and keeps these ranges. The paper calibrates on 32 images, at 4 and 6 bits. At 8 bits
+equal steps are finer than √2 wherever it matters, so grids wider than `log_bits` keep them.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class RepQVitOptions(Options):
         int, Field(ge=2, le=8, description="widest grid that gets logarithmic levels")
     ] = 6
     weight_calibrator: Annotated[WeightCalibrator, Field(description="range of the weights")] = (
-        "percentiles"
+        "mse"
     )
     calibrator: Annotated[ActivationCalibrator, Field(description="range of the activations")] = (
         "percentiles"
@@ -67,7 +68,7 @@ class RepQVitOptions(Options):
     cost="seconds",
     cells=("range/tensor_error",),
     strategy="baseline",
-    use="transformers with activations at 6 bits and below, after the transform 'reparametrise'",
+    use="transformers with activations at 6 bits and below, in seconds",
 )
 class RepQVit(Method):
     """Calibrates a transformer, with logarithmic levels behind each softmax."""

@@ -181,9 +181,13 @@ def gather(
     moments = Moments(view.groups, view.inputs, weight)
     for index, (floats, quantized) in enumerate(stop.arguments()):
         place = task.seed * 1_000_003 + index
-        rows = seeded_rows(view, quantized, positions, place)
-        same = floats[0] is quantized[0]
-        moments.add(rows, None if same else seeded_rows(view, floats, positions, place))
+        if floats[0] is quantized[0]:
+            for rows in seeded_rows(view, quantized, positions, place):
+                moments.add(rows)
+            continue
+        pairs = (seeded_rows(view, stream, positions, place) for stream in (quantized, floats))
+        for rows, others in zip(*pairs, strict=True):
+            moments.add(rows, others)
     return moments
 
 
@@ -193,6 +197,6 @@ def positions_of(view: LinearView, examples: int, most: int = MOST_ROWS) -> int:
     return -(-wanted // max(1, examples))
 
 
-def seeded_rows(view: LinearView, arguments: list, positions: int, seed: int) -> Tensor:
+def seeded_rows(view: LinearView, arguments: list, positions: int, seed: int) -> Iterator[Tensor]:
     """Rows at places that a seed chooses, the same in both streams."""
-    return view.rows(arguments, positions, torch.Generator().manual_seed(seed))
+    return view.parts(arguments, positions, torch.Generator().manual_seed(seed))

@@ -7,6 +7,10 @@ group and the biases move, under the whole network's output. They are so few tha
 do not over-fit them, and what no layer by itself can see is mended: errors that layers add up.
 Chen et al. 2024 (arXiv:2407.11062) train the steps alone, under the task's loss; here the float
 network is the teacher, no labels are needed, and biases move too.
+
+A method that fits each layer in closed form fits a classifier with more inputs than examples
+exactly: on those examples the prediction is then right whatever was lost before, and there is
+nothing to learn. Give more examples, or let pictures be varied (`augment` in the recipe).
 """
 
 from __future__ import annotations

@@ -111,8 +111,9 @@ class UnitStop:
     def inputs(self, batch: int) -> tuple[dict[fx.Node, Any], dict[fx.Node, Any]]:
         """(float, quantized) values of the nodes that the unit reads."""
         pairs = {node: self._walk.pair(node, batch) for node in self._floats.inputs}
-        moved = self.moved(batch) if self.moved is not None else {}
-        return {n: p[0] for n, p in pairs.items()} | moved, {n: p[1] for n, p in pairs.items()}
+        floats = {n: p[0] for n, p in pairs.items()}
+        floats.update(self.moved(batch) if self.moved is not None else {})
+        return floats, {n: p[1] for n, p in pairs.items()}
 
     def inner(self, floats: Mapping[fx.Node, Any], names: Sequence[str]) -> tuple[Tensor, ...]:
         """Float values inside the unit, by their ONNX names, for these inputs; differentiable."""

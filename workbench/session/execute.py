@@ -245,7 +245,8 @@ class _Execution:
         def batches() -> Iterator[tuple[Tensor, ...]]:
             size = self.session.batch_size
             found = (inputs for inputs, _ in self.calibration.batches("calibration", size))
-            return augmented(found, recipe.augment, recipe.seed)
+            # what one stage has fitted, such as a classifier's bias, the next should see afresh
+            return augmented(found, recipe.augment, recipe.seed + stage)
 
         examples = self.calibration.size("calibration") * recipe.augment
         task = Task(batches, examples, recipe.seed, stage=stage)

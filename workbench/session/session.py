@@ -219,10 +219,9 @@ class Session:
         """
         from workbench.session.data_free import made
 
-        made_here = recipe.synthetic is not None
-        return (
-            made(self, recipe) if made_here else self.data.calibrate_on(recipe.calibration_examples)
-        )
+        if recipe.synthetic is not None:
+            return made(self, recipe)
+        return self.data.calibrate_on(recipe.calibration_examples)
 
     def judging(self, recipe: Recipe) -> Data:
         """The data whose test split judges: real ones where there are any, which did not calibrate.

@@ -238,6 +238,7 @@ def test_quantized_and_exported_it_is_its_simulation(tmp_path: Path) -> None:
     with torch.no_grad():
         simulated, exact = model(*inputs)[0].numpy(), graph.module(*inputs)[0].numpy()
     ran = run(runtime, inputs)["y"]
-    noise = np.abs(simulated - exact).max()
-    assert noise > 0
-    assert np.abs(ran - simulated).max() < 0.1 * noise
+    assert np.abs(simulated - exact).max() > 0.01
+    apart = np.abs(ran - simulated).max(1)  # of each example
+    assert (apart < 1e-5).mean() > 0.8  # a tie may move one code of an example by a step
+    assert apart.max() < np.abs(simulated - exact).max()

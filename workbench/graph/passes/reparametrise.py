@@ -9,7 +9,9 @@ means s̃ and z̃ over the channels,
 
 give the same network, in which s̃ and z̃ serve all channels: X' = (X + s r2) / r1. Only ranges count
 here, s ∝ high - low and -z s = low. A normalization without offset, or one whose result is read by
-anything but layers, keeps its shift or stays as it is. Weights have to be calibrated afterwards.
+anything but layers, keeps its shift or stays as it is. What is taken from the activations goes into
+the weights, whose columns then differ: they have to be calibrated afterwards, and below 8 bits they
+may lose more than the activations gain.
 
 Each channel's range is the best of three percentiles, as in the paper, which looks at 32 images.
 """
@@ -64,7 +66,7 @@ class ReparametriseOptions(Options):
     cost="seconds",
     cells=("transform/tensor_error",),
     strategy="reconstruction",
-    use="transformers with activations at 8 bits and below, before any method",
+    use="transformers where a few channels behind a LayerNorm are far larger than the others",
 )
 class Reparametrise(Transform):
     """Gives each channel behind a LayerNorm the same range, by its gain and the next weights."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Annotated
 
@@ -108,7 +108,12 @@ class SpinQuant(Transform):
         return task.learn(_examples(batches, self.options.examples))
 
     def apply(self, model: ir.Model, measured: Measured) -> FoldRecord:
-        return rotate(model, self.options, measured)
+        done = rotate(model, self.options, measured)
+        if "loss" not in measured:
+            return done
+        before, after = measured["loss"].tolist()
+        measures = {**done.measures, "KL to the float prediction, nats": (before, after)}
+        return replace(done, measures=measures)
 
 
 class Following(Quantizer):

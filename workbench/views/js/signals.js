@@ -2,13 +2,13 @@
 // that goes back to any report.
 
 import { h, nameElement, onSize, replace, short, stage } from "./dom.js";
-import { bars, extent, heat, legend, plot, spark } from "./sparks.js";
+import { bars, extent, heat, keysOf, plot, spark } from "./sparks.js";
 
-const last = (values) => { for (let i = values.length - 1; i >= 0; i -= 1) if (values[i] != null) return values[i]; return null; };
+const newest = (values) => { for (let i = values.length - 1; i >= 0; i -= 1) if (values[i] != null) return values[i]; return null; };
 const percent = (value) => (value == null ? "" : `${value > 0 && value < 0.001 ? "<0.1" : (100 * value).toFixed(value < 0.1 ? 1 : 0)} %`);
-const get = (item, name) => item.series[name] || [];
-const trained = (item) => (get(item, "reconstruction").length ? "reconstruction" : "loss");
-const judged = (item) => (get(item, "held_out").length ? "held_out" : "hard");
+const valuesOf = (item, name) => item.series[name] || [];
+const trained = (item) => (valuesOf(item, "reconstruction").length ? "reconstruction" : "loss");
+const judged = (item) => (valuesOf(item, "held_out").length ? "held_out" : "hard");
 
 // What of an item (a unit or a site) was known at report `at`.
 function until(item, at) {
@@ -28,38 +28,38 @@ function drift(values) {
 // Columns of the table: head, tip, and what a cell shows of an item.
 const COLUMNS = [
   ["loss", "Error on the examples it learns from (blue) and on those held out (orange); log axis of its own. The number says how much smaller the latter became.", (item, shared, span) => {
-    const [own, held] = [get(item, trained(item)), get(item, judged(item))];
-    const [first, end] = held.length ? [held[0], last(held)] : [own[0], last(own)];
+    const [own, held] = [valuesOf(item, trained(item)), valuesOf(item, judged(item))];
+    const [first, end] = held.length ? [held[0], newest(held)] : [own[0], newest(own)];
     const text = first > 0 && end > 0 && own.length > 1 ? (first >= end ? `÷${short(first / end)}` : `×${short(end / first)}`) : "";
     return [spark([["float", own], ["quant", held]], item.xs, span, extent([...own, ...held], { log: true }), true), text];
   }],
   ["gradient", "Norm of the gradient; log axis of its own", (item, shared, span) => {
-    const values = get(item, "gradient");
-    return [spark([["float", values]], item.xs, span, extent(values, { log: true }), true), values.length ? short(last(values)) : ""];
+    const values = valuesOf(item, "gradient");
+    return [spark([["float", values]], item.xs, span, extent(values, { log: true }), true), values.length ? short(newest(values)) : ""];
   }],
   ["moved", "Share of the codes that are not the nearest (blue) and of roundings still undecided (orange); all rows alike", (item, shared, span) => {
-    const [flips, open] = [get(item, "flips"), get(item, "open")];
-    return [spark([["float", flips], ["quant", open]], item.xs, span, [0, shared.moved], false), percent(last(flips))];
+    const [flips, open] = [valuesOf(item, "flips"), valuesOf(item, "open")];
+    return [spark([["float", flips], ["quant", open]], item.xs, span, [0, shared.moved], false), percent(newest(flips))];
   }],
   ["h(V)", "How far each weight is rounded up, from 0 to 1: at the end all are at either side", (item) => {
-    const counts = item.h && last(item.h);
+    const counts = item.h && newest(item.h);
     return [counts ? bars(counts) : null, ""];
   }],
   ["clipped", "Share of the values beyond the outermost levels; all rows alike", (item, shared, span) => {
-    const values = get(item, "clipped");
-    return [spark([["float", values]], item.xs, span, [0, shared.clipped], false), percent(last(values))];
+    const values = valuesOf(item, "clipped");
+    return [spark([["float", values]], item.xs, span, [0, shared.clipped], false), percent(newest(values))];
   }],
   ["scale", "Mean scale, against the first; all rows alike", (item, shared, span) => {
-    const values = drift(get(item, "scale"));
-    const change = values.some((value) => value !== 1) ? last(values) - 1 : null;
-    const text = change == null ? (last(get(item, "scale")) == null ? "" : short(last(get(item, "scale")))) : `${change < 0 ? "−" : "+"}${Math.abs(100 * change).toFixed(1)} %`;
+    const values = drift(valuesOf(item, "scale"));
+    const change = values.some((value) => value !== 1) ? newest(values) - 1 : null;
+    const text = change == null ? (newest(valuesOf(item, "scale")) == null ? "" : short(newest(valuesOf(item, "scale")))) : `${change < 0 ? "−" : "+"}${Math.abs(100 * change).toFixed(1)} %`;
     return [spark([["float", values]], item.xs, span, [1 - shared.drift, 1 + shared.drift], false), text];
   }],
 ];
 
 function sharedOf(items) {
-  const all = (name) => items.flatMap((item) => get(item, name)).filter((value) => value != null);
-  const drifts = items.flatMap((item) => drift(get(item, "scale"))).filter((value) => value != null);
+  const all = (name) => items.flatMap((item) => valuesOf(item, name)).filter((value) => value != null);
+  const drifts = items.flatMap((item) => drift(valuesOf(item, "scale"))).filter((value) => value != null);
   return {
     moved: Math.max(0.02, ...all("flips"), ...all("open")),
     clipped: Math.max(0.002, ...all("clipped")),
@@ -101,8 +101,8 @@ const TONES = ["float", "ink", "good", "dim"];
 // The plots of the chosen row: [title, what `plot` draws, entries of the legend].
 function panels(row, at) {
   const item = until(row.item, at);
-  const base = { xs: item.xs, span: spanOf(row.item), now: last(item.xs) ?? 0 };
-  const line = (tone, name, label = name) => ({ tone, label, values: get(item, name) });
+  const base = { xs: item.xs, span: spanOf(row.item), now: newest(item.xs) ?? 0 };
+  const line = (tone, name, label = name) => ({ tone, label, values: valuesOf(item, name) });
   const parts = (row.item.parts || []).map((name, k) => line(TONES[k % TONES.length], name, name.replaceAll("_", " ")));
   const single = parts.length ? parts : [line("float", trained(item), row.item.parts ? "error" : "loss")];
   const found = [];
@@ -110,17 +110,17 @@ function panels(row, at) {
     const lines = drawn.filter((one) => one.values.some((value) => value != null));
     if (!lines.length) return;
     const text = options.share ? percent : (value) => (value == null ? "" : short(value));
-    found.push([title, (size) => plot(size, { ...base, lines, ...options }), lines.map((one) => [one.tone, one.label, text(last(one.values))])]);
+    found.push([title, (size) => plot(size, { ...base, lines, ...options }), lines.map((one) => [one.tone, one.label, text(newest(one.values))])]);
   };
   add("Loss and its parts", [...(parts.length > 1 ? [line("dim", "loss")] : []), ...single], { log: true });
-  add("Learned from, and held out", get(item, judged(item)).length ? [line("float", trained(item), "learned from"), line("quant", judged(item), judged(item) === "hard" ? "codes fixed" : "held out")] : [], { log: true });
+  add("Learned from, and held out", valuesOf(item, judged(item)).length ? [line("float", trained(item), "learned from"), line("quant", judged(item), judged(item) === "hard" ? "codes fixed" : "held out")] : [], { log: true });
   add("Gradient norm", [line("float", "gradient")], { log: true });
   add("Codes", [line("float", "flips", "not the nearest"), line("quant", "open", "undecided")], { share: true });
   if (item.h && item.h.some(Boolean)) {
-    found.push(["h(V), as roundings harden", (size) => heat(size, { ...base, rows: item.h }), [["float", "weights at a side", percent(settled(last(item.h)))]]]);
+    found.push(["h(V), as roundings harden", (size) => heat(size, { ...base, rows: item.h }), [["float", "weights at a side", percent(settled(newest(item.h)))]]]);
   }
   add("Clipped", [line("float", "clipped", "beyond the levels")], { share: true });
-  const band = get(item, "scale_min").length ? [get(item, "scale_min"), get(item, "scale_max")] : null;
+  const band = valuesOf(item, "scale_min").length ? [valuesOf(item, "scale_min"), valuesOf(item, "scale_max")] : null;
   add("Scale", [line("float", "scale", band ? "mean; band: least to largest" : "scale")], { band, log: Boolean(band) });
   add("Zero-point", [line("float", "zero_point", "mean")]);
   return found;
@@ -131,7 +131,7 @@ const settled = (counts) => (counts ? (counts[0] + counts[counts.length - 1]) / 
 function panelElement([title, draw, entries], stops) {
   const box = h("div", { class: "wb-plot" });
   stops.push(() => onSize(box, (width, height) => replace(box, draw([width, height]))));
-  return h("section", { class: "wb-panel" }, h("h3", {}, title), box, legend(entries));
+  return h("section", { class: "wb-panel" }, h("h3", {}, title), box, keysOf(entries));
 }
 
 function concernList(model, choose) {
@@ -141,7 +141,7 @@ function concernList(model, choose) {
 
 export function mountSignals(element, { get: read, on }) {
   const { root, stop } = stage(element, "wb-signals");
-  const list = h("div", { class: "wb-list wb-signal-list", tabindex: 0, role: "listbox", "aria-label": "Units" });
+  const list = h("div", { class: "wb-scroll wb-signal-list", tabindex: 0, role: "listbox", "aria-label": "Units" });
   const detail = h("div", { class: "wb-signal-detail" });
   const slider = h("input", { type: "range", min: 0, class: "wb-slider", "aria-label": "Report to go back to" });
   const where = h("span", { class: "wb-dim wb-num wb-signal-where" });
@@ -178,7 +178,7 @@ export function mountSignals(element, { get: read, on }) {
     const current = now(model);
     const unit = [...model.units].reverse().find((one) => one.at[0] <= current) || model.units[0];
     const known = until(unit, current);
-    const step = unit.steps && known.xs.length ? `, step ${last(known.xs)}` : "";
+    const step = unit.steps && known.xs.length ? `, step ${newest(known.xs)}` : "";
     slider.max = model.reports - 1;
     slider.value = current;
     where.textContent = `${current + 1} of ${model.reports} · ${unit.name}${step}`;

@@ -21,7 +21,7 @@ export function scaler([low, high], start, end, log) {
 }
 
 // A path through (xs[i], values[i]); gaps where there is no value, a dot where there is one alone.
-export function path(xs, values, x, y, log) {
+export function trace(xs, values, x, y, log) {
   let text = "";
   let open = false;
   values.forEach((value, i) => {
@@ -34,30 +34,30 @@ export function path(xs, values, x, y, log) {
 
 const ink = (tone, values) => `wb-ink-${tone}${seen(values).length === 1 ? " wb-lone" : ""}`;
 
-const WIDE = 100;
-const TALL = 22;
+const SPARK_WIDE = 100;
+const SPARK_TALL = 22;
 
 // A line or two without axes; `range` is shared where rows are to be compared.
 export function spark(lines, xs, span, range, log) {
-  const x = scaler(span, 2, WIDE - 2);
-  const y = scaler(range, TALL - 2, 2, log);
-  return s("svg", { class: "wb-spark", viewBox: `0 0 ${WIDE} ${TALL}`, preserveAspectRatio: "none", "aria-hidden": true },
-    ...lines.map(([tone, values]) => s("path", { class: ink(tone, values), d: path(xs, values, x, y, log), "vector-effect": "non-scaling-stroke" })));
+  const x = scaler(span, 2, SPARK_WIDE - 2);
+  const y = scaler(range, SPARK_TALL - 2, 2, log);
+  return s("svg", { class: "wb-spark", viewBox: `0 0 ${SPARK_WIDE} ${SPARK_TALL}`, preserveAspectRatio: "none", "aria-hidden": true },
+    ...lines.map(([tone, values]) => s("path", { class: ink(tone, values), d: trace(xs, values, x, y, log), "vector-effect": "non-scaling-stroke" })));
 }
 
 // The histogram of h(V), ten bars from rounding down to rounding up.
 export function bars(counts) {
   const most = Math.max(1, ...counts);
-  const wide = WIDE / counts.length;
-  return s("svg", { class: "wb-spark", viewBox: `0 0 ${WIDE} ${TALL}`, preserveAspectRatio: "none", "aria-hidden": true },
-    ...counts.map((count, k) => s("rect", { class: k === 0 || k === counts.length - 1 ? "wb-fill-quant" : "wb-fill-float", x: k * wide + 0.5, width: wide - 1, y: TALL - 1 - (count / most) * (TALL - 3), height: Math.max(count ? 1 : 0, (count / most) * (TALL - 3)) })));
+  const wide = SPARK_WIDE / counts.length;
+  return s("svg", { class: "wb-spark", viewBox: `0 0 ${SPARK_WIDE} ${SPARK_TALL}`, preserveAspectRatio: "none", "aria-hidden": true },
+    ...counts.map((count, k) => s("rect", { class: k === 0 || k === counts.length - 1 ? "wb-fill-quant" : "wb-fill-float", x: k * wide + 0.5, width: wide - 1, y: SPARK_TALL - 1 - (count / most) * (SPARK_TALL - 3), height: Math.max(count ? 1 : 0, (count / most) * (SPARK_TALL - 3)) })));
 }
 
 const LEFT = 44;
-const FOOT = 15;
+const BELOW = 15;
 
-function axes(width, height, range, log, y, share, span) {
-  const base = height - FOOT;
+function plotAxes(width, height, range, log, y, share, span) {
+  const base = height - BELOW;
   const decades = log && range[1] / range[0] > 10 ? ticks(Math.log10(range[0]), Math.log10(range[1]), 3).map((k) => 10 ** k) : ticks(range[0], range[1], 3);
   const marks = decades.filter((value) => value >= range[0] && value <= range[1]);
   const left = (marks.length ? marks : range).map((value) => [value, y(value)]);
@@ -75,19 +75,19 @@ export function plot(size, { xs, span, lines, band, log = false, share = false, 
   const drawn = [...lines.flatMap((line) => line.values), ...(band ? band.flat() : [])];
   const range = extent(drawn, { log, zero: share });
   const x = scaler(span, LEFT, width - 4);
-  const y = scaler(range, height - FOOT - 2, 4, log);
+  const y = scaler(range, height - BELOW - 2, 4, log);
   const around = band && seen(band[0]).length > 1
-    ? s("path", { class: "wb-band", d: `${path(xs, band[0], x, y, log)}${path([...xs].reverse(), [...band[1]].reverse(), x, y, log).replace("M", "L")}z` }) : null;
+    ? s("path", { class: "wb-band", d: `${trace(xs, band[0], x, y, log)}${trace([...xs].reverse(), [...band[1]].reverse(), x, y, log).replace("M", "L")}z` }) : null;
   return s("svg", { class: "wb-svg", width, height, role: "img" },
-    axes(width, height, range, log, y, share, span), around,
-    s("line", { class: "wb-cursor", x1: x(now), x2: x(now), y1: 2, y2: height - FOOT }),
-    ...lines.map((line) => s("path", { class: ink(line.tone, line.values), d: path(xs, line.values, x, y, log) })));
+    plotAxes(width, height, range, log, y, share, span), around,
+    s("line", { class: "wb-cursor", x1: x(now), x2: x(now), y1: 2, y2: height - BELOW }),
+    ...lines.map((line) => s("path", { class: ink(line.tone, line.values), d: trace(xs, line.values, x, y, log) })));
 }
 
 // h(V) over steps: a column a report, a row a bin, the darker the more weights; all up or down at the end.
 export function heat(size, { xs, span, rows, now }) {
   const [width, height] = size;
-  const base = height - FOOT;
+  const base = height - BELOW;
   const x = scaler(span, LEFT, width - 4);
   const edges = xs.map((value, i) => [i ? (x(xs[i - 1]) + x(value)) / 2 : x(span[0]), i + 1 < xs.length ? (x(xs[i + 1]) + x(value)) / 2 : x(value)]);
   const cells = rows.flatMap((counts, i) => (counts || []).map((count, k) => {
@@ -102,6 +102,6 @@ export function heat(size, { xs, span, rows, now }) {
     s("line", { class: "wb-cursor", x1: x(now), x2: x(now), y1: 2, y2: base }));
 }
 
-export function legend(entries) {
+export function keysOf(entries) {
   return h("div", { class: "wb-readout wb-legend" }, ...entries.map(([tone, label, text]) => h("span", { class: `wb-key k-${tone}` }, label, h("b", { class: "wb-num" }, text))));
 }

@@ -37,7 +37,7 @@ function cellOf(cell, column, row, send) {
   return h("td", { class: CELLS[column.kind] || "", title: row.tip }, cell);
 }
 
-function rowOf(row, table, send) {
+function entryOf(row, table, send) {
   return h("tr", { class: `wb-${row.tone}-row` }, ...row.cells.map((cell, i) => cellOf(cell, table.columns[i], row, send)));
 }
 
@@ -72,7 +72,7 @@ function tableOf(table, tags, draw, send) {
   const head = table.title || table.filters.length
     ? h("div", { class: "wb-table-head" }, h("h3", {}, table.title), filterButtons(table, tag, (chosen) => { tags.set(key, chosen); draw(); }))
     : null;
-  const body = rows.length ? rows.map((row) => rowOf(row, table, send)) : [h("tr", {}, h("td", { colspan: table.columns.length, class: "wb-dim" }, "none"))];
+  const body = rows.length ? rows.map((row) => entryOf(row, table, send)) : [h("tr", {}, h("td", { colspan: table.columns.length, class: "wb-dim" }, "none"))];
   return h("section", { class: "wb-study-table" }, head,
     h("table", {}, h("thead", {}, groupsOf(table.columns), h("tr", {}, ...table.columns.map(heading))), h("tbody", {}, ...body)));
 }
@@ -83,10 +83,10 @@ function progressOf(progress) {
   return h("div", { class: "wb-waiting", role: "status" }, h("span", {}, progress.text), h("div", { class: "wb-progress" }, bar));
 }
 
-const MARKS = { good: "✓", warn: "!", bad: "✕" };
+const SIGNS = { good: "✓", warn: "!", bad: "✕" };
 
 function findings(body) {
-  const mark = MARKS[body.tone] ? h("b", { class: `wb-${body.tone}`, "aria-hidden": true }, `${MARKS[body.tone]} `) : null;
+  const mark = SIGNS[body.tone] ? h("b", { class: `wb-${body.tone}`, "aria-hidden": true }, `${SIGNS[body.tone]} `) : null;
   return h("div", { class: "wb-found" },
     body.sentence ? h("p", { class: "wb-sentence" }, mark, body.sentence) : null,
     ...body.notes.map((note) => h("p", { class: "wb-dim" }, note)));
