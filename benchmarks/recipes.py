@@ -24,8 +24,8 @@ from workbench.session.execute import Extent
 from workbench.session.recipe import Recipe
 
 PICTURED = "efficientnet-lite0"
-TUNED = ("gram", "tune")
-#: a hundred pictures, each in four versions, other ones at each stage
+GRAM = ("gram",)
+#: a hundred pictures, each in four versions
 PICTURES_SEEN = {"calibration_examples": 100, "augment": 4}
 
 
@@ -58,19 +58,19 @@ def weights_only(bits: int, methods: tuple[str, ...], group: int = 0, **fields: 
 
 
 GOALS = {
-    "lite0-w4": Goal(PICTURED, weights_only(4, TUNED, **PICTURES_SEEN), 1.5),
-    "lite0-w3": Goal(PICTURED, weights_only(3, TUNED, **PICTURES_SEEN), 7.0),
+    "lite0-w4": Goal(PICTURED, weights_only(4, GRAM, **PICTURES_SEEN), 1.5),
+    "lite0-w3": Goal(PICTURED, weights_only(3, GRAM, **PICTURES_SEEN), 7.0),
     "lite0-w4a8": Goal(
         PICTURED,
         {
             "weights": {"bits": 4},
-            "stages": [{"method": name} for name in TUNED],
+            "stages": [{"method": name} for name in GRAM],
             **PICTURES_SEEN,
         },
         1.5,
     ),
-    "bytegpt-w4g32": Goal("bytegpt", weights_only(4, ("gram",), group=32), 1.0),
-    "bytegpt-w3g32": Goal("bytegpt", weights_only(3, ("gram",), group=32), 4.0),
+    "bytegpt-w4g32": Goal("bytegpt", weights_only(4, GRAM, group=32), 1.0),
+    "bytegpt-w3g32": Goal("bytegpt", weights_only(3, GRAM, group=32), 4.0),
     "mobilenet-w4a4": Goal(
         "digits-mobilenet",
         {"weights": {"bits": 4}, "activations": {"bits": 4}, "stages": [{"method": "qdrop"}]},

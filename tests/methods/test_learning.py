@@ -27,7 +27,7 @@ QUICK = {
         name: {"iterations": 20, "batch_size": 8}
         for name in (
             "adaround", "adaquant", "autoround", "brecq", "flexround", "mrecg", "omniquant",
-            "pd_quant", "qdrop", "reconstruct", "tune",
+            "pd_quant", "qdrop", "reconstruct",
         )
     },
 }  # fmt: skip

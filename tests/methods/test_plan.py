@@ -12,7 +12,7 @@ from workbench.methods.registry import METHODS, make
 ROWS = [entry.name for entry in METHODS if issubclass(entry.make, Reconstruction)]
 EXPECTED = {
     "adaround", "adaquant", "autoround", "brecq", "flexround", "mrecg", "omniquant", "pd_quant",
-    "qdrop", "reconstruct", "tune",
+    "qdrop", "reconstruct",
 }  # fmt: skip
 
 

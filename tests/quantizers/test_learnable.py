@@ -37,7 +37,7 @@ def test_there_are_learners() -> None:
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=lambda g: g.describe())
-@pytest.mark.parametrize("name", ["flexround", "autoround", "adaquant", "steps"])
+@pytest.mark.parametrize("name", ["flexround", "autoround", "adaquant"])
 def test_begins_at_nearest_rounding_bit_for_bit(name: str, grid: Grid, weight) -> None:
     plain, learner = started(name, grid, weight)
     assert torch.equal(learner(weight), plain(weight))

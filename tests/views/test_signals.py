@@ -58,10 +58,14 @@ def test_the_current_unit_is_marked_while_it_runs():
 
 def test_layers_solved_in_one_go_fall_from_nearest_to_learned():
     values = {"error_nearest": 0.02, "error_learned": 0.01, "flips": 0.1}
-    events = [{"kind": "layer", "site": "a", "values": values, "sites": {"w": {"values": {}}}}]
+    sites = {"w": {"values": {"flips": 0.3, "scale": 0.5}}}
+    events = [{"kind": "layer", "site": "a", "values": values, "sites": sites}]
     (unit,) = view_of.signals(events, None, "done")["units"]
     assert unit["series"]["reconstruction"] == [0.02, 0.01]
     assert unit["at"] == [0, 0]
+    assert unit["series"]["flips"][-1] == 0.3
+    assert unit["series"]["scale"][-1] == 0.5
+    assert unit["parts"] == []
 
 
 def test_epochs_are_one_unit_and_ranges_another():

@@ -74,13 +74,17 @@ class _Unit:
 
     def record(self) -> dict[str, Any]:
         own = self.own.record()
+        parts = [name for name in own["series"] if name not in OWN]
+        sites = [{"name": name, **part.record()} for name, part in self.sites.items()]
+        if len(sites) == 1:
+            _take_over(own, sites[0])
         return {
             "name": self.name,
             "layer": self.layer,
             "method": self.method,
             "steps": own["series"].pop("step", None),
-            "parts": [name for name in own["series"] if name not in OWN],
-            "sites": [{"name": name, **part.record()} for name, part in self.sites.items()],
+            "parts": parts,
+            "sites": sites,
             "current": False,
             **own,
         }
@@ -139,6 +143,14 @@ def line(events: Sequence[Record]) -> str:
     return " · ".join(words)
 
 
+def _take_over(own: dict[str, Any], site: Record) -> None:
+    """What the only site of a unit says and the unit does not; and its flips, from the nearest."""
+    for name, values in site["series"].items():
+        if name == "flips" or name not in own["series"]:
+            at = dict(zip(site["at"], values, strict=True))
+            own["series"][name] = [at.get(report) for report in own["at"]]
+
+
 def _units(events: Sequence[Record]) -> tuple[list[_Unit], int]:
     """The units in order, and the number of reports."""
     found: dict[tuple[int, str], _Unit] = {}
@@ -157,8 +169,10 @@ def _units(events: Sequence[Record]) -> tuple[list[_Unit], int]:
             prefix = f"{stage + 1} · " if len(stages) > 1 else ""
             layer = None if whole else site
             found[key] = _Unit(f"{prefix}{whole or site}", layer, str(event.get("method") or ""))
-        for point in _points(values, epoch):
-            found[key].add(reports, point, event)
+        *earlier, point = _points(values, epoch)
+        for before in earlier:
+            found[key].add(reports, before, {})
+        found[key].add(reports, point, event)
         reports += bool(values)
     return list(found.values()), max(1, reports)
 

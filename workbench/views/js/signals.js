@@ -84,6 +84,14 @@ function stepsFor(unit, site) {
   return site.at.map((at, k) => { const i = unit.at.indexOf(at); return i < 0 ? k : steps[i]; });
 }
 
+// A site's name without that of its unit, which stands above it.
+function rowName({ unit, item, inner }) {
+  const name = inner && item.name.startsWith(`${unit.name}.`) ? item.name.slice(unit.name.length + 1) : item.name;
+  const label = nameElement(name);
+  label.title = item.name;
+  return label;
+}
+
 function rowElement(row, at, shared, selected, wrong, choose) {
   const item = until(row.item, at);
   const span = spanOf(row.item);
@@ -93,7 +101,7 @@ function rowElement(row, at, shared, selected, wrong, choose) {
   });
   const bad = wrong.has(row.item.name) || (!row.inner && row.unit.sites.some((site) => wrong.has(site.name)));
   return h("div", { class: `wb-signal-row${row.inner ? " wb-inner" : ""}${row.unit.current && !row.inner ? " wb-now" : ""}`, role: "option", "aria-selected": row.key === selected, "data-name": row.item.name, onclick: () => choose(row.key) },
-    h("span", { class: "wb-signal-name" }, bad ? h("b", { class: "wb-bad", title: "has a concern" }, "!") : null, nameElement(row.item.name)), ...cells);
+    h("span", { class: "wb-signal-name" }, bad ? h("b", { class: "wb-bad", title: "has a concern" }, "!") : null, rowName(row)), ...cells);
 }
 
 const TONES = ["float", "ink", "good", "dim"];
