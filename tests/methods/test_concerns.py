@@ -99,4 +99,4 @@ def test_an_end_worse_than_the_start(better: bool, kind: str) -> None:
     watch.failed(better_on_own=better)
     (concern,) = watch.concerns()
     assert concern.kind == kind
-    assert "nearest rounding was kept" in concern.text
+    assert "its start was kept" in concern.text

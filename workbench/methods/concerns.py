@@ -13,7 +13,7 @@ from typing import Literal
 
 Kind = Literal["diverged", "dead", "over-fits", "no gain"]
 
-KEPT = "nearest rounding was kept"
+KEPT = "its start was kept"
 #: how far the held-out error may rise above its best before that is over-fitting
 RISE = 1.1
 #: times the loss it began with, from which learning has gone astray
