@@ -100,8 +100,10 @@ def served(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     extent = Extent(layer_examples=32, verify_examples=32, latency=False)
     baselines = Baselines(root / "baselines", extent)
     baselines.ensure(str(tiny.model), str(tiny.data))
-    wait_until(lambda: baselines.find(str(tiny.model), str(tiny.data)) is not None)
-    made = baselines.find(str(tiny.model), str(tiny.data))
+    asked = str(tiny.model), str(tiny.data)
+    # written down, a run counts as stopped until its process is started
+    wait_until(lambda: (run := baselines.find(*asked)) is not None and run.state != "stopped")
+    made = baselines.find(*asked)
     assert Job(made.directory).wait(240) == "done", made.message
     demo = build(root, extent, str(tiny.model), str(tiny.data))
     _, url, _ = demo.launch(

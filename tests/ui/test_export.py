@@ -125,7 +125,7 @@ def opened(page: Page, served) -> None:
     page.goto(served.url)
     expect(page.locator("#wb-layers .wb-list .wb-row")).to_have_count(4, timeout=PATIENCE)
     page.wait_for_function("localStorage.getItem('workbench-key') !== null")
-    page.locator("#wb-view label").nth(1).click()
+    page.locator("#wb-view label").filter(has_text="Export").click()
 
 
 def part(page: Page, key: str) -> None:

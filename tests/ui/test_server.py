@@ -36,6 +36,7 @@ def test_form_and_recipe_are_the_same():
     assert run_label(recipe) == "W3Af lsq"
     assert run_settings(recipe) == {
         "target": "ort-cpu",
+        "calibrated on": "real data",
         "edges": "same",
         "levels": "uniform",
         "transforms": "",

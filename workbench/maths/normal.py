@@ -30,7 +30,7 @@ def clipped_normal(
     Example:
         >>> mean, deviation = clipped_normal(torch.zeros(1), torch.ones(1), low=0.0)
         >>> round(float(mean), 6), round(float(deviation), 6)
-        (0.398942, 0.583796)
+        (0.398942, 0.583819)
     """
     mu, sigma = mean.double(), deviation.double().clamp(min=1e-12)
     a, b = (low - mu) / sigma, (high - mu) / sigma

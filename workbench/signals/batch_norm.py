@@ -27,8 +27,8 @@ def statistics(x: Tensor, axis: int, *, each: bool) -> tuple[Tensor, Tensor]:
 
     Example:
         >>> mean, deviation = statistics(torch.tensor([[[1.0, 3.0]], [[5.0, 5.0]]]), 1, each=True)
-        >>> mean.tolist(), deviation.round(decimals=1).tolist()
-        ([[2.0], [5.0]], [[1.4], [0.0]])
+        >>> mean.tolist(), [round(d, 1) for d in deviation.flatten().tolist()]
+        ([[2.0], [5.0]], [1.4, 0.0])
     """
     rows = x.movedim(axis, 1).flatten(2) if x.ndim > 2 else x.unsqueeze(2)
     if not each or rows.shape[2] < 2:
