@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -30,7 +30,7 @@ BATCH = 50
 MIB = 1 << 20
 
 
-def rows(model: str, few: int = FEW, many: int = MANY) -> Iterator[dict[str, float]]:
+def rows(model: str, few: int = FEW, many: int = MANY) -> Iterator[Mapping[str, object]]:
     """A record for each method and number of examples, then the ratio of the two."""
     for method in METHODS:
         pair = [measured(model, method, count) for count in (few, many)]
