@@ -25,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import workbench
 from workbench.foundation.errors import WorkbenchError
+from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.base import Task
 from workbench.methods.registry import make
 from workbench.session.execute import build
@@ -119,17 +121,25 @@ def opened(name: str) -> Session:
     return workbench.open(name, data=PICTURES if name == "efficientnet-lite0" else None)
 
 
-def _measure(session: Session, recipe: Recipe, limit: int | None) -> dict[str, Any]:
-    data = session.data.calibrate_on(recipe.calibration_examples)
-    batches = [inputs for inputs, _ in data.batches("calibration", session.batch_size)]
-    start = time.perf_counter(), time.process_time()
+def learned(
+    session: Session, recipe: Recipe, batches: list[tuple[Tensor, ...]], examples: int
+) -> tuple[QuantizedGraph, list[str]]:
+    """A quantized model that went through the recipe's stages, and what they noted."""
     model = build(session, recipe).eval()
     notes = []
     for index, stage in enumerate(recipe.stages):
         torch.manual_seed(recipe.seed)
-        task = Task(lambda: iter(batches), data.size("calibration"), recipe.seed, stage=index)
+        task = Task(lambda: iter(batches), examples, recipe.seed, stage=index)
         events = make(stage.method, stage.options).learn(model, task)
         notes += [event.text for event in events if event.kind == "note"]
+    return model, notes
+
+
+def _measure(session: Session, recipe: Recipe, limit: int | None) -> dict[str, Any]:
+    data = session.data.calibrate_on(recipe.calibration_examples)
+    batches = [inputs for inputs, _ in data.batches("calibration", session.batch_size)]
+    start = time.perf_counter(), time.process_time()
+    model, notes = learned(session, recipe, batches, data.size("calibration"))
     seconds, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
     comparison = Comparison(session.model, {"quantized": model}, data.task)
     with torch.no_grad():

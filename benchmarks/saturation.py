@@ -16,20 +16,16 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from rich.console import Console
 from rich.table import Table
 
 import workbench
 from benchmarks import without_vnni
+from benchmarks.peers import onnxruntime_static
 from workbench.deploy.verification import Price
 from workbench.deploy.verify_file import verify_file
 from workbench.session.execute import Extent
@@ -38,19 +34,6 @@ from workbench.session.session import Session
 CALIBRATION = 100
 BATCH = 10
 COMPARED = 32
-
-Pictures = NDArray[np.generic]
-
-
-class _Reader(CalibrationDataReader):
-    """Batches of one input."""
-
-    def __init__(self, name: str, batches: Iterator[Pictures]) -> None:
-        self._name, self._batches = name, batches
-
-    def get_next(self) -> dict[str, Pictures] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        batch = next(self._batches, None)
-        return None if batch is None else {self._name: batch}
 
 
 def prepare(folder: Path, pictures: Path, tool: str) -> None:
@@ -78,17 +61,8 @@ def by_workbench(session: Session, folder: Path) -> None:
 def by_onnxruntime(session: Session, folder: Path) -> None:
     """ONNX Runtime's static quantizer, per channel."""
     data = session.data.calibrate_on(CALIBRATION)
-    original, ready, quantized = (folder / f"{n}.onnx" for n in ("float", "ready", "quantized"))
-    quant_pre_process(str(original), str(ready), skip_symbolic_shape=True)
     batches = (inputs[0].numpy() for inputs, _ in data.batches("calibration", BATCH))
-    quantize_static(
-        str(ready),
-        str(quantized),
-        _Reader(session.graph.inputs[0].name, batches),
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-    )
+    onnxruntime_static.quantize(folder, session.graph.inputs[0].name, batches)
 
 
 TOOLS = {"onnxruntime": by_onnxruntime, "workbench": by_workbench}

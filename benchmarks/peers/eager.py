@@ -23,10 +23,10 @@ def without_torchvision_operators() -> None:
 
     Tools import it for its transforms or models, which need none of them.
     """
-    library = torch.library.Library("torchvision", "DEF")
+    declared = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
-    _KEPT.append(library)
+        declared.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
+    _KEPT.append(declared)
 
 
-_KEPT: list[torch.library.Library] = []  # a library is gone with its last reference
+_KEPT: list[torch.library.Library] = []  # declarations end with their last reference

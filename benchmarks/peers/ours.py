@@ -10,11 +10,9 @@ import numpy as np
 import torch
 
 import workbench
+from benchmarks.accuracy import learned
 from benchmarks.peers.common import BATCH, WATCH, batches, main
 from workbench.deploy.export import export
-from workbench.methods.base import Task
-from workbench.methods.registry import make
-from workbench.session.execute import build
 from workbench.session.recipe import Recipe, Stage
 
 
@@ -30,11 +28,7 @@ def quantize(folder: Path, stages: str, weights: int, activations: int | None) -
         stages=tuple(Stage(method=name) for name in stages.split("+")),
     )
     WATCH.start()
-    model = build(session, recipe).eval()
-    for index, stage in enumerate(recipe.stages):
-        task = Task(lambda: iter(inputs), BATCH * len(inputs), stage=index)
-        for _ in make(stage.method, stage.options).learn(model, task):
-            pass
+    model, _ = learned(session, recipe, inputs, BATCH * len(inputs))
     WATCH.stop()
     with torch.no_grad():
         found = [model(torch.from_numpy(batch))[0].numpy() for batch in batches(folder, "test")]

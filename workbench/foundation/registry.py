@@ -84,6 +84,14 @@ class Registry(Generic[T]):
         self._walk()
         return iter(sorted(self._entries.values(), key=lambda entry: entry.name))
 
+    def parsed(self, name: str, options: Mapping[str, Any] | None = None) -> Options:
+        """Typed options of an entry, from plain values.
+
+        Raises:
+            RecipeError: an unknown name, an unknown option, or a value out of range.
+        """
+        return self[name].options.parse(options or {}, f"{self._noun} '{name}'")
+
     def names(self) -> list[str]:
         """All registered names, sorted."""
         return [entry.name for entry in self]

@@ -40,8 +40,7 @@ def parse(text: str) -> Transform:
                 f"transform '{text}' has '{part}'; write options as {name}:option=value"
             )
         given[key.strip()] = _value(value.strip())
-    entry = TRANSFORMS[name]
-    return entry.make(entry.options.parse(given, f"transform '{name}'"))
+    return TRANSFORMS[name].make(TRANSFORMS.parsed(name, given))
 
 
 def spelled(asked: object) -> str:

@@ -32,8 +32,13 @@ def weight_range(weight: Tensor, grid: Grid, name: str = "mse") -> Range:
     Raises:
         RecipeError: `name` is no calibrator of weights.
     """
+    return fitted_range(weight, grid, calibrator(name, "weights"))
+
+
+def fitted_range(weight: Tensor, grid: Grid, found: Calibrator) -> Range:
+    """As `weight_range`, by a calibrator that need not be registered."""
     rows = grid.granularity.rows(weight.detach())
-    low, high = calibrator(name, "weights")(Samples(rows), grid)
+    low, high = found(Samples(rows), grid)
     unrows = grid.granularity.unrows
     return unrows(low, weight.shape), unrows(high, weight.shape)
 

@@ -26,7 +26,7 @@ from workbench.foundation.options import Options
 from workbench.graph.expected import Expected, expectations
 from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.base import Event, Method, Task
-from workbench.methods.calibrate import is_calibrated
+from workbench.methods.calibrate import ensure_ranges
 from workbench.methods.linear import LinearView, views
 from workbench.methods.outputs import (
     fixed,
@@ -35,13 +35,11 @@ from workbench.methods.outputs import (
     node_of,
     offset,
     original,
-    quantized_layers,
     shift,
     told,
-    unfinished,
 )
-from workbench.methods.registry import make, method
-from workbench.methods.resume import LayerProgress
+from workbench.methods.registry import method
+from workbench.methods.resume import LayerProgress, quantized_layers
 from workbench.methods.walk import Walk
 
 Source = Literal["auto", "data", "batch_norm"]
@@ -78,8 +76,7 @@ class BiasCorrection(Method):
     def learn(self, model: QuantizedGraph, task: Task) -> Iterator[Event]:
         """One event a layer; ranges that no earlier stage has set come from nearest rounding."""
         progress = LayerProgress(model, task)
-        if not all(is_calibrated(model, site) for site in model.sites.values()):
-            yield from make("rtn").learn(model, task)
+        yield from ensure_ranges(model, task)
         left = told(fixed(model))
         if left:
             yield self.event("note", task, text=left)
@@ -94,7 +91,7 @@ class BiasCorrection(Method):
     ) -> Iterator[Event]:
         walk = Walk(model, task.batches(), prefix="quantized")
         names = {layer.name for layer in movable(model)}
-        for stop in unfinished(walk, model, task, progress):
+        for stop, _ in progress.unfinished(walk, None):
             signals: dict[str, float] = {}
             if stop.layer.name in names:
                 seen = gather(walk, model, stop)

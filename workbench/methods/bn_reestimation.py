@@ -27,7 +27,7 @@ from workbench.foundation.options import Options
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Layer
 from workbench.methods.base import Event, Method, Task
-from workbench.methods.calibrate import is_calibrated
+from workbench.methods.calibrate import ensure_ranges
 from workbench.methods.outputs import (
     Outputs,
     fixed,
@@ -37,9 +37,8 @@ from workbench.methods.outputs import (
     rescale,
     shift,
     told,
-    unfinished,
 )
-from workbench.methods.registry import make, method
+from workbench.methods.registry import method
 from workbench.methods.resume import LayerProgress
 from workbench.methods.walk import Walk
 
@@ -81,15 +80,14 @@ class BnReestimation(Method):
     def learn(self, model: QuantizedGraph, task: Task) -> Iterator[Event]:
         """One event a layer; ranges that no earlier stage has set come from nearest rounding."""
         progress = LayerProgress(model, task)
-        if not all(is_calibrated(model, site) for site in model.sites.values()):
-            yield from make("rtn").learn(model, task)
+        yield from ensure_ranges(model, task)
         left = told(fixed(model))
         if left:
             yield self.event("note", task, text=left)
         stated = self._stated(model)
         names = {layer.name for layer in movable(model)}
         walk = Walk(model, task.batches(), prefix="quantized")
-        for stop in unfinished(walk, model, task, progress):
+        for stop, _ in progress.unfinished(walk, None):
             signals: dict[str, float] = {}
             wanted = stated is None or stop.layer.output in stated
             if stop.layer.name in names and wanted:

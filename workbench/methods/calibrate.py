@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from workbench.maths.calibrators.registry import CALIBRATORS
 from workbench.maths.histogram import Histogram
 from workbench.maths.ranges import histogram_range
 from workbench.maths.reservoir import Reservoir
-from workbench.methods.base import Batch
+from workbench.methods.base import Batch, Event, Task
+from workbench.methods.registry import make
 from workbench.methods.walk import ActivationStop
 
 SOFTMAXES = frozenset({"Softmax", "LogSoftmax"})
@@ -122,6 +124,14 @@ def is_calibrated(model: QuantizedGraph, site: Site) -> bool:
     """
     quantizer = model.quantizer(site.name)
     return bool(quantizer.form) or not bool((quantizer.affine()[0] == 1).all())
+
+
+def ensure_ranges(
+    model: QuantizedGraph, task: Task, options: Mapping[str, Any] | None = None
+) -> Iterator[Event]:
+    """Round to nearest first, with `options` of that method, unless every site has a range."""
+    if not all(is_calibrated(model, site) for site in model.sites.values()):
+        yield from make("rtn", options).learn(model, task)
 
 
 def holds_classes(model: QuantizedGraph, site: Site) -> bool:

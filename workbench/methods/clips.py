@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,9 +11,8 @@ from torch import Tensor
 from workbench.graph.batching import count_examples
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Site
-from workbench.maths.calibrators.base import Samples
 from workbench.maths.calibrators.mse import least_error
-from workbench.maths.ranges import samples
+from workbench.maths.ranges import fitted_range, samples
 from workbench.methods.base import Batch, Task
 from workbench.methods.calibrate import Observers
 from workbench.quantizers.codes import Codes
@@ -60,10 +60,8 @@ class Clips:
             seen = samples(self._observers[site.name])
             quantizer.set_range(*least_error(seen, grid, norm))
         else:
-            rows = grid.granularity.rows(self._model.weight(site.name).detach())
-            low, high = least_error(Samples(rows), grid, norm)
-            unrows = grid.granularity.unrows
-            quantizer.set_range(unrows(low, site.shape), unrows(high, site.shape))
+            least = partial(least_error, norm=norm)
+            quantizer.set_range(*fitted_range(self._model.weight(site.name), grid, least))
 
 
 class OutputLoss:

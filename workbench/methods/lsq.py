@@ -20,11 +20,11 @@ from torch import Tensor
 from workbench.foundation.options import Options
 from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.base import Batch, Event, Method, SiteSignals, Task
-from workbench.methods.calibrate import is_calibrated
+from workbench.methods.calibrate import ensure_ranges
 from workbench.methods.concerns import Watch
 from workbench.methods.overflow import make_room_for_biases
 from workbench.methods.readings import Thinned, gathered, of_network
-from workbench.methods.registry import make, method
+from workbench.methods.registry import method
 from workbench.quantizers.base import Quantizer
 from workbench.quantizers.codes import Codes
 from workbench.quantizers.registry import QUANTIZERS
@@ -87,8 +87,7 @@ class LsqTraining(Method):
 
     def learn(self, model: QuantizedGraph, task: Task) -> Iterator[Event]:
         """One event an epoch, each a checkpoint."""
-        if not all(is_calibrated(model, site) for site in model.sites.values()):
-            yield from make("rtn").learn(model, task)
+        yield from ensure_ranges(model, task)
         _install(model, self.options.quantizer)
         make_room_for_biases(model)
         optimiser = self._optimiser(model)

@@ -6,19 +6,16 @@ channel (the bias, or the constant behind a product), and the scales of each cha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
 
 from workbench.graph.quantized import QuantizedGraph
-from workbench.graph.sites import FUSED, RECURRENT, Layer, Site, layers
+from workbench.graph.sites import FUSED, RECURRENT, Layer, Site
 from workbench.maths.normal import ChannelStatistics
-from workbench.methods.base import Task
-from workbench.methods.calibrate import calibrate_activation, is_calibrated
-from workbench.methods.resume import LayerProgress
-from workbench.methods.walk import ActivationStop, LayerStop, Walk
+from workbench.methods.resume import quantized_layers
+from workbench.methods.walk import LayerStop, Walk
 from workbench.quantizers.codes import Codes
 
 
@@ -75,19 +72,6 @@ def shift(model: QuantizedGraph, layer: Layer, change: Tensor) -> None:
         parameter.add_(change.reshape(parameter.shape).to(parameter.dtype))
 
 
-def unfinished(
-    walk: Walk, model: QuantizedGraph, task: Task, progress: LayerProgress
-) -> Iterator[LayerStop]:
-    """The quantized layers still to mend; ranges that were never set are set on the way."""
-    for stop in walk:
-        if isinstance(stop, ActivationStop) and not is_calibrated(model, stop.site):
-            calibrate_activation(model, stop, task.calibrator)
-        if isinstance(stop, LayerStop):
-            names = [w.name for w in stop.layer.weights if w.name in model.sites]
-            if names and not progress.is_done(names[0]):
-                yield stop
-
-
 @torch.no_grad()
 def gather(walk: Walk, model: QuantizedGraph, stop: LayerStop) -> Outputs:
     """Statistics of the output of one of the `movable` layers, about to be computed."""
@@ -132,12 +116,6 @@ def rescale(model: QuantizedGraph, site: Site, layer: Layer, factors: Tensor) ->
     chosen.set_affine(scale * factors.reshape(shape).to(scale.dtype), zero_point)
     model.set_quantizer(site.name, chosen)
     return True
-
-
-def quantized_layers(model: QuantizedGraph) -> list[Layer]:
-    """The layers with a quantized weight, in order."""
-    held = {site.name for site in model.of_kind("weight")}
-    return [layer for layer in layers(model.graph) if held & {w.name for w in layer.weights}]
 
 
 def _offset(model: QuantizedGraph, layer: Layer) -> nn.Parameter | None:

@@ -73,7 +73,7 @@ class SignalUse(Options):
         Raises:
             RecipeError: an unknown signal, an unknown option, or a value out of range.
         """
-        return SIGNALS[self.name].options.parse(self.options, f"signal '{self.name}'")
+        return SIGNALS.parsed(self.name, self.options)
 
 
 class Schedule(Options):

@@ -18,11 +18,10 @@ from workbench.foundation.options import Options
 from workbench.graph.quantized import QuantizedGraph
 from workbench.maths.calibrators.registry import ActivationCalibrator, WeightCalibrator
 from workbench.methods.base import Batch, Event, Method, Task
-from workbench.methods.calibrate import calibrate_activation, is_calibrated
+from workbench.methods.calibrate import calibrate_activation, ensure_ranges, is_calibrated
 from workbench.methods.correction import corrected
 from workbench.methods.plan import Plan, Schedule
 from workbench.methods.readings import Thinned
-from workbench.methods.registry import make
 from workbench.methods.resume import UnitProgress
 from workbench.methods.training import CHECKS, Training
 from workbench.methods.units import units
@@ -70,11 +69,9 @@ class Reconstruction(Method):
     def learn(self, model: QuantizedGraph, task: Task) -> Iterator[Event]:
         """Walk the graph; each unit learns as a whole when its turn comes."""
         plan = self.plan()
-        if plan.scope == "network" and not all(
-            is_calibrated(model, site) for site in model.sites.values()
-        ):
+        if plan.scope == "network":
             ranges = {"calibrator": plan.calibrator, "weight_calibrator": plan.weight_calibrator}
-            yield from make("rtn", ranges).learn(model, task)
+            yield from ensure_ranges(model, task, ranges)
         parts = units(model, plan.scope, plan.count, plan.merge)
         progress = UnitProgress(model, task, len(parts))
         batches = rebatched(model, task, plan.schedule.batch_size)

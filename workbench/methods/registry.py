@@ -38,5 +38,4 @@ def make(name: str, options: Mapping[str, Any] | None = None) -> Method:
     Raises:
         RecipeError: unknown name, unknown option, or a value out of range.
     """
-    entry = METHODS[name]
-    return entry.make(entry.options.parse(options or {}, f"method '{name}'"))
+    return METHODS[name].make(METHODS.parsed(name, options))

@@ -16,30 +16,27 @@ equal steps are finer than √2 wherever it matters, so grids wider than `log_bi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import torch
 from pydantic import Field
 
-from workbench.foundation.options import Options
-from workbench.graph.batching import count_examples
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Site
 from workbench.maths.calibrators.percentile import clipped
 from workbench.maths.calibrators.percentiles import PERCENTILES
-from workbench.maths.calibrators.registry import ActivationCalibrator, WeightCalibrator
+from workbench.maths.calibrators.registry import ActivationCalibrator
 from workbench.maths.histogram import Histogram
 from workbench.maths.ranges import samples
-from workbench.methods.base import Event, Method, Task
-from workbench.methods.calibrate import Observers, calibrate_weight
-from workbench.methods.overflow import make_room_for_biases
+from workbench.methods.base import Event, Task
 from workbench.methods.placing import SOFTMAX, behind, place
 from workbench.methods.registry import method
+from workbench.methods.rtn import Rtn, RtnOptions
 from workbench.quantizers.base import Quantizer
 from workbench.quantizers.log_sqrt2 import LogSqrt2
 
 
-class RepQVitOptions(Options):
+class RepQVitOptions(RtnOptions):
     """Options of RepQ-ViT's calibration."""
 
     softmax: Annotated[
@@ -48,9 +45,6 @@ class RepQVitOptions(Options):
     log_bits: Annotated[
         int, Field(ge=2, le=8, description="widest grid that gets logarithmic levels")
     ] = 6
-    weight_calibrator: Annotated[WeightCalibrator, Field(description="range of the weights")] = (
-        "mse"
-    )
     calibrator: Annotated[ActivationCalibrator, Field(description="range of the activations")] = (
         "percentiles"
     )
@@ -70,36 +64,25 @@ class RepQVitOptions(Options):
     strategy="baseline",
     use="transformers with activations at 6 bits and below, in seconds",
 )
-class RepQVit(Method):
+class RepQVit(Rtn):
     """Calibrates a transformer, with logarithmic levels behind each softmax."""
 
-    options: RepQVitOptions
-
     def learn(self, model: QuantizedGraph, task: Task) -> Iterator[Event]:
-        """Weights first, then activations in one float pass."""
-        logarithmic = place(model, self._logarithmic(model), LogSqrt2)
-        weights, observers = model.of_kind("weight"), Observers(model, self.options.calibrator)
-        watched = task.examples if observers else 0
-        total = len(weights) + watched + len(observers)
-        for step, site in enumerate(weights, 1):
-            calibrate_weight(model, site, self.options.weight_calibrator)
-            yield self.event("step", task, site=site.name, step=step, total=total)
-        seen = 0
-        for batch in task.batches() if observers else ():
-            observers.see(batch)
-            seen = min(watched, seen + count_examples(model.graph.inputs, batch))
-            text = f"observed {seen} of {watched} examples"
-            yield self.event("step", task, step=len(weights) + seen, total=total, text=text)
-        for step, name in enumerate(observers.settle(), len(weights) + watched + 1):
-            if name in logarithmic:
-                fit(model.quantizer(name), observers[name])
-            yield self.event("step", task, site=name, step=step, total=total)
-        make_room_for_biases(model)
+        """Levels first, then ranges as nearest rounding finds them."""
+        place(model, self._logarithmic(model), LogSqrt2)
+        yield from super().learn(model, task)
+
+    def settled(self, model: QuantizedGraph, site: str, seen: Histogram) -> None:
+        """Logarithmic levels are fitted by what they themselves lose."""
+        quantizer = model.quantizer(site)
+        if isinstance(quantizer, LogSqrt2):
+            fit(quantizer, seen)
 
     def _logarithmic(self, model: QuantizedGraph) -> list[Site]:
-        if self.options.softmax == "uniform":
+        options = cast(RepQVitOptions, self.options)
+        if options.softmax == "uniform":
             return []
-        most = self.options.log_bits
+        most = options.log_bits
         return [site for site in behind(model, SOFTMAX) if site.grid.bits <= most]
 
 

@@ -25,7 +25,7 @@ class LayerProgress:
     def __init__(self, model: QuantizedGraph, task: Task) -> None:
         self._model = model
         self._task = task
-        order = [layer for layer in layers(model.graph) if _quantized(model, layer)]
+        order = quantized_layers(model)
         self._total = len(order)
         self._step = 0
         self._saved = time.monotonic()
@@ -41,11 +41,16 @@ class LayerProgress:
         """True if the site was finished before this start."""
         return site in self._done
 
-    def unfinished(self, walk: Walk, calibrator: str) -> Iterator[tuple[LayerStop, list[str]]]:
-        """The layers still to learn, with their weight sites; calibrates activations on the way."""
+    def unfinished(
+        self, walk: Walk, calibrator: str | None
+    ) -> Iterator[tuple[LayerStop, list[str]]]:
+        """The layers still to learn, with their weight sites.
+
+        Activations are calibrated on the way; with no calibrator they keep the ranges they have.
+        """
         for stop in walk:
             if isinstance(stop, ActivationStop):
-                if not self.is_done(stop.site.name):
+                if calibrator is not None and not self.is_done(stop.site.name):
                     calibrate_activation(self._model, stop, calibrator)
                 continue
             assert isinstance(stop, LayerStop)
@@ -129,5 +134,10 @@ class UnitProgress:
         return {"step": self._step, "total": self._total}
 
 
-def _quantized(model: QuantizedGraph, layer: Layer) -> bool:
-    return any(weight.name in model.sites for weight in layer.weights)
+def quantized_layers(model: QuantizedGraph) -> list[Layer]:
+    """The layers with a quantized weight, in order."""
+    return [
+        layer
+        for layer in layers(model.graph)
+        if any(weight.name in model.sites for weight in layer.weights)
+    ]

@@ -19,6 +19,7 @@ from workbench.foundation.options import Options
 from workbench.graph.batching import count_examples
 from workbench.graph.quantized import QuantizedGraph
 from workbench.maths.calibrators.registry import ActivationCalibrator, WeightCalibrator
+from workbench.maths.histogram import Histogram
 from workbench.methods.base import Event, Method, SiteSignals, Task
 from workbench.methods.calibrate import Observers, calibrate_weight
 from workbench.methods.overflow import make_room_for_biases
@@ -75,6 +76,10 @@ class Rtn(Method):
             text = f"observed {seen} of {watched} examples"
             yield self.event("step", task, step=len(weights) + seen, total=total, text=text)
         for step, name in enumerate(observers.settle(), len(weights) + watched + 1):
+            self.settled(model, name, observers[name])
             found = {name: of_histogram(model.quantizer(name), observers[name])}
             yield self.event("step", task, site=name, sites=found, step=step, total=total)
         make_room_for_biases(model)
+
+    def settled(self, model: QuantizedGraph, site: str, seen: Histogram) -> None:
+        """Called once an activation has its range; for methods that refine it."""

@@ -106,7 +106,7 @@ class Stage(_Part):
         """
         from workbench.methods.registry import METHODS  # pulls in every method: only when asked
 
-        return METHODS[self.method].options.parse(self.options, f"method '{self.method}'")
+        return METHODS.parsed(self.method, self.options)
 
 
 class Synthetic(_Part):
@@ -129,7 +129,7 @@ class Synthetic(_Part):
         """
         from workbench.synthesis.registry import MAKERS  # pulls in every maker: only when asked
 
-        return MAKERS[self.maker].options.parse(self.options, f"data maker '{self.maker}'")
+        return MAKERS.parsed(self.maker, self.options)
 
 
 class Recipe(_Part):

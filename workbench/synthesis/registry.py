@@ -37,5 +37,4 @@ def make(name: str, options: Mapping[str, Any] | None = None) -> Maker:
     Raises:
         RecipeError: unknown name, unknown option, or a value out of range.
     """
-    entry = MAKERS[name]
-    return entry.make(entry.options.parse(options or {}, f"data maker '{name}'"))
+    return MAKERS[name].make(MAKERS.parsed(name, options))
