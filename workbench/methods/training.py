@@ -8,7 +8,6 @@ element by element, where activations inside are mixed too (QDrop, arXiv:2203.05
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx
 
+from workbench.foundation.seeds import seed_of
 from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.base import SiteSignals, Task
 from workbench.methods.concerns import Concern, Watch
@@ -67,7 +67,7 @@ class Training:
         self._model = model
         self._program = stop.program(self._learners.moving, self._learners.value)
         seed = f"{task.seed}/{stop.unit.name}"
-        self._chance = torch.Generator().manual_seed(_number(seed))
+        self._chance = torch.Generator().manual_seed(seed_of(seed))
         held = round(plan.schedule.held_out * stop.count) if stop.count >= FEWEST else 0
         held = max(held, 1) if plan.schedule.held_out and stop.count >= FEWEST else held
         self._train = range(stop.count - held)
@@ -279,11 +279,6 @@ def _mask(shape: torch.Size, share: float, chance: torch.Generator) -> Tensor:
         -(2**63), None, generator=chance
     )
     return (numbers.view(torch.uint8)[:count] < min(255, round(256 * share))).reshape(shape)
-
-
-def _number(text: str) -> int:
-    """A seed from text, the same in every process."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
 
 def _decayed(decay: str, done: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from workbench.foundation.errors import DataError
 from workbench.foundation.options import Options
+from workbench.foundation.seeds import seed_of
 from workbench.graph.batching import batch_axis
 from workbench.graph.build import Graph, TensorSpec
 
@@ -128,7 +128,7 @@ class Maker(ABC):
         counts = self.counts(order)
         for index in range(finished, len(counts)):
             text = f"{order.seed}/{index}"
-            chance = torch.Generator().manual_seed(_number(text))
+            chance = torch.Generator().manual_seed(seed_of(text))
             for step in self.make(order, counts[index], chance):
                 place = index * step.total + step.step
                 yield replace(step, step=place, total=len(counts) * step.total)
@@ -150,8 +150,3 @@ def joined(order: Order, batches: Sequence[Batch]) -> Batch:
         torch.cat(parts, batch_axis(spec, first))
         for spec, parts in zip(order.graph.inputs, zip(*batches, strict=True), strict=True)
     )
-
-
-def _number(text: str) -> int:
-    """A seed from text, the same in every process."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from workbench.foundation.errors import DataError
+from workbench.graph.batching import count_examples
 from workbench.graph.build import build
 from workbench.graph.passes.registry import Batches
 from workbench.graph.passes.scaling import Group
@@ -31,14 +32,14 @@ def sources(
     """
     if not groups:
         return
-    module = build(model.clone()).module
+    graph = build(model.clone())
     names = {group.name for group in groups}
     seen = 0
     for inputs in batches():
-        values = capture(module, inputs, names)
+        values = capture(graph.module, inputs, names)
         for group in groups:
             yield group, values[group.name].movedim(group.axis, -1).flatten(0, -2)
-        seen += len(inputs[0])
+        seen += count_examples(graph.inputs, inputs)
         if seen >= examples:
             return
     if not seen:
