@@ -84,10 +84,14 @@ class Baselines:
 
     def busy(self, model: str, data: str | None) -> bool:
         """True while it is being made."""
-        run = self.find(model, data)
-        if run is not None and run.state == "running":
+        if self.problem(model, data):
+            return False
+        # asked first: written down, a run counts as stopped until its process is there
+        starting = self._starting.get(self._directory(model, data))
+        if starting is not None and starting.is_alive():
             return True
-        return run is None and not self.problem(model, data)
+        run = self.find(model, data)
+        return run is None or run.state == "running"
 
     def _start(self, directory: Path, model: str, data: str | None) -> None:
         try:

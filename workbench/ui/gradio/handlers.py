@@ -224,7 +224,8 @@ class Handlers:
 
     def _everything(self, workspace: Workspace, notice: str = "", tone: str = "bad") -> Updates:
         """All pictures, buttons and downloads."""
-        seen = screen.token(workspace)
+        # both before the pictures: what ends while these are drawn is then drawn at the next poll
+        seen, busy = screen.token(workspace), screen.busy(workspace)
         views = screen.screen(workspace, notice, tone)
         updates: Updates = {self.page.pictures[name]: payload(v) for name, v in views.items()}
         active = any(run.state == "running" for run in workspace.runs())
@@ -235,7 +236,7 @@ class Handlers:
             **updates,
             **self._files(workspace),
             self.page.seen: seen,
-            self.page.timer: gr.Timer(active=screen.busy(workspace)),
+            self.page.timer: gr.Timer(active=busy),
             controls.run: self._runnable(workspace),
             controls.stop: gr.Button(visible=active),
             controls.resume: gr.Button(visible=halted),
