@@ -25,8 +25,9 @@ from workbench.session.recipe import Recipe
 
 PICTURED = "efficientnet-lite0"
 GRAM = ("gram",)
-#: a hundred pictures, each in four versions
-PICTURES_SEEN = {"calibration_examples": 100, "augment": 4}
+#: a hundred pictures are few for a thousand classes
+CAREFUL = {"stages": [{"method": "gram", "options": {"damping": 0.5, "rounding_damping": 1.0}}]}
+FEW = {"calibration_examples": 100}
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,12 @@ class Goal:
     loss: float
 
 
+def incoherent(bits: int) -> dict[str, Any]:
+    """Fields for inverted residual blocks and few pictures: each row gets a zero-point too."""
+    fields = weights_only(bits, GRAM, transforms=["incoherence"], **FEW)
+    return fields | CAREFUL | {"weights": {"bits": bits, "symmetric": False}}
+
+
 def weights_only(bits: int, methods: tuple[str, ...], group: int = 0, **fields: Any) -> dict:
     """Fields of a recipe that leaves activations in float."""
     grouped = {"granularity": "group", "group_size": group} if group else {}
@@ -58,14 +65,14 @@ def weights_only(bits: int, methods: tuple[str, ...], group: int = 0, **fields: 
 
 
 GOALS = {
-    "lite0-w4": Goal(PICTURED, weights_only(4, GRAM, **PICTURES_SEEN), 1.5),
-    "lite0-w3": Goal(PICTURED, weights_only(3, GRAM, **PICTURES_SEEN), 7.0),
+    "lite0-w4": Goal(PICTURED, incoherent(4), 1.5),
+    "lite0-w3": Goal(PICTURED, incoherent(3), 7.0),
     "lite0-w4a8": Goal(
         PICTURED,
         {
             "weights": {"bits": 4},
-            "stages": [{"method": name} for name in GRAM],
-            **PICTURES_SEEN,
+            **CAREFUL,
+            **FEW,
         },
         1.5,
     ),

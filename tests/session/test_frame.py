@@ -12,8 +12,6 @@ from workbench.session.frame import REGISTRIES, frame, known
 
 #: methods that train with labels fill these, or they decide on bits
 NOT_AFTER_TRAINING = {"range/features", "range/resources", "range/regulariser"}
-#: QuIP# makes weights and Hessian incoherent before it rounds; `rotate` does so by chance alone
-LEFT = {"transform/second_order"}
 AFTER_TRAINING = ("transform", "calibration", "range", "rounding", "reconstruction")
 
 
@@ -37,7 +35,7 @@ def test_every_cell_that_methods_after_training_can_fill_is_filled() -> None:
         for cell in frame()
         if cell.stage in AFTER_TRAINING and not cell.ours
     }
-    assert empty <= NOT_AFTER_TRAINING | LEFT
+    assert empty <= NOT_AFTER_TRAINING
 
 
 def test_entries_come_by_kind_and_name() -> None:

@@ -134,7 +134,14 @@ class Problem:
         return ((gap @ self.hessian) * gap).sum(-1)
 
 
-def pose(weight: Tensor, moments: Moments, *, centred: bool, damping: float) -> Problem:
+def pose(
+    weight: Tensor,
+    moments: Moments,
+    *,
+    centred: bool,
+    damping: float,
+    rounding: float | None = None,
+) -> Problem:
     """The rounding problem of `weight` (G, O, K).
 
     Args:
@@ -143,6 +150,8 @@ def pose(weight: Tensor, moments: Moments, *, centred: bool, damping: float) -> 
         centred: True where a bias takes up the mean error.
         damping: ridge as a share of the mean diagonal of H; grows with K / rows, because moments of
             few rows leave directions in which anything seems free.
+        rounding: the same for the H that weighs rounding errors; None takes `damping`. Moments of
+            few examples miss directions that others use, and codes chosen against them stay.
     """
     count = max(1, moments.count)
     wide = weight.double()
@@ -153,10 +162,12 @@ def pose(weight: Tensor, moments: Moments, *, centred: bool, damping: float) -> 
         goal = goal - (wide @ mean_float[..., None]) * mean[:, None, :]
     size = second.shape[-1]
     average = second.diagonal(dim1=1, dim2=2).mean(-1).clamp(min=1e-12)
-    ridge = (damping * (1.0 + size / count) + 1e-9) * average
-    second.diagonal(dim1=1, dim2=2).add_(ridge[:, None])
-    goal += wide * ridge[:, None, None]
-    target = torch.linalg.solve(second, goal, left=False)
+    unit = (1.0 + size / count) * average[:, None]
+    ridge, more = (d * unit + 1e-9 * average[:, None] for d in (damping, rounding or damping))
+    diagonal = second.diagonal(dim1=1, dim2=2)
+    diagonal.add_(ridge)
+    target = torch.linalg.solve(second, goal + wide * ridge[..., None], left=False)
+    diagonal.add_(more - ridge)
     return Problem(target.float().contiguous(), second.float())
 
 

@@ -36,8 +36,18 @@ class GramOptions(SecondOrderOptions):
     sweeps: Annotated[int, Field(ge=0, le=64, description="visits to each code; 0 is nearest")] = 4
     refits: Annotated[int, Field(ge=0, le=8, description="scale refits between descents")] = 1
     damping: Annotated[
-        float, Field(gt=0, le=1, description="ridge, share of the mean diagonal of H")
+        float,
+        Field(
+            gt=0,
+            le=10,
+            description="ridge of the target, share of the mean diagonal of H; 0.5 where examples"
+            " are few for the network",
+        ),
     ] = 0.1
+    rounding_damping: Annotated[
+        float,
+        Field(gt=0, le=10, description="the same while codes are chosen; 1 where they are few"),
+    ] = 0.3
 
 
 @method(
@@ -79,10 +89,15 @@ class Gram(SecondOrder):
     ) -> Rounded:
         """Scale search, codes, refits."""
         del calibrator  # the scale is searched
-        problem = pose(weight, moments, centred=centred, damping=self.options.damping)
-        found = gram.solve(
-            problem, grid, levels, sweeps=self.options.sweeps, refits=self.options.refits
+        options = self.options
+        problem = pose(
+            weight,
+            moments,
+            centred=centred,
+            damping=options.damping,
+            rounding=options.rounding_damping,
         )
+        found = gram.solve(problem, grid, levels, sweeps=options.sweeps, refits=options.refits)
         return Rounded(
             problem, found.codes, found.scale, found.zero_point, found.start, found.first
         )
