@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.maths import gram
-from workbench.maths.grid import Granularity, Grid, affine_range
-from workbench.maths.moments import Moments, Problem, corrected_bias, pose
+from workbench.maths.grid import Granularity, Grid
+from workbench.maths.moments import Moments, corrected_bias, pose
 
 CHANNEL = Granularity("channel", 0)
 
@@ -148,22 +148,3 @@ def test_bias_correction_golden() -> None:
     moments.add(torch.tensor([[[1.0, 2.0, 0.5]]]))
     weight, rounded = torch.tensor([[[0.34, -0.62, 0.18]]]), torch.tensor([[[0.25, -0.5, 0.25]]])
     assert float(corrected_bias(weight, rounded, moments)) == pytest.approx(-0.185, abs=1e-6)
-
-
-def test_free_ends_are_searched_apart() -> None:
-    """A row that leans to one side gets a range that the common shrinking cannot give."""
-    rng = torch.Generator().manual_seed(0)
-    weight = torch.rand(1, 4, 64, generator=rng).square()
-    weight[..., 0] = -0.9  # one value far on the other side
-    problem = Problem(weight, torch.eye(64)[None])
-    grid = Grid(3, symmetric=False, granularity=CHANNEL)
-    points = gram.Points(grid)
-
-    def error(scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
-        codes = gram.nearest(problem, scale, zero, points)
-        return problem.error(gram.values(codes, scale, zero, points))
-
-    found = error(*gram.search_scale(problem, points))
-    low, high = weight.amin(-1, keepdim=True), weight.amax(-1, keepdim=True)
-    for shrink in torch.linspace(0.2, 1.0, 33):
-        assert bool((found < error(*affine_range(low * shrink, high * shrink, grid))).all())

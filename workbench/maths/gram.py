@@ -14,7 +14,6 @@ B scales along K (1 unless weights are quantized group-wise).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,9 +28,6 @@ from workbench.maths.moments import Problem
 #: ratios to the full range that every row tries, then steps around the best of them
 COARSE = torch.linspace(1.0, 0.25, 16)
 FINE = torch.tensor([-0.0375, -0.025, -0.0125, 0.0125, 0.025, 0.0375])
-#: steps of one end alone, where both ends of a range are free, and how often each end is moved
-ALONE = torch.tensor([-0.2, -0.1, -0.05, 0.05, 0.1, 0.2])
-TURNS = 2
 BLOCK = 32
 #: a descent ends with the sweep that moves no more than this share of the codes
 SETTLED = 1e-4
@@ -85,31 +81,16 @@ def search_scale(problem: Problem, points: Points) -> tuple[Tensor, Tensor]:
     low, high = target.amin(-1), target.amax(-1)
     if points.grid.per_tensor:
         low, high = low.min().expand_as(low), high.max().expand_as(high)
-    ends = torch.stack([low, high])
-
-    def fit(ratio: Tensor) -> tuple[Tensor, Tensor]:
-        lowest, highest = (ends * ratio).unbind()
-        return affine_range(lowest, highest, points.grid)
-
-    ratio = torch.ones_like(ends)
-    best = torch.full_like(low, torch.inf)
-    for steps in _steps(points.grid):
+    ratio, best = torch.ones_like(low), torch.full_like(low, torch.inf)
+    for offsets in (COARSE - 1.0, FINE):
         centre = ratio
-        for step in steps:
-            trial = centre + step[:, None, None, None]
-            error = _rounding_error(target, hessian, *fit(trial), points)
+        for offset in offsets:
+            trial = centre + offset
+            scale, zero = affine_range(low * trial, high * trial, points.grid)
+            error = _rounding_error(target, hessian, scale, zero, points)
             better = error < best
             best, ratio = torch.where(better, error, best), torch.where(better, trial, ratio)
-    return fit(ratio)
-
-
-def _steps(grid: Grid) -> Iterator[Tensor]:
-    """Rounds of changes (tries, 2) to the ratios of the lower and the upper end."""
-    for steps in (COARSE - 1.0, FINE):
-        yield torch.stack([steps, steps], dim=1)
-    if grid.uniform and not grid.symmetric:
-        for turn in range(2 * TURNS):
-            yield ALONE[:, None] * torch.eye(2)[turn % 2]
+    return affine_range(low * ratio, high * ratio, points.grid)
 
 
 def _rounding_error(
