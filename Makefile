@@ -56,7 +56,7 @@ hostile: setup ## open hostile and mutated files, and count what came of them
 export-matrix: setup ## export every layer x grid x opset, run it in ONNX Runtime, print the counts
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.deploy.matrix
 
-bench: setup ## measure speed and accuracy, and write the tables
+bench: setup ## measure accuracy, cost and speed, write benchmarks/results/tables.md (resumes)
 	@$(BIN)/python -m benchmarks
 
 operators: setup ## run the ONNX project's operator tests, and write docs/operators.md

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 import workbench
+from benchmarks.machine import stamp
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.base import Task
@@ -191,7 +192,7 @@ def main() -> None:
     ]
     given.out.parent.mkdir(exist_ok=True)
     for case in missing(wanted, given.out):
-        line = json.dumps(run(case))
+        line = json.dumps(run(case) | stamp())
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
         with given.out.open("a", encoding="utf-8") as file:

@@ -5,7 +5,8 @@
 Each case runs in a process of its own: calibration (`rtn`) and Gram-space rounding (`gram`) at
 4 bits for weights and activations, over 100 and over 10,000 examples. Where a data set has fewer it
 is gone through again, each time moved by a little noise. Given are the peak of resident memory, the
-same beyond what the process holds before learning starts, the peak of temporary files, and seconds.
+most that learning adds to what the process holds before, the peak of temporary files, seconds,
+and seconds of processor time.
 """
 
 from __future__ import annotations
@@ -19,9 +20,15 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from workbench.graph import Graph
+    from workbench.methods.base import Task
+    from workbench.session.session import Session
 
 MODELS = ("digits-mobilenet",)
 METHODS = ("rtn", "gram")
@@ -39,12 +46,16 @@ def rows(model: str, few: int = FEW, many: int = MANY) -> Iterator[Mapping[str, 
         yield {"model": model, "method": method, "ratio": round(ratio, 3)}
 
 
-def measured(model: str, method: str, examples: int) -> dict[str, float]:
+def measured(model: str, method: str, examples: int) -> dict[str, Any]:
     """One case, in a fresh process."""
+    return alone("benchmarks.memory", model, method, str(examples))
+
+
+def alone(module: str, *arguments: str) -> dict[str, Any]:
+    """What `python -m MODULE --one ARGUMENTS FOLDER` prints last, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.memory", "--one", model, method, str(examples)]
         found = subprocess.run(
-            [*command, folder],
+            [sys.executable, "-m", module, "--one", *arguments, folder],
             check=True,
             capture_output=True,
             text=True,
@@ -56,33 +67,49 @@ def measured(model: str, method: str, examples: int) -> dict[str, float]:
 def one(model: str, method: str, examples: int, folder: Path) -> dict[str, object]:
     """Learn in this process, and say what it took."""
     import workbench
+    from workbench.methods.base import Task
+
+    session = workbench.open(model)
+    task = Task(lambda: repeated(session, examples), examples)
+    found = learning(session.graph, method, {}, task, folder)
+    return {"model": model, "method": method, "examples": examples, **found}
+
+
+def learning(
+    graph: Graph, method: str, options: Mapping[str, object], task: Task, folder: Path
+) -> dict[str, float]:
+    """MiB, seconds and processor seconds of learning at 4 bits; `folder` gets temporary files.
+
+    `peak_mib` is that of the process; `learning_mib` is what learning adds to what the process
+    holds when the model is open and the data are loaded.
+    """
     from workbench.graph.quantized import QuantizedGraph
     from workbench.graph.targets import ActivationGrid, WeightGrid, target
-    from workbench.methods.base import Task
     from workbench.methods.registry import make
 
     tempfile.tempdir = str(folder)
-    session = workbench.open(model)
     asked = WeightGrid(bits=4), ActivationGrid(bits=4)
-    sites = target("ort-cpu").sites(session.graph, *asked, edges=8)
-    quantized = QuantizedGraph(session.graph, sites).eval()
-    task = Task(lambda: _batches(session, examples), examples)
+    sites = target("ort-cpu").sites(graph, *asked, edges=8)
+    quantized = QuantizedGraph(graph, sites).eval()
+    torch.manual_seed(task.seed)
+    next(iter(task.batches()))
     disk = _Disk(folder)
-    before, start = _peak(), time.perf_counter()
-    for _ in make(method, {}).learn(quantized, task):
+    opening = _peak()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget that peak
+    before, start = _peak(), (time.perf_counter(), time.process_time())
+    for _ in make(method, options).learn(quantized, task):
         pass
+    seconds, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
     return {
-        "model": model,
-        "method": method,
-        "examples": examples,
-        "peak_mib": round(_peak()),
+        "peak_mib": round(max(opening, _peak())),
         "learning_mib": round(_peak() - before),
         "disk_mib": round(disk.stop()),
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(seconds, 2),
+        "cpu_seconds": round(cpu, 2),
     }
 
 
-def _batches(session, examples: int) -> Iterator[tuple[Tensor, ...]]:
+def repeated(session: Session, examples: int) -> Iterator[tuple[Tensor, ...]]:
     """The calibration inputs, again and again with fresh noise, until so many have been given."""
     generator = torch.Generator().manual_seed(0)
     given = 0
@@ -97,7 +124,7 @@ def _batches(session, examples: int) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _peak() -> float:
-    """Largest resident memory of this process so far, in MiB."""
+    """Largest resident memory of this process since earlier peaks were forgotten, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -1,59 +1,242 @@
-"""From records of `benchmarks.accuracy` to Markdown: `python -m benchmarks.tables [FILE]`.
+"""From the records in `benchmarks/results` to Markdown.
 
-One table for each model: a row for each method, a column for each setting; the mean score over the
-seeds, its spread where there are several, and the seconds of one run.
+    python -m benchmarks.tables [FOLDER] [--out FILE]
+
+What has records gets a section: accuracy (a table for each model), tools side by side, cost curves,
+and what else `make bench` measures. Each section says how it was measured, where and when.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.accuracy import RESULTS, SETTINGS, recorded
+from benchmarks.accuracy import SETTINGS, recorded
+from benchmarks.curves import exponent
+from benchmarks.keeping import RESULTS
 
 Record = dict[str, Any]
 
+HEAD = """<!-- Written by `python -m benchmarks.tables --out docs/benchmarks.md`. -->
+# Benchmarks
 
-def tables(records: Iterable[Record]) -> Iterator[str]:
-    """Lines of Markdown."""
-    models: dict[str, list[Record]] = defaultdict(list)
+`make bench` measures a quick form of these tables; the command that a section names measures the
+whole. Records are kept in `benchmarks/results`, and what stands there is not measured again.
+An empty cell has not been measured.
+"""
+ACCURACY = """## Accuracy: `python -m benchmarks.accuracy`
+
+Held-out examples judge the simulation. W4A8 is 4-bit weights (per channel; g32 is groups of 32) and
+8-bit activations; W4 leaves activations in float. *Edges* are the bits of the first and last layer,
+or `same` as the others; where activations stay in float they are always the same. A cell is the
+mean over the seeds, ± half the distance of the extremes where there are several, and the seconds of
+processor time of one run. A method without chance in it has no spread.
+"""
+PEERS = """## Side by side: `python -m benchmarks.peers`
+
+EfficientNet-Lite0, the same 100 pictures to calibrate and 400 to judge for each tool, each case in
+a process of its own. All layers alike, weights per channel and symmetric; W4 leaves activations in
+float. Top-1 in percent; loading and judging are not in the times.
+"""
+CURVES = """## Cost curves: `python -m benchmarks.curves`
+
+A cell is seconds of processor time (one thread), and the most MiB that learning adds to a process
+that already holds libraries, model and data. p is the exponent of cost ~ size^p, fitted over the
+upper half of the sizes. Weights and activations have 4 bits, the first and last layer 8. Several
+seeds give a mean, and a spread of ± half the distance of the extremes. Processor time rises when
+other work shares the cores (a load average beyond their number); memory does not.
+"""
+AXES = {
+    "images": "Calibration images (digits-mobilenet)",
+    "layers": "Layers (convolutions 3 x 3 of 32 channels, 64 images of 8 x 8)",
+    "channels": "Channels (four convolutions 3 x 3, 64 images of 4 x 4)",
+}
+#: file -> its title: tables whose rows are records as they are
+PLAIN = {
+    "efficientnet": "EfficientNet-Lite0: weights per channel, edges the same, activations float",
+    "speed": "Forward passes of the built graph against the eager model, batch 16",
+    "openings": "Opening a file",
+}
+NOT_SHOWN = ("machine", "date", "load")
+
+
+def page(folder: Path = RESULTS) -> str:
+    """The Markdown of all records below a folder."""
+    kinds = {"accuracy": accuracy, "peers": peers, "curves": curves}
+    found = {name: list(recorded(folder / f"{name}.jsonl")) for name in (*kinds, *PLAIN)}
+    lines = [HEAD]
+    for name, records in found.items():
+        if records:
+            lines += kinds[name](records) if name in kinds else plain(PLAIN[name], records)
+    return "\n".join(lines) + "\n"
+
+
+def accuracy(records: Sequence[Record]) -> Iterator[str]:
+    """A table for each model: a row for each method, a column for each setting."""
+    yield ACCURACY
+    yield provenance(records)
+    for model, own in _by("model", records).items():
+        yield from _scores(model, own)
+
+
+def peers(records: Sequence[Record]) -> Iterator[str]:
+    """A row for each tool and case; a tool that failed says why."""
+    yield PEERS
+    yield provenance(records)
+    columns = ("seconds", "cpu_seconds", "peak_gib", "simulation", "onnxruntime")
+    yield from _head("tool", "case", "seconds", "CPU s", "peak GiB", *columns[3:], "remark")
     for record in records:
-        models[record["model"]].append(record)
-    for model, found in models.items():
-        yield from _table(model, found)
-
-
-def _table(model: str, records: list[Record]) -> Iterator[str]:
-    settings = [name for name in SETTINGS if any(r["setting"] == name for r in records)]
-    rows = sorted({(r["method"], r["edges"]) for r in records})
-    scored = next((r for r in records if "float" in r), {})
-    metric, reference = scored.get("metric", "score"), scored.get("float", float("nan"))
-    yield f"## {model}: {metric}, {reference:.4g} in float\n"
-    yield f"| method | edges | {' | '.join(settings)} |"
-    yield "|---" * (len(settings) + 2) + "|"
-    for method, edges in rows:
-        own = [r for r in records if (r["method"], r["edges"]) == (method, edges)]
-        cells = (_cell([r for r in own if r["setting"] == name]) for name in settings)
-        yield f"| {method} | {edges} | {' | '.join(cells)} |"
+        cells = (_number(record.get(name)) for name in columns)
+        yield _row(record["tool"], record["case"], *cells, _remark(record))
     yield ""
 
 
-def _cell(records: list[Record]) -> str:
+def curves(records: Sequence[Record]) -> Iterator[str]:
+    """A table for each axis: a row for each method, a column for each size."""
+    yield CURVES
+    yield provenance(records)
+    for axis, own in _by("axis", records).items():
+        sizes = sorted({record["size"] for record in own})
+        yield f"### {AXES[axis]}\n"
+        yield from _head("method", *map(str, sizes), "p of time", "p of memory")
+        for method, found in _by("method", own).items():
+            at = _by("size", found)
+            cells = (_cost(at.get(size, [])) for size in sizes)
+            powers = (_power(at, name) for name in ("cpu_seconds", "learning_mib"))
+            yield _row(_with_options(method, found), *cells, *powers)
+        yield ""
+
+
+def plain(title: str, records: Sequence[Record]) -> Iterator[str]:
+    """A row for each record."""
+    columns = [name for name in records[0] if name not in NOT_SHOWN]
+    yield f"## {title}: `python -m benchmarks`\n"
+    yield provenance(records)
+    yield from _head(*columns)
+    for record in records:
+        yield _row(*(_number(record.get(name)) for name in columns))
+    yield ""
+
+
+def provenance(records: Iterable[Record]) -> str:
+    """Machines and days of some records; threads and load where they say so."""
+    records = list(records)
+    machines = sorted(
+        {record.get("machine", "a machine that is not recorded") for record in records}
+    )
+    days = sorted({record["date"] for record in records if "date" in record})
+    when = " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "on a day not recorded"
+    threads = sorted({record["threads"] for record in records if "threads" in record})
+    used = f"; threads: {', '.join(map(str, threads))}" if threads else ""
+    loads = [record["load"] for record in records if "load" in record]
+    busy = f"; load average {min(loads):g} to {max(loads):g}" if loads else ""
+    return f"Measured {when} on {'; '.join(machines)}{used}{busy}.\n"
+
+
+# --- cells ----------------------------------------------------------------------------------------
+
+
+def _scores(model: str, records: Sequence[Record]) -> Iterator[str]:
+    settings = [name for name in SETTINGS if any(r["setting"] == name for r in records)]
+    scored = next((r for r in records if "float" in r), {})
+    metric, reference = scored.get("metric", "score"), scored.get("float", float("nan"))
+    yield f"### {model}: {metric}, {reference:.4g} in float\n"
+    yield from _head("method", "edges", "seeds", *settings)
+    for method, edges in sorted({(r["method"], r["edges"]) for r in records}):
+        own = [r for r in records if (r["method"], r["edges"]) == (method, edges)]
+        at = _by("setting", own)
+        seeds = len({r["seed"] for r in own})
+        yield _row(method, edges, str(seeds), *(_score(at.get(name, [])) for name in settings))
+    yield ""
+    for reason in sorted({r["error"] for r in records if "error" in r}):
+        yield f"- refused: {_safe(reason)}"
+    yield ""
+
+
+def _score(records: Sequence[Record]) -> str:
     if not records:
         return ""
-    scores = [r["score"] for r in records if "score" in r]
-    if not scores:
+    found = [r for r in records if "score" in r]
+    if not found:
         return "refused"
-    spread = f" ± {(max(scores) - min(scores)) / 2:.2g}" if len(scores) > 1 else ""
-    return (
-        f"{mean(scores):.4g}{spread} ({mean(r['seconds'] for r in records if 'score' in r):.0f} s)"
-    )
+    score = _mean([r["score"] for r in found], lambda value: f"{value:.4g}")
+    return f"{score} ({mean(r['cpu_seconds'] for r in found):.1f} s)"
+
+
+def _cost(records: Sequence[Record]) -> str:
+    if not records:
+        return ""
+    seconds = _mean([r["cpu_seconds"] for r in records], lambda value: f"{value:.3g}")
+    memory = _mean([r["learning_mib"] for r in records], lambda value: f"{value:.0f}")
+    return f"{seconds} s, {memory} MiB"
+
+
+def _mean(values: Sequence[float], text: Callable[[float], str]) -> str:
+    """The mean, and where there are several values their spread."""
+    spread = f" ± {(max(values) - min(values)) / 2:.2g}" if len(values) > 1 else ""
+    return text(mean(values)) + spread
+
+
+def _power(at: Mapping[int, Sequence[Record]], cost: str) -> str:
+    found = exponent({size: mean(r[cost] for r in own) for size, own in at.items()})
+    return "" if found is None else f"{found:.2f}"
+
+
+def _with_options(method: str, records: Sequence[Record]) -> str:
+    options = ", ".join(f"{value} {name}" for name, value in records[0]["options"].items())
+    return f"{method} ({options})" if options else method
+
+
+def _remark(record: Record) -> str:
+    if "unfinished_after" in record:
+        return f"unfinished after {record['unfinished_after']} s"
+    return _safe(record.get("error", ""))
+
+
+def _by(name: str, records: Iterable[Record]) -> dict[Any, list[Record]]:
+    groups: dict[Any, list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record[name]].append(record)
+    return groups
+
+
+def _head(*columns: str) -> Iterator[str]:
+    yield _row(*columns)
+    yield "|---" * len(columns) + "|"
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else _safe(str(value))
+
+
+def _safe(text: str) -> str:
+    """Text that does not break a cell."""
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def main() -> None:
+    """Parse, write."""
+    parser = argparse.ArgumentParser(prog="benchmarks.tables", description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=RESULTS)
+    parser.add_argument("--out", type=Path, help="a file instead of standard output")
+    given = parser.parse_args()
+    text = page(given.folder)
+    if given.out:
+        given.out.write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
-    sys.stdout.write("\n".join(tables(recorded(path))) + "\n")
+    main()

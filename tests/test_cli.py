@@ -188,11 +188,13 @@ def test_runs_are_found_by_name(model: list[str], ask: Callable[..., Any]):
 def test_recipes_from_options_and_from_a_file(model: list[str], call: Callable, ask: Callable):
     more = ["--activations", "float", "--edges", "same", "--method", "rtn", "--method", "gram"]
     more += ["--option", "gram.sweeps=2", "--option", "rtn.weight_calibrator=minmax"]
+    more += ["--target", "weight-only", "--zero-points"]
     more += ["--override", "*=5/0", "--seed", "3", "--calibration", "16", "--store", "int8"]
     made = ask("quantize", *model, *more, "--fast")
     recipe = workbench.Recipe.load(Path(made["directory"]) / "recipe.toml")
     assert recipe.activations is None
     assert recipe.edges is None
+    assert not recipe.weights.symmetric
     assert recipe.stages[0].options == {"weight_calibrator": "minmax"}
     assert recipe.stages[1].options == {"sweeps": 2}
     assert (recipe.seed, recipe.calibration_examples, recipe.store) == (3, 16, "int8")

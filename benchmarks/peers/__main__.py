@@ -27,6 +27,7 @@ import numpy as np
 import onnxruntime
 
 import workbench
+from benchmarks.machine import stamp
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "peers.jsonl"
@@ -155,7 +156,7 @@ def main() -> None:
     ours = json.loads((Path(__file__).parent / "ours.json").read_text(encoding="utf-8"))
     RESULTS.parent.mkdir(exist_ok=True)
     for row in rows(given.environments, given.only, given.limit, given.install, tuple(ours)):
-        line = json.dumps(row)
+        line = json.dumps(row | stamp())
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
         with RESULTS.open("a", encoding="utf-8") as file:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from workbench.maths.patches import Window, patches, spread
+from workbench.maths.patches import BLOCK, Places, Window, patches, spread
 
 ALL = 10**6
 
@@ -16,7 +16,7 @@ def window(kernel=(3, 3), strides=(1, 1), dilations=(1, 1), begins=(1, 1), ends=
 
 
 def rows(x: torch.Tensor, moving: Window, groups: int = 1, positions: int = ALL) -> torch.Tensor:
-    return patches(x, moving, groups, positions, torch.Generator().manual_seed(0))
+    return patches(x, moving, groups, positions, Places())
 
 
 @pytest.mark.parametrize("strides", [(1, 1), (2, 3)], ids=str)
@@ -46,6 +46,17 @@ def test_pads_wider_than_the_kernel_give_rows_of_zeros() -> None:
 def test_a_lattice_takes_about_as_many_positions_as_asked() -> None:
     found = rows(torch.randn(3, 2, 40, 40), window(), positions=100)
     assert 80 <= found.shape[1] / 3 <= 130
+
+
+def test_neighbours_share_their_places_and_other_blocks_have_others() -> None:
+    pixels = torch.arange(40.0 * 40).reshape(1, 1, 40, 40).expand(4 * BLOCK, -1, -1, -1)
+    one = window((1, 1), begins=(0, 0), ends=(0, 0))
+    seen = [
+        patches(pixels[:BLOCK], one, 1, 30, Places(first=at)).flatten().tolist()
+        for at in range(0, 6 * BLOCK, BLOCK)
+    ]
+    assert all(len(set(found)) == len(found) / BLOCK for found in seen)
+    assert len({min(found) for found in seen}) > 3
 
 
 @pytest.mark.parametrize(("stride", "dilation", "pad", "extra"), [(2, 1, 1, 1), (3, 2, 0, 2)])

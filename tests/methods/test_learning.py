@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 
-from tests.methods.nets import examples, network, quantized, recurrent, task
+from tests.methods.nets import EXAMPLES, examples, network, quantized, recurrent, task
 from workbench.foundation.errors import RecipeError
 from workbench.foundation.options import controls
 from workbench.foundation.taxonomy import STRATEGIES, cells
@@ -52,6 +54,18 @@ def quality(model: QuantizedGraph) -> float:
         return sqnr_db(model.graph.module(x)[0], model(x)[0])
 
 
+@pytest.fixture(scope="module")
+def at_four_bits(graph) -> Callable[[str], tuple[QuantizedGraph, list[Event]]]:
+    """What a method made of the network and what it said; not to be changed."""
+
+    @cache
+    def learned(name: str) -> tuple[QuantizedGraph, list[Event]]:
+        model = quantized(graph, bits=4)
+        return model, learn(model, name)
+
+    return learned
+
+
 @pytest.mark.parametrize("entry", list(METHODS), ids=lambda e: e.name)
 class TestContract:
     def test_says_what_it_is(self, entry) -> None:
@@ -63,9 +77,8 @@ class TestContract:
         assert entry.facts["strategy"] in STRATEGIES
         assert all(control.help for control in controls(entry.options))
 
-    def test_every_site_gets_a_range_and_exports(self, graph, entry) -> None:
-        model = quantized(graph, bits=4)
-        events = learn(model, entry.name)
+    def test_every_site_gets_a_range_and_exports(self, at_four_bits, entry) -> None:
+        model, events = at_four_bits(entry.name)
         assert events
         assert all(event.method for event in events)
         assert events[-1].step == events[-1].total
@@ -73,6 +86,22 @@ class TestContract:
             assert bool((frozen.scale > 0).all()), name
             assert bool((frozen.scale != 1).any()), name
         assert quality(model) > 12
+
+    def test_every_site_can_be_watched(self, at_four_bits, entry) -> None:
+        model, events = at_four_bits(entry.name)
+        seen: dict[str, set[str]] = {}
+        own: set[str] = set()
+        for event in events:
+            own |= set(event.sites) if event.method == entry.name else set()
+            for name, found in event.sites.items():
+                seen.setdefault(name, set()).update(found.values)
+        moved = set() if entry.facts["signal"] == "tensor error" else {"flips"}
+        for site in model.of_kind("weight"):
+            assert seen[site.name] >= {"scale", "clipped", *moved}, site.name
+            assert site.name in own
+        for site in model.of_kind("activation"):
+            if site.shares is None:
+                assert seen[site.name] >= {"scale", "clipped"}, site.name
 
     def test_same_seed_same_result(self, graph, entry) -> None:
         first, second = quantized(graph), quantized(graph)
@@ -183,6 +212,22 @@ def test_lsq_lowers_its_loss_and_lifts_the_output(graph) -> None:
     losses = [e.values["loss"] for e in events if "loss" in e.values]
     assert losses[-1] < losses[0]
     assert quality(trained) > quality(naive)
+
+
+def test_lsq_learns_the_same_from_files(
+    graph, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    held, spilled = quantized(graph), quantized(graph)
+    learn(held, "lsq")
+    written: list[int] = []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("workbench.methods.shelf._budget", lambda: 0)
+    for event in make("lsq", QUICK["lsq"]).learn(spilled, task()):
+        written += [len(list(tmp_path.rglob("*.pt")))] if event.method == "lsq" else []
+    assert written == [EXAMPLES] * QUICK["lsq"]["epochs"]
+    assert not list(tmp_path.iterdir())
+    ours, theirs = held.state(), spilled.state()
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
 
 
 @pytest.mark.parametrize(

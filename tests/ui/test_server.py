@@ -11,9 +11,11 @@ from workbench.foundation.errors import WorkbenchError
 from workbench.session.recipe import Recipe
 from workbench.ui.gradio import forms, screen
 from workbench.ui.gradio.exact import exact_range
+from workbench.ui.gradio.handlers import _recipe_words
 from workbench.ui.gradio.settings import Form, Settings, run_label, run_settings
 from workbench.ui.gradio.shelf import Shelf
 from workbench.ui.gradio.workspace import Desk
+from workbench.views.code import command, python
 
 
 def test_settings_survive_a_round_trip():
@@ -48,6 +50,16 @@ def test_form_and_recipe_are_the_same():
 def test_target_levels_and_transforms_are_part_of_the_form():
     form = Form(4, 0, 8, "rtn", {}, "weight-only", "nf4", ("equalize",))
     assert Form.of(form.recipe()) == form
+
+
+def test_zero_points_of_weights_go_through_form_recipe_and_code():
+    form = Form(4, 0, 0, "gram", {}, "weight-only", "affine", ("incoherence",))
+    recipe = form.recipe()
+    assert not recipe.weights.symmetric
+    assert Form.of(recipe) == form
+    words = _recipe_words(form)
+    assert "--zero-points" in command(words, "m", None)
+    assert "WeightSpec(bits=4, symmetric=False)" in python(words, "m", None)
     stored = json.loads(json.dumps(Settings(form=form).record()))
     assert Settings.from_record(stored).form == form
 

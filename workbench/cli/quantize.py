@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,6 +66,10 @@ LevelTable = Annotated[
     str | None,
     typer.Option("--table", help="Levels of the weights: uniform, nf4, apot, ... \\[uniform]."),
 ]
+ZeroPoints = Annotated[
+    bool | None,
+    typer.Option("--zero-points", help="Weights with a zero-point for each scale: asymmetric."),
+]
 OptionalEdges = Annotated[
     str | None,
     typer.Option("--edges", help="Bits of first and last layer; 'same': as others \\[8]."),
@@ -115,6 +120,7 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
     option: MethodOptions = None,
     granularity: Granularity = None,
     table: LevelTable = None,
+    zero_points: ZeroPoints = None,
     edges: OptionalEdges = None,
     override: Overrides = None,
     target: TargetName = None,
@@ -142,6 +148,7 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
         "option": option,
         "granularity": granularity,
         "table": table,
+        "zero_points": zero_points,
         "edges": edges,
         "override": override,
         "target": target,
@@ -153,10 +160,8 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
         "seed": seed,
     }
     wanted, session = recipe_of(given, recipe), open_session(model, data, mean, std, size)
-    if background:
-        _start(session, wanted, out, as_json)
-    else:
-        _print_run(make(session, wanted, out, fast), as_json)
+    begin = _start if background else partial(_wait, fast=fast)
+    begin(session, wanted, out, as_json)
 
 
 @app.command()
@@ -228,7 +233,7 @@ def recipe_of(given: Mapping[str, Any], file: Path | None) -> Recipe:
     named = {key: value for key, value in given.items() if value is not None}
     if file is not None:
         if named:
-            wrong = next(iter(named)).replace("_examples", "")
+            wrong = next(iter(named)).replace("_examples", "").replace("_", "-")
             raise RecipeError(f"--recipe and --{wrong} do not go together; change the file instead")
         return Recipe.load(file)
     target = named.pop("target", "ort-cpu")
@@ -243,6 +248,7 @@ def recipe_of(given: Mapping[str, Any], file: Path | None) -> Recipe:
         "weights": WeightSpec(
             bits=named.pop("weights", 4),
             table=named.pop("table", "uniform"),
+            symmetric=not named.pop("zero_points", False),
             **_granularity(named.pop("granularity", "channel")),
         ),
         "activations": None if active is None else ActivationSpec(bits=active),
@@ -311,6 +317,10 @@ def _override(text: str) -> Any:
         )
     weights, *active = given
     return Override(pattern=pattern, weights=weights, activations=active[0] if active else None)
+
+
+def _wait(session: Session, recipe: Recipe, out: Path | None, as_json: bool, *, fast: bool) -> None:
+    _print_run(make(session, recipe, out, fast), as_json)
 
 
 def _start(session: Session, recipe: Recipe, out: Path | None, as_json: bool) -> None:

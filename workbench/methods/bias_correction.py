@@ -91,7 +91,7 @@ class BiasCorrection(Method):
     ) -> Iterator[Event]:
         walk = Walk(model, task.batches(), prefix="quantized")
         names = {layer.name for layer in movable(model)}
-        for stop, _ in progress.unfinished(walk, None):
+        for stop, weights in progress.unfinished(walk, None):
             signals: dict[str, float] = {}
             if stop.layer.name in names:
                 seen = gather(walk, model, stop)
@@ -99,9 +99,7 @@ class BiasCorrection(Method):
                 shift(model, stop.layer, change)
                 signals = {"bias_shift": _relative(change, seen.deviation)}
             progress.finish(stop.layer)
-            yield self.event(
-                "layer", task, site=stop.layer.name, values=signals, **progress.count()
-            )
+            yield from progress.report(self, stop.layer, weights, signals)
 
     def _from_batch_norms(
         self, model: QuantizedGraph, task: Task, progress: LayerProgress
@@ -113,7 +111,8 @@ class BiasCorrection(Method):
             )
         names = {layer.name for layer in movable(model)}
         for layer in quantized_layers(model):
-            if progress.is_done(layer.weights[0].name):
+            weights = [w.name for w in layer.weights if w.name in model.sites]
+            if progress.is_done(weights[0]):
                 continue
             view = views(layer, node_of(model, layer.name))[0]
             change = _expected_error(model, view, known) if layer.name in names else None
@@ -124,7 +123,7 @@ class BiasCorrection(Method):
                 spread = None if own is None else own.deviation
                 signals = {} if spread is None else {"bias_shift": _relative(change, spread)}
             progress.finish(layer)
-            yield self.event("layer", task, site=layer.name, values=signals, **progress.count())
+            yield from progress.report(self, layer, weights, signals)
 
 
 @torch.no_grad()

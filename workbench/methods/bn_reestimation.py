@@ -87,15 +87,13 @@ class BnReestimation(Method):
         stated = self._stated(model)
         names = {layer.name for layer in movable(model)}
         walk = Walk(model, task.batches(), prefix="quantized")
-        for stop, _ in progress.unfinished(walk, None):
+        for stop, weights in progress.unfinished(walk, None):
             signals: dict[str, float] = {}
             wanted = stated is None or stop.layer.output in stated
             if stop.layer.name in names and wanted:
                 signals = self._mend(model, stop.layer, gather(walk, model, stop), stated)
             progress.finish(stop.layer)
-            yield self.event(
-                "layer", task, site=stop.layer.name, values=signals, **progress.count()
-            )
+            yield from progress.report(self, stop.layer, weights, signals)
 
     def _stated(self, model: QuantizedGraph) -> Stated | None:
         """Mean and deviation that training saw, by value; None where the float network is asked."""

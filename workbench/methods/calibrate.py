@@ -98,17 +98,20 @@ class Observers:
 
 
 @torch.no_grad()
-def calibrate_activation(model: QuantizedGraph, stop: ActivationStop, calibrator: str) -> None:
-    """Set the range of an activation site from what arrives there.
+def calibrate_activation(
+    model: QuantizedGraph, stop: ActivationStop, calibrator: str
+) -> Histogram | None:
+    """Set the range of an activation site from what arrives there, which is returned.
 
-    A site that shares follows the first one of its group, whose range covers them all.
+    A site that shares follows the first one of its group, whose range covers them all: None.
     """
     if stop.site.shares is not None:
-        return
+        return None
     observer = Observer(model, stop.site, calibrator, stop.together)
     for values in stop.values() if stop.together is None else ():
         observer.add(values)
     observer.settle()
+    return observer.histogram
 
 
 @torch.no_grad()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import compress
 
 import torch
 from torch import Tensor
@@ -13,8 +14,9 @@ from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Site
 from workbench.maths.calibrators.mse import least_error
 from workbench.maths.ranges import fitted_range, samples
-from workbench.methods.base import Batch, Task
+from workbench.methods.base import Batch, SiteSignals, Task
 from workbench.methods.calibrate import Observers
+from workbench.methods.readings import of_histogram, of_model
 from workbench.quantizers.codes import Codes
 from workbench.signals.distillation import distillation
 
@@ -49,6 +51,16 @@ class Clips:
         """Multiply the clips that `fit` found by e^point, a number for each tensor."""
         for site, (scale, zero), factor in zip(self._sites, self._base, point.exp(), strict=True):
             self._model.quantizer(site.name).set_affine(scale * float(factor), zero)
+
+    def signals(self, chosen: Sequence[bool]) -> dict[str, SiteSignals]:
+        """What is to be seen at the chosen tensors, in the order of the point's numbers."""
+        sites = list(compress(self._sites, chosen))
+        weights = [site.name for site in sites if site.kind == "weight"]
+        active = [site.name for site in sites if site.kind == "activation"]
+        return of_model(self._model, weights) | {
+            name: of_histogram(self._model.quantizer(name), self._observers[name])
+            for name in active
+        }
 
     def _fit(self, site: Site, norm: float) -> None:
         quantizer, grid = self._model.quantizer(site.name), site.grid

@@ -90,19 +90,25 @@ class Lapq(Method):
         else:
             norm, state = float(stored[0]["norm"]), powell.unpacked(stored[0])
         clips.fit(norm)
+        clips.scale(state.point)
+        values = {"norm": norm, "loss": state.loss}
+        sites = clips.signals([True] * len(clips))
+        yield self.event("step", task, step=before, values=values, sites=sites, **count)
 
         def objective(point: Tensor) -> float:
             clips.scale(point)
             return loss()
 
         for found in powell.search(objective, state, self.options.rounds):
+            moved = (found.point != state.point).tolist()
             state, done = found, found.rounds * len(clips) + found.line
             task.checkpoint.save(
                 {"norm": torch.tensor(norm, dtype=torch.float64), **powell.packed(state)}, done
             )
             values = {"norm": norm, "loss": state.loss, "evaluations": state.evaluations}
-            yield self.event("step", task, step=before + done, values=values, **count)
-        clips.scale(state.point)
+            clips.scale(state.point)
+            sites = clips.signals(moved)
+            yield self.event("step", task, step=before + done, values=values, sites=sites, **count)
         make_room_for_biases(model)
 
 

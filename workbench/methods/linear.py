@@ -2,6 +2,7 @@
 
 Convolutions become matrix products over patches (im2col) at a seeded sub-lattice of output
 positions, so that gathering moments costs less than the forward pass even where maps are large.
+Which rows are taken of an example depends on its place in the stream, not on its batch.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import torch
 from torch import Tensor, fx
 
 from workbench.graph.ops.convolution import window_pads
-from workbench.graph.sites import Layer, Weight
+from workbench.graph.sites import RECURRENT, Layer, Weight
 from workbench.maths.grid import Grid
-from workbench.maths.patches import Window, patches, spread
+from workbench.maths.patches import Places, Window, patches, spread
 
 #: values in the rows of some examples
 PART = 2**21
@@ -55,7 +56,7 @@ class LinearView:
         """A tensor of the weight's shape as (G, O, K)."""
         if self.layer.op == "Conv":
             return weight.reshape(self.groups, self.outputs, -1)
-        if self.layer.op in ("GRU", "LSTM", "RNN"):
+        if self.layer.op in RECURRENT:
             return weight
         moved = weight.movedim(self.weight.channel_axis, 0)
         return moved.reshape(1, self.outputs, -1)
@@ -63,7 +64,7 @@ class LinearView:
     def tensor(self, matrix: Tensor) -> Tensor:
         """(G, O, K) back in the weight's own shape."""
         shape = self.weight.shape
-        if self.layer.op in ("Conv", "GRU", "LSTM", "RNN"):
+        if self.layer.op in {"Conv", *RECURRENT}:
             return matrix.reshape(shape)
         axis = self.weight.channel_axis
         moved = (shape[axis], *shape[:axis], *shape[axis + 1 :])
@@ -79,24 +80,28 @@ class LinearView:
         moved = matrix.reshape(self.outputs, -1)  # (O, B)
         return moved if self.weight.input_axis > self.weight.channel_axis else moved.T
 
-    def rows(self, arguments: Sequence[Any], positions: int, generator: torch.Generator) -> Tensor:
-        """(G, N, K) rows that this weight multiplies, from the node's positional arguments."""
-        if self.layer.op == "Conv":
-            window = _window(self, arguments[0].shape[2:])
-            return patches(arguments[0], window, self.groups, positions, generator)
-        if self.layer.op == "ConvTranspose":
-            x, window = _backwards(self, arguments[0])
-            return patches(x, window, 1, positions, generator)
-        if self.layer.op in ("GRU", "LSTM", "RNN"):
-            return self._recurrent_rows(arguments, positions)
-        x = arguments[1 - self.weight.index] if self.layer.op == "MatMul" else arguments[0]
-        if self.layer.op == "MatMul" and self.weight.index == 0:
-            x = x.mT
-        return _thinned(x, positions)
+    def count(self, arguments: Sequence[Any]) -> int:
+        """How far `arguments` reach along the axis of the examples."""
+        return len(self._read(arguments))
 
-    def parts(
-        self, arguments: Sequence[Any], positions: int, generator: torch.Generator
-    ) -> Iterator[Tensor]:
+    def rows(self, arguments: Sequence[Any], positions: int, places: Places) -> Tensor:
+        """(G, N, K) rows that this weight multiplies, from the node's positional arguments.
+
+        Args:
+            arguments: of the node.
+            positions: about how many rows to take of each example; all where there are no more.
+            places: choose which.
+        """
+        x = self._read(arguments)
+        if self.layer.op == "Conv":
+            return patches(x, _window(self, x.shape[2:]), self.groups, positions, places)
+        if self.layer.op == "ConvTranspose":
+            return patches(*_backwards(self, x), 1, positions, places)
+        if self.layer.op in RECURRENT and self.weight.index != 1:
+            x = self._states_before(arguments)
+        return _thinned(x, positions, places)
+
+    def parts(self, arguments: Sequence[Any], positions: int, places: Places) -> Iterator[Tensor]:
         """What `rows` gives, of a few examples at a time where rows are patches.
 
         Small pieces stay in the processor's cache, and their memory is used again.
@@ -107,16 +112,24 @@ class LinearView:
             wanted = min(positions, math.prod(x.shape[2:])) * self.groups * self.inputs
             count = max(1, PART // max(1, wanted))
         for part in x.split(count) if count < len(x) else (x,):
-            yield self.rows([part, *arguments[1:]], positions, generator)
+            yield self.rows([part, *arguments[1:]], positions, places)
+            places = places.after(len(part))
 
-    def _recurrent_rows(self, arguments: Sequence[Any], positions: int) -> Tensor:
-        x = arguments[0]  # (time, batch, inputs)
-        if self.weight.index == 1:
-            return _thinned(x.movedim(0, 1), positions)
+    def _read(self, arguments: Sequence[Any]) -> Tensor:
+        """What the weight multiplies, examples first."""
+        if self.layer.op in RECURRENT:
+            return arguments[0].movedim(0, 1)  # (time, batch, inputs)
+        if self.layer.op != "MatMul":
+            return arguments[0]
+        x = arguments[1 - self.weight.index]
+        return x.mT if self.weight.index == 0 else x
+
+    def _states_before(self, arguments: Sequence[Any]) -> Tensor:
+        """(batch, time, hidden) the state that each step of a recurrence starts with."""
         states = self.node.target(*arguments, **self.node.kwargs)[0]  # type: ignore[operator]
         hidden = states[:, 0]  # (time, batch, hidden)
         before = torch.cat([torch.zeros_like(hidden[:1]), hidden[:-1]])
-        return _thinned(before.movedim(0, 1), positions)
+        return before.movedim(0, 1)
 
 
 def views(layer: Layer, node: fx.Node) -> list[LinearView]:
@@ -129,7 +142,7 @@ def views(layer: Layer, node: fx.Node) -> list[LinearView]:
 
 
 def _is_exact(layer: Layer, weight: Weight, node: fx.Node) -> bool:
-    if layer.op in ("GRU", "LSTM", "RNN"):
+    if layer.op in RECURRENT:
         return weight.shape[0] == 1 and node.kwargs.get("direction") in (None, "forward")
     if layer.op == "Gemm":
         return not node.kwargs.get("transA")
@@ -139,11 +152,12 @@ def _is_exact(layer: Layer, weight: Weight, node: fx.Node) -> bool:
     return layer.op == "Conv" or (layer.op == "MatMul" and len(weight.shape) == 2)
 
 
-def _thinned(x: Tensor, positions: int) -> Tensor:
+def _thinned(x: Tensor, positions: int, places: Places) -> Tensor:
     """(1, N, K) rows of x (batch, ..., K): every so many, about `positions` for each example."""
     rows = x.reshape(-1, x.shape[-1])
-    step = max(1, len(rows) // max(1, positions * x.shape[0]))
-    return rows[::step][None]
+    of_each = math.prod(x.shape[1:-1])
+    step = max(1, of_each // max(1, positions))
+    return rows[-places.first * of_each % step :: step][None]
 
 
 def _window(view: LinearView, spatial: Sequence[int]) -> Window:

@@ -4,14 +4,16 @@
 
 Weights and the scales of weights and activations move together, by Adam with a cosine schedule; the
 scales carry LSQ's own gradient factor and no weight decay. It starts from whatever ranges or codes
-earlier stages left, or from nearest rounding. No labels are needed.
+earlier stages left, or from nearest rounding. No labels are needed. Examples and the teacher's
+answers are kept in memory up to a budget and in files beyond it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Annotated, NamedTuple
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from pydantic import Field, field_validator
@@ -25,6 +27,7 @@ from workbench.methods.concerns import Watch
 from workbench.methods.overflow import make_room_for_biases
 from workbench.methods.readings import Thinned, gathered, of_network
 from workbench.methods.registry import method
+from workbench.methods.shelf import Shelf
 from workbench.quantizers.base import Quantizer
 from workbench.quantizers.codes import Codes
 from workbench.quantizers.registry import QUANTIZERS
@@ -118,10 +121,10 @@ class LsqTraining(Method):
         yield from (self.concern(task, concern) for concern in watch.concerns())
 
     def _signals(
-        self, model: QuantizedGraph, own: _Lesson, held: _Lesson | None, watch: Watch
+        self, model: QuantizedGraph, own: _Lessons, held: _Lesson | None, watch: Watch
     ) -> tuple[dict[str, float], dict[str, SiteSignals]]:
         """(values, sites) after an epoch; activations are looked at on the held-out examples."""
-        shown = held or own.part(slice(self.options.batch_size))
+        shown = held or own.part(range(min(self.options.batch_size, len(own))))
         answers: list[Tensor] = []
         sites, norms = of_network(model, lambda: answers.append(model(*shown.inputs)[0]))
         watch.gradients(norms)
@@ -148,12 +151,11 @@ class LsqTraining(Method):
         self,
         model: QuantizedGraph,
         optimiser: torch.optim.Adam,
-        lesson: _Lesson,
+        lessons: _Lessons,
         task: Task,
         epoch: int,
     ) -> float:
-        count = len(lesson.answers)
-        order = torch.randperm(count, generator=_generator(task.seed, epoch))
+        order = torch.randperm(len(lessons), generator=_generator(task.seed, epoch))
         chunks = order.split(self.options.batch_size)
         base = [group["lr"] for group in optimiser.param_groups]
         total = 0.0
@@ -161,7 +163,7 @@ class LsqTraining(Method):
             done = (epoch + index / len(chunks)) / self.options.epochs
             for group, rate in zip(optimiser.param_groups, base, strict=True):
                 group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * done))
-            inputs, answers = lesson.part(chosen)
+            inputs, answers = lessons.part(chosen.tolist())
             loss = distillation(answers, model(*inputs)[0], self.options.temperature)
             optimiser.zero_grad()
             loss.backward()
@@ -169,7 +171,7 @@ class LsqTraining(Method):
             total += float(loss.detach()) * len(chosen)
         for group, rate in zip(optimiser.param_groups, base, strict=True):
             group["lr"] = rate
-        return total / count
+        return total / len(lessons)
 
 
 def _install(model: QuantizedGraph, kind: str) -> None:
@@ -198,23 +200,50 @@ class _Lesson(NamedTuple):
     inputs: Batch
     answers: Tensor
 
-    def part(self, chosen: Tensor | slice) -> _Lesson:
-        return _Lesson(tuple(x[chosen] for x in self.inputs), self.answers[chosen])
+
+class _Lessons:
+    """Lessons on single examples, to be read in any order; what does not fit memory is in files."""
+
+    def __init__(self) -> None:
+        self._shelf = Shelf()
+        self._held: list[Any] = []
+        weakref.finalize(self, self._shelf.close)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def add(self, lesson: _Lesson) -> None:
+        """Keep a batch, example by example."""
+        for example in zip(*lesson.inputs, lesson.answers, strict=True):
+            self._held.append(self._shelf.put(example))
+
+    def part(self, chosen: Sequence[int]) -> _Lesson:
+        """The chosen examples as a batch."""
+        columns = zip(*(self._shelf.get(self._held[index]) for index in chosen), strict=True)
+        *inputs, answers = (torch.stack(column) for column in columns)
+        return _Lesson(tuple(inputs), answers)
+
+    def take_last(self, count: int) -> _Lesson:
+        """The last examples as a batch; they are kept no longer."""
+        first = len(self) - count
+        lesson = self.part(range(first, len(self)))
+        for handle in self._held[first:]:
+            self._shelf.drop(handle)
+        del self._held[first:]
+        return lesson
 
 
 @torch.no_grad()
 def _lessons(
     model: QuantizedGraph, task: Task, options: LsqOptions
-) -> tuple[_Lesson, _Lesson | None]:
+) -> tuple[_Lessons, _Lesson | None]:
     """What is learned from; and what only judges, one batch at most, if there are enough."""
-    inputs = tuple(torch.cat(column) for column in zip(*task.batches(), strict=True))
-    chunks = zip(*(x.split(options.batch_size) for x in inputs), strict=True)
-    answers = torch.cat([model.graph.module(*chunk)[0] for chunk in chunks])
-    whole, count = _Lesson(inputs, answers), len(answers)
-    held = min(round(options.held_out * count), options.batch_size)
-    if count < FEWEST or not held:
-        return whole, None
-    return whole.part(slice(count - held)), whole.part(slice(count - held, count))
+    own = _Lessons()
+    for batch in task.batches():
+        for chunk in zip(*(x.split(options.batch_size) for x in batch), strict=True):
+            own.add(_Lesson(chunk, model.graph.module(*chunk)[0]))
+    held = min(round(options.held_out * len(own)), options.batch_size)
+    return own, own.take_last(held) if held and len(own) >= FEWEST else None
 
 
 def _generator(seed: int, epoch: int) -> torch.Generator:

@@ -18,30 +18,30 @@ In the paper 100 candidates between 0 and 1.2 of the full range, 3 turns, 32 ima
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 
-from workbench.foundation.options import Options
 from workbench.graph.batching import count_examples, first_examples
 from workbench.graph.quantized import QuantizedGraph
-from workbench.maths.calibrators.registry import ActivationCalibrator, WeightCalibrator
-from workbench.methods.base import Batch, Event, Method, Task
-from workbench.methods.calibrate import Observers, calibrate_weight
-from workbench.methods.overflow import make_room_for_biases
+from workbench.graph.sites import Site
+from workbench.maths.histogram import Histogram
+from workbench.methods.base import Batch, Event, Method, SiteSignals, Task
 from workbench.methods.placing import GELU, SOFTMAX, behind, place
 from workbench.methods.products import products
+from workbench.methods.readings import of_histogram, of_model
 from workbench.methods.registry import method
 from workbench.methods.resume import UnitProgress
+from workbench.methods.rtn import Rtn, RtnOptions
 from workbench.methods.scale_search import ScaleSearch
 from workbench.methods.walk import UnitStop, Walk
 from workbench.quantizers.twin import Twin
 
 
-class Ptq4VitOptions(Options):
-    """Options of PTQ4ViT."""
+class Ptq4VitOptions(RtnOptions):
+    """Options of PTQ4ViT; the ranges are those to begin with."""
 
     levels: Annotated[
         Literal["twin", "uniform"], Field(description="behind a softmax and a GELU")
@@ -53,12 +53,22 @@ class Ptq4VitOptions(Options):
     most: Annotated[float, Field(ge=1, le=4, description="the largest one")] = 1.2
     rounds: Annotated[int, Field(ge=0, le=20, description="turns of weights and inputs")] = 2
     examples: Annotated[int, Field(ge=1, le=4096, description="examples to search on")] = 32
-    weight_calibrator: Annotated[
-        WeightCalibrator, Field(description="range of the weights to begin with")
-    ] = "mse"
-    calibrator: Annotated[
-        ActivationCalibrator, Field(description="range of the activations to begin with")
-    ] = "mse"
+
+
+class Start(Rtn):
+    """Ranges to begin with.
+
+    Attributes:
+        seen: values of each activation site.
+    """
+
+    def __init__(self, options: RtnOptions) -> None:
+        super().__init__(options)
+        self.seen: dict[str, Histogram] = {}
+
+    def settled(self, model: QuantizedGraph, site: str, seen: Histogram) -> None:
+        """Keep what was seen."""
+        self.seen[site] = seen
 
 
 @method(
@@ -85,7 +95,8 @@ class Ptq4Vit(Method):
         options = self.options
         if options.levels == "twin":
             place(model, behind(model, SOFTMAX) + behind(model, GELU), Twin)
-        observers = self._calibrated(model, task)
+        start = Start(self.options)
+        yield from start.learn(model, task)
         parts = products(model)
         progress = UnitProgress(model, task, len(parts))
         span = torch.linspace(options.least, options.most, options.candidates).tolist()
@@ -93,7 +104,7 @@ class Ptq4Vit(Method):
             if not isinstance(stop, UnitStop) or not progress.enter():
                 continue
             began, chance = time.perf_counter(), torch.Generator().manual_seed(task.seed)
-            search = ScaleSearch(model, stop, observers, span, chance)
+            search = ScaleSearch(model, stop, start.seen, span, chance)
             before, after = search.run(options.rounds)
             progress.finish(stop.unit)
             values = {
@@ -101,19 +112,15 @@ class Ptq4Vit(Method):
                 "error_after": after,
                 "seconds": time.perf_counter() - began,
             }
-            yield self.event("layer", task, site=stop.unit.name, values=values, **progress.count())
-
-    def _calibrated(self, model: QuantizedGraph, task: Task) -> Observers:
-        """Ranges to begin with, and the histograms behind them."""
-        for site in model.of_kind("weight"):
-            calibrate_weight(model, site, self.options.weight_calibrator)
-        observers = Observers(model, self.options.calibrator)
-        for batch in task.batches() if observers else ():
-            observers.see(batch)
-        for _ in observers.settle():
-            pass
-        make_room_for_biases(model)
-        return observers
+            sites = _signals(model, search.sites(), start.seen)
+            yield self.event(
+                "layer",
+                task,
+                site=stop.unit.name,
+                values=values,
+                sites=sites,
+                **progress.count(),
+            )
 
     def _few(self, model: QuantizedGraph, task: Task) -> Iterator[Batch]:
         """The first examples, whole batches of them at most."""
@@ -124,3 +131,12 @@ class Ptq4Vit(Method):
             left -= count_examples(model.graph.inputs, few)
             if left <= 0:
                 return
+
+
+def _signals(
+    model: QuantizedGraph, sites: Sequence[Site], seen: Mapping[str, Histogram]
+) -> dict[str, SiteSignals]:
+    """Of the weights and activations of a unit."""
+    found = of_model(model, [site.name for site in sites if site.kind == "weight"])
+    active = [site.name for site in sites if site.kind == "activation"]
+    return found | {name: of_histogram(model.quantizer(name), seen[name]) for name in active}

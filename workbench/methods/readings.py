@@ -42,26 +42,16 @@ def reading(quantizer: Quantizer, x: Tensor) -> dict[str, float]:
 @torch.no_grad()
 def clipped(quantizer: Quantizer, x: Tensor) -> float:
     """Share of `x` beyond the outermost levels, by more than half a step where steps are equal."""
-    scale, zero_point = quantizer.affine()
-    grid, levels = quantizer.grid, quantizer.table()
-    if levels is None:
-        place = position(x.detach(), scale, zero_point, grid)
-        low, high = grid.qmin - HALF, grid.qmax + HALF
-    else:
-        place = x.detach() / grid.granularity.expand(scale, x)
-        low, high = float(levels[0]), float(levels[-1])
-    return 1.0 - float(((place >= low) & (place <= high)).float().mean())
+    return 1.0 - float(_inside(quantizer, x.detach()).float().mean())
 
 
 @torch.no_grad()
 def of_histogram(quantizer: Quantizer, seen: Histogram) -> SiteSignals:
     """Signals of an activation site with one scale, whose values were counted."""
     scale, zero_point = (float(value) for value in quantizer.affine())
-    grid, values = quantizer.grid, seen.centres
-    place = values / scale + zero_point
-    inside = (place >= grid.qmin - HALF) & (place <= grid.qmax + HALF)
+    inside = _inside(quantizer, seen.centres.float())
     share = 1.0 - float(seen.counts[inside].sum()) / max(1, seen.total)
-    place_of = {} if grid.symmetric else {"zero_point": zero_point}
+    place_of = {} if quantizer.grid.symmetric else {"zero_point": zero_point}
     return SiteSignals({"clipped": max(0.0, share), "scale": scale, **place_of})
 
 
@@ -198,6 +188,19 @@ class Thinned:
         kept = self._index % every == 0
         self._index += 1
         return sites if kept else {}
+
+
+def _inside(quantizer: Quantizer, x: Tensor) -> Tensor:
+    """True where a value lies between the outermost levels."""
+    scale, zero_point = quantizer.affine()
+    grid, levels = quantizer.grid, quantizer.table()
+    if levels is None:
+        place = position(x, scale, zero_point, grid)
+        low, high = grid.qmin - HALF, grid.qmax + HALF
+    else:
+        place = x / grid.granularity.expand(scale, x)
+        low, high = float(levels[0]), float(levels[-1])
+    return (place >= low) & (place <= high)
 
 
 def _summary(name: str, value: Tensor) -> dict[str, float]:

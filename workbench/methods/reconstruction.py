@@ -21,7 +21,7 @@ from workbench.methods.base import Batch, Event, Method, Task
 from workbench.methods.calibrate import calibrate_activation, ensure_ranges, is_calibrated
 from workbench.methods.correction import corrected
 from workbench.methods.plan import Plan, Schedule
-from workbench.methods.readings import Thinned
+from workbench.methods.readings import Thinned, of_histogram
 from workbench.methods.resume import UnitProgress
 from workbench.methods.training import CHECKS, Training
 from workbench.methods.units import units
@@ -80,7 +80,10 @@ class Reconstruction(Method):
                 if progress.enter():
                     yield from self._unit(model, stop, plan, task, progress)
             elif isinstance(stop, ActivationStop) and not is_calibrated(model, stop.site):
-                calibrate_activation(model, stop, plan.calibrator)
+                name, seen = stop.site.name, calibrate_activation(model, stop, plan.calibrator)
+                if seen is not None:
+                    found = {name: of_histogram(model.quantizer(name), seen)}
+                    yield self.event("step", task, site=name, sites=found, **progress.count())
 
     def _unit(
         self, model: QuantizedGraph, stop: UnitStop, plan: Plan, task: Task, progress: UnitProgress

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator, Mapping
 
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Layer, layers
-from workbench.methods.base import Event, Method, Task
+from workbench.methods.base import Event, Method, SiteSignals, Task
 from workbench.methods.calibrate import calibrate_activation
 from workbench.methods.concerns import Watch
 from workbench.methods.overflow import make_room_for_biases
-from workbench.methods.readings import of_model
+from workbench.methods.readings import of_histogram, of_model
 from workbench.methods.units import Unit
 from workbench.methods.walk import ActivationStop, LayerStop, Walk
 
@@ -31,6 +31,7 @@ class LayerProgress:
         self._saved = time.monotonic()
         stored = task.checkpoint.load()
         self._done: set[str] = set()
+        self._arrived: dict[str, SiteSignals] = {}
         if stored is not None:
             tensors, self._step = stored
             model.load_state(tensors)
@@ -51,7 +52,7 @@ class LayerProgress:
         for stop in walk:
             if isinstance(stop, ActivationStop):
                 if calibrator is not None and not self.is_done(stop.site.name):
-                    calibrate_activation(self._model, stop, calibrator)
+                    self._calibrate(stop, calibrator)
                 continue
             assert isinstance(stop, LayerStop)
             names = [w.name for w in stop.layer.weights if w.name in self._model.sites]
@@ -80,17 +81,34 @@ class LayerProgress:
         Args:
             method: that solved it.
             layer, sites: the layer and its weight sites.
-            values: where codes were searched, with "error_nearest" and "error_learned".
+            values: signals of the layer; where codes were searched, with "error_nearest" and
+                "error_learned".
         """
         watch = Watch(layer.name)
         if "error_learned" in values:
             watch.solved(values["error_nearest"], values["error_learned"])
         for concern in watch.concerns():
             yield method.concern(self._task, concern, **self.count())
-        found = of_model(self._model, sites)
+        found = {**self._taken(), **of_model(self._model, sites)}
         yield method.event(
             "layer", self._task, site=layer.name, values=values, sites=found, **self.count()
         )
+
+    def report_rest(self, method: Method) -> Iterator[Event]:
+        """Signals of activations that were calibrated behind the last layer."""
+        found = self._taken()
+        if found:
+            yield method.event("step", self._task, sites=found, **self.count())
+
+    def _calibrate(self, stop: ActivationStop, calibrator: str) -> None:
+        seen, name = calibrate_activation(self._model, stop, calibrator), stop.site.name
+        if seen is not None:
+            self._arrived[name] = of_histogram(self._model.quantizer(name), seen)
+
+    def _taken(self) -> dict[str, SiteSignals]:
+        """Signals of the activations that were calibrated since the last report."""
+        found, self._arrived = self._arrived, {}
+        return found
 
     def _mark(self, layer: Layer) -> None:
         readers = {layer.name}

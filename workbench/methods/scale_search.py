@@ -9,7 +9,7 @@ outputs, so all of them are searched at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,6 @@ from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Layer, Site, layers
 from workbench.maths.grid import affine_range
 from workbench.maths.histogram import Histogram
-from workbench.methods.calibrate import Observers
 from workbench.methods.walk import UnitStop
 from workbench.quantizers.base import Quantizer
 from workbench.quantizers.twin import Twin
@@ -45,7 +44,7 @@ class ScaleSearch:
     Args:
         model: its quantizers are calibrated; the best scales are left in them.
         stop: the unit, on a walk with float prefixes.
-        seen: histograms of the activation sites.
+        seen: of the activation sites.
         ratios: candidates, as shares of the full range.
         chance: draws the labels of the Fisher information.
     """
@@ -54,7 +53,7 @@ class ScaleSearch:
         self,
         model: QuantizedGraph,
         stop: UnitStop,
-        seen: Observers,
+        seen: Mapping[str, Histogram],
         ratios: Sequence[float],
         chance: torch.Generator,
     ) -> None:
@@ -74,7 +73,7 @@ class ScaleSearch:
         size = sum(float((k.reference[i].square() * w).sum()) for k, i, w in self._parts())
         before = float(self.error())
         for _ in range(rounds if before else 0):
-            for site in self._sites():
+            for site in self.sites():
                 quantizer = self._model.quantizer(site.name)
                 if isinstance(quantizer, Twin):
                     self._search_twin(quantizer, self._seen[site.name])
@@ -107,7 +106,7 @@ class ScaleSearch:
             for index, weights in enumerate(known.weights):
                 yield known, index, weights
 
-    def _sites(self) -> list[Site]:
+    def sites(self) -> list[Site]:
         """Weights, then activations that have a range of their own."""
         weights = [s for s in self._model.of_kind("weight") if s.layer in self._layers]
         return weights + [s for s in self._stop.sites() if s.shares is None]

@@ -20,6 +20,7 @@ from workbench.graph.quantized import QuantizedGraph
 from workbench.maths.calibrators.registry import ActivationCalibrator
 from workbench.maths.grid import Grid
 from workbench.maths.moments import Moments, Problem, corrected_bias
+from workbench.maths.patches import Places
 from workbench.methods.base import Event, Method, Task
 from workbench.methods.calibrate import calibrate_weight
 from workbench.methods.linear import LinearView, views
@@ -74,6 +75,7 @@ class SecondOrder(Method):
             signals = self._layer(model, stop, task)
             progress.finish(stop.layer)
             yield from progress.report(self, stop.layer, names, signals)
+        yield from progress.report_rest(self)
 
     @abstractmethod
     def prefix(self) -> Stream:
@@ -179,15 +181,16 @@ def gather(
     """
     positions = positions_of(view, task.examples, most)
     moments = Moments(view.groups, view.inputs, weight)
-    for index, (floats, quantized) in enumerate(stop.arguments()):
-        place = task.seed * 1_000_003 + index
-        if floats[0] is quantized[0]:
-            for rows in seeded_rows(view, quantized, positions, place):
+    places = Places(task.seed)
+    for floats, quantized in stop.arguments():
+        parts = view.parts(quantized, positions, places)
+        if all(a is b for a, b in zip(floats, quantized, strict=True)):
+            for rows in parts:
                 moments.add(rows)
-            continue
-        pairs = (seeded_rows(view, stream, positions, place) for stream in (quantized, floats))
-        for rows, others in zip(*pairs, strict=True):
-            moments.add(rows, others)
+        else:
+            for rows, others in zip(parts, view.parts(floats, positions, places), strict=True):
+                moments.add(rows, others)
+        places = places.after(view.count(quantized))
     return moments
 
 
@@ -195,8 +198,3 @@ def positions_of(view: LinearView, examples: int, most: int = MOST_ROWS) -> int:
     """How many rows to take of each example."""
     wanted = min(most, max(LEAST_ROWS, ROWS_PER_INPUT * view.inputs))
     return -(-wanted // max(1, examples))
-
-
-def seeded_rows(view: LinearView, arguments: list, positions: int, seed: int) -> Iterator[Tensor]:
-    """Rows at places that a seed chooses, the same in both streams."""
-    return view.parts(arguments, positions, torch.Generator().manual_seed(seed))

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-TARGET, UNIFORM = "ort-cpu", "uniform"
+TARGET, UNIFORM, AFFINE = "ort-cpu", "uniform", "affine"
 _IMPORT = "from workbench.session.recipe import WeightSpec\n"
 
 
@@ -15,7 +15,7 @@ def code(recipe: Mapping[str, Any], toml: str, model: str, data: str | None) -> 
 
     Args:
         recipe: `{"weights", "activations" (None is float), "edges", "method", "options", "target",
-            "table", "transforms", "synthetic"}`.
+            "table" ("affine" is uniform with zero-points), "transforms", "synthetic"}`.
         toml: the recipe's own text.
         model: sample name or path; data: path, or None for the sample's own.
     """
@@ -41,8 +41,9 @@ def command(recipe: Mapping[str, Any], model: str, data: str | None) -> str:
         words.append(["--edges", str(recipe["edges"] or "same")])
     if recipe.get("target", TARGET) != TARGET:
         words.append(["--target", str(recipe["target"])])
-    if recipe.get("table", UNIFORM) != UNIFORM:
-        words.append(["--table", str(recipe["table"])])
+    table = str(recipe.get("table", UNIFORM))
+    if table != UNIFORM:
+        words.append(["--zero-points"] if table == AFFINE else ["--table", table])
     words += [["--transform", name] for name in recipe.get("transforms", ())]
     words += [["--option", f"{key}={value}"] for key, value in recipe["options"].items()]
     words += [["--synthetic", recipe["synthetic"]]] if recipe.get("synthetic") else []
@@ -81,4 +82,5 @@ def _weights(recipe: Mapping[str, Any]) -> str:
     """Bits, or bits and levels."""
     if recipe.get("table", UNIFORM) == UNIFORM:
         return repr(recipe["weights"])
-    return f"WeightSpec(bits={recipe['weights']!r}, table={recipe['table']!r})"
+    levels = "symmetric=False" if recipe["table"] == AFFINE else f"table={recipe['table']!r}"
+    return f"WeightSpec(bits={recipe['weights']!r}, {levels})"

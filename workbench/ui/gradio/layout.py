@@ -19,6 +19,7 @@ from workbench.ui.gradio.forms import MethodForm
 from workbench.ui.gradio.pictures import picture
 from workbench.ui.gradio.settings import ACTIVATION_BITS, WEIGHT_BITS, Settings
 from workbench.views import strings
+from workbench.views.code import AFFINE
 
 _MARK = (
     '<svg viewBox="0 0 16 16" width="17" height="17" aria-hidden="true">'
@@ -193,7 +194,8 @@ def _controls(first: Settings) -> tuple[Controls, dict[str, gr.HTML]]:
 
 
 def _prepare(first: Settings) -> tuple[gr.Dropdown, gr.CheckboxGroup]:
-    levels = [("Uniform steps", UNIFORM), *((table.title, name) for name, table in TABLES.items())]
+    levels = [("Uniform steps", UNIFORM), ("Uniform steps, with zero-points", AFFINE)]
+    levels += [(table.title, name) for name, table in TABLES.items()]
     table = gr.Dropdown(
         levels, value=first.form.table, label="Levels of the weights", elem_id="wb-table"
     )

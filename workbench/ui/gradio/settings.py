@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from workbench.graph.transforms import in_order
 from workbench.maths.levels import UNIFORM
 from workbench.session.recipe import ActivationSpec, Recipe, Stage, Synthetic, WeightSpec
+from workbench.views.code import AFFINE
 
 FIRST_MODEL = "digits-mobilenet"
 WEIGHT_BITS = (8, 6, 5, 4, 3, 2)
@@ -27,7 +28,8 @@ class Form:
         edges: bits of the first and last layer, 0 to treat them as the others.
         method: name of the learner; options: those that differ from its defaults.
         target: where the file will run.
-        table: levels of the weights, "uniform" or a table; transforms: of the float graph.
+        table: levels of the weights, "uniform", "affine" (uniform, with zero-points) or a table.
+        transforms: of the float graph.
         synthetic: maker of the examples to calibrate on; "" for real data.
     """
 
@@ -58,12 +60,18 @@ class Form:
         """
         return Recipe(
             target=self.target,
-            weights=WeightSpec(bits=self.weights, table=self.table),
+            weights=self._weights(),
             activations=ActivationSpec(bits=self.activations) if self.activations else None,
             edges=self.edges or None,
             transforms=self.transforms,
             synthetic=Synthetic(maker=self.synthetic) if self.synthetic else None,
             stages=(Stage(method=self.method, options=dict(self.options)),),
+        )
+
+    def _weights(self) -> WeightSpec:
+        affine = self.table == AFFINE
+        return WeightSpec(
+            bits=self.weights, table=UNIFORM if affine else self.table, symmetric=not affine
         )
 
     @classmethod
@@ -78,7 +86,7 @@ class Form:
             method=stage.method,
             options=dict(stage.options),
             target=recipe.target,
-            table=recipe.weights.table,
+            table=recipe.weights.table if recipe.weights.symmetric else AFFINE,
             transforms=recipe.transforms,
             synthetic=recipe.synthetic.maker if recipe.synthetic else "",
         )
