@@ -55,6 +55,8 @@ CASES = (
     Case("gptq", 4),
     Case("gram", 4),
     Case("gram", 3),
+    Case("gram", 4, symmetric=False),
+    Case("gram", 3, symmetric=False),
     *(best(4, seed) for seed in range(3)),
     *(best(3, seed) for seed in range(3)),
 )

@@ -293,7 +293,10 @@ def bad(tmp_path: Path, folder: Path) -> Path:
         (["quantize", "TINY"], "'tiny' brings no data of its own; give some with --data"),
         (["quantize", "TINY", "--data", "shape.npz"], "has shape (N, 3, 9, 9), but the model take"),
         (["quantize", "TINY", "--data", "none.zip"], "there is no data at 'none.zip'; check"),
-        (["quantize", "TINY", "--weights", "12"], "weights: option 'bits' was 12: input should be"),
+        (
+            ["quantize", "TINY", "--weights", "12"],
+            "weights: option 'bits' was 12: give a number of at most 8",
+        ),
         (["quantize", "TINY", "--activations", "x"], "--activations was 'x'; give a number of bit"),
         (["quantize", "TINY", "--method", "gramm"], "unknown method 'gramm'; did you mean 'gram'?"),
         (["quantize", "TINY", "--target", "tpu"], "unknown target 'tpu'; known are: ort-cpu"),

@@ -91,6 +91,8 @@ def run(peer: Peer, case: str, python: Path, folder: Path, limit: int) -> dict[s
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, timeout=limit, check=False
         )
+    except OSError as error:
+        return record | {"error": f"{error}; make its environment with --install"}
     except subprocess.TimeoutExpired:
         return record | {"unfinished_after": limit}
     if done.returncode:

@@ -138,6 +138,8 @@ def test_a_crash_is_one_sentence(tiny: workbench.Session):
 def test_a_directory_that_is_taken(tiny: workbench.Session, tmp_path: Path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
+    with pytest.raises(RunError, match="is a file; choose a folder for the run"):
+        tiny.quantize(out=__file__)
     with pytest.raises(RunError, match="is there and not empty; choose another folder"):
         tiny.quantize(out=tmp_path / "mine")
 

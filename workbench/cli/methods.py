@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench.cli.console import AsJson, app, emit, output, show
-from workbench.foundation.errors import RecipeError
+from workbench.foundation.errors import RecipeError, unknown_name
 
 if TYPE_CHECKING:
     from workbench.session.frame import Cell, Known
@@ -55,8 +55,8 @@ def _named(found: Iterable[Known], name: str) -> Known:
 
     named = next((entry for entry in found if entry.name == name), None)
     if named is None:
-        names = ", ".join(entry.name for registry in REGISTRIES.values() for entry in registry)
-        raise RecipeError(f"nothing is called '{name}'; known are: {names}")
+        names = [entry.name for registry in REGISTRIES.values() for entry in registry]
+        raise RecipeError(unknown_name("name", name, names))
     return named
 
 

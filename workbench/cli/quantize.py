@@ -366,6 +366,8 @@ def _print_run(run: Run, as_json: bool) -> None:
 
 def _transformed(step: Mapping[str, Any]) -> str:
     """What a transformation did to the float model, in one line."""
+    if not step["count"]:
+        return f"{step['name']}: nothing" + (f"; {step['detail']}" if step["detail"] else "")
     gap = step["max_difference"]
     changed = "" if gap is None else f"; largest difference of the float output {gap:.1e}"
     return f"{step['name']}: {step['count']}{changed}"

@@ -17,7 +17,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     ValidationError,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from workbench.foundation.errors import RecipeError, unknown_name
 
@@ -76,9 +76,34 @@ def explain(error: ValidationError, owner: str, known: list[str]) -> str:
     if first["type"] == "extra_forbidden":
         choices = ", ".join(known) or "none"
         return f"{owner} has no option '{field}'; its options are: {choices}"
-    problem = first["msg"].removeprefix("Value error, ")
-    problem = problem[:1].lower() + problem[1:]
-    return f"{owner}: option '{field}' was {first['input']!r}: {problem}"
+    return f"{owner}: option '{field}' was {first['input']!r}: {_cure(first)}"
+
+
+#: what to give instead, by pydantic's name of the fault; braces hold its limits
+_CURES = {
+    "greater_than_equal": "give a number of at least {ge}",
+    "greater_than": "give a number above {gt}",
+    "less_than_equal": "give a number of at most {le}",
+    "less_than": "give a number below {lt}",
+    "finite_number": "give a finite number",
+    "int_parsing": "give a whole number",
+    "int_type": "give a whole number",
+    "int_from_float": "give a whole number",
+    "float_parsing": "give a number",
+    "float_type": "give a number",
+    "bool_parsing": "give true or false",
+    "bool_type": "give true or false",
+    "string_type": "give text",
+    "literal_error": "give one of {expected}",
+}
+
+
+def _cure(fault: ErrorDetails) -> str:
+    """What to give instead; pydantic's own words where the fault is a rare one."""
+    if fault["type"] in _CURES:
+        return _CURES[fault["type"]].format(**fault.get("ctx", {}))
+    problem = fault["msg"].removeprefix("Value error, ")
+    return problem[:1].lower() + problem[1:]
 
 
 @dataclass(frozen=True)

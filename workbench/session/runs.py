@@ -252,7 +252,9 @@ def create(directory: Path, recipe: Recipe, about: dict[str, Any]) -> RunFiles:
     Raises:
         RunError: there is a run, or something else, in it already.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if directory.exists() and not directory.is_dir():
+        raise RunError(f"'{directory}' is a file; choose a folder for the run")
+    if directory.exists() and any(directory.iterdir()):
         raise RunError(
             f"'{directory}' is there and not empty; choose another folder,"
             f" or go on with it: workbench resume {directory}"

@@ -54,6 +54,15 @@ def test_the_function_stays(seed: int, whiten: float) -> None:
     assert same(model, changed, x=PICTURE) < 1e-4
 
 
+def test_readers_of_zeros_alone_stay_numbers() -> None:
+    model = network()
+    for name in ("we", "wl"):
+        value = model.graph.initializers[name]
+        value.const_value = ir.tensor(np.zeros_like(HELD[name]), name=name)
+    changed, _ = transform(model, ["incoherence"])
+    assert same(model, changed, x=PICTURE) < 1e-4
+
+
 def test_the_stream_and_who_touches_it() -> None:
     (stream,) = junctions(network().graph)
     assert stream.width == WIDTH

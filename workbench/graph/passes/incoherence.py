@@ -10,12 +10,13 @@ the basis T x:
     writers   x += W h + b     becomes   T x += T W h + T b
     readers   y = V x + c      becomes   y = (V T⁻¹) (T x) + c
 
-    T = Q (Σ / tr Σ + ε I)^(α/2),   Σ = Σ_readers Vᵀ V
+    T = Q (Σ / mean λ(Σ) + ε I)^(α/2),   Σ = sum of Vᵀ V over the readers,   ε = 0.02
 
-Q is a rotation drawn at random. With α = 0 nothing else happens; with α = 1 the columns of the
-readers become white, which for a given determinant makes their rows smallest: Codes that minimise
-Δw H Δwᵀ have an error near (row's step)² det(H)^(1/K), and T leaves the determinant to the writers,
-whose rows have scales of their own. The float output stays the same.
+Q is a rotation drawn at random, as there. The second factor is ours. With α = 0 it is absent; with
+α = 1 the columns of the readers become white, which for a given determinant makes their rows
+smallest: codes that minimise Δw H Δwᵀ have an error near (row's step)² det(H)^(1/K), and T leaves
+the determinant to the writers, whose rows have scales of their own. The float output stays the
+same.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from workbench.graph.passes.rotate import drawn, peaks, seeded, turned_inputs, t
 
 #: share of the mean eigenvalue that every direction of the readers is given
 FLOOR = 0.02
+NOTHING = "no linear layers meet without a function between them; leave it out here"
 
 
 class IncoherenceOptions(Options):
@@ -52,8 +54,9 @@ class IncoherenceOptions(Options):
 
 @transformation(
     "incoherence",
-    title="QuIP: another basis between linear layers",
-    citation="Chee et al. 2023, arXiv:2307.13304; Tseng et al. 2024, arXiv:2402.04396",
+    title="Another basis between linear layers (after QuIP)",
+    citation="rotation: Chee et al. 2023, arXiv:2307.13304; Tseng et al. 2024, arXiv:2402.04396;"
+    " whitening: this project",
     order=45,
     exact=True,
     options=IncoherenceOptions,
@@ -78,7 +81,7 @@ class Incoherence(Transform):
             turn(graph, stream, rotation, self.options.whiten)
             done.append(f"stream of {stream.width} channels, {len(stream.layers)} layers")
         measures = {"weight peak, max / rms": (before, peaks(graph))} if done else {}
-        note = "" if done else "no linear layers meet without a function between them"
+        note = "" if done else NOTHING
         return record("made incoherent", done, note, measures)
 
 
@@ -119,7 +122,9 @@ def turn(graph: ir.Graph, stream: Junction, rotation: Tensor, whiten: float) -> 
     second = sum(c.mT @ c for c in columns)
     assert isinstance(second, Tensor)
     sizes, axes = torch.linalg.eigh(second)
-    sizes = sizes.clamp(min=0) / sizes.mean() + FLOOR
+    sizes = sizes.clamp(min=0)
+    # readers of zeros alone have no direction that counts
+    sizes = sizes / sizes.mean().clamp(min=torch.finfo(sizes.dtype).tiny) + FLOOR
     root = (axes * sizes.pow(whiten / 2)) @ axes.mT
     inverse = (axes * sizes.pow(-whiten / 2)) @ axes.mT
     for layer in stream.readers:
