@@ -32,6 +32,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 LONGEST = 100  # characters behind a progress bar
+EVERY = 10.0  # seconds between lines where there is no bar
 output = Console(soft_wrap=False)
 errors = Console(stderr=True)
 
@@ -150,15 +151,18 @@ def watching(title: str) -> Iterator[Watch]:
     )
     with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task(title, total=1.0, text="", rest="")
-        spoken: set[str] = set()
+        spoken, last = set[str](), 0.0
 
         def watch(event: Event, place: Place) -> None:
+            nonlocal last
             text = line([event.record()]) or place.text
             rest = "" if place.eta_seconds is None else f"{place.eta_seconds:.0f} s left"
             bar.update(task, completed=place.fraction, text=text[:LONGEST], rest=rest)
-            if not errors.is_terminal and place.phase not in spoken:
+            due = place.phase not in spoken or place.seconds >= last + EVERY
+            if not errors.is_terminal and due:
                 spoken.add(place.phase)
-                say(f"{place.seconds:6.1f} s  {place.phase}: {place.text}")
+                last = place.seconds
+                say(f"{place.seconds:6.1f} s  {place.phase}: {place.text}{rest and f', {rest}'}")
             if event.concern:
                 say(f"! {event.text}")
 

@@ -386,8 +386,9 @@ def _row(name: str, record: Mapping[str, Any], report: Mapping[str, Any]) -> tup
     sizes = {"float": "float_bytes", "onnxruntime": "bytes"}
     times = {"float": "float_latency_ms", "onnxruntime": "latency_ms"}
     size, speed = report.get(sizes.get(name, "")), report.get(times.get(name, ""))
+    shared = ", transformed alike" if name == "naive" and report.get("transforms") else ""
     return (
-        CANDIDATES.get(name, name),
+        CANDIDATES.get(name, name) + shared,
         f"{record['score']:.{digits}f}",
         f"{record['agreement']:.2f}",
         "–" if name == "float" else f"{record['sqnr_db']:.1f}",

@@ -189,7 +189,7 @@ class Verification:
         words = f"{words} ({self.examples} examples)"
         parts = [words, _difference(off, on)]
         if agreement is not None:
-            parts.append(f"predictions agree on {100 * agreement:.1f} %")
+            parts.append(f"predictions agree on {100 * agreement:.1f} % of them")
         if self.cause:
             parts.append(f"cause: {self.cause}")
         return "; ".join(parts) + "."

@@ -62,7 +62,8 @@ class RepQVitOptions(RtnOptions):
     cost="seconds",
     cells=("range/tensor_error",),
     strategy="baseline",
-    use="transformers with activations at 6 bits and below, in seconds",
+    use="transformers with activations at 6 bits and below, in seconds, behind the transform"
+    " reparametrise (the other half of the paper)",
 )
 class RepQVit(Rtn):
     """Calibrates a transformer, with logarithmic levels behind each softmax."""
