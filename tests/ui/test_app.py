@@ -97,7 +97,7 @@ def test_channels_of_a_layer(page, served):
     )
     expect(
         page.locator("#wb-inspector .wb-panel").first.locator(".wb-readout")
-    ).not_to_contain_text("×")
+    ).not_to_contain_text("×", timeout=PATIENCE)  # the run's simulation is read first
 
 
 def test_dragging_answers_at_once_and_exactly(page, served):
