@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from workbench.foundation.errors import WorkbenchError
-from workbench.session.recipe import Recipe
+from workbench.session.recipe import Recipe, WeightSpec
 from workbench.ui.gradio import forms, screen
 from workbench.ui.gradio.exact import exact_range
 from workbench.ui.gradio.handlers import _recipe_words
@@ -57,6 +57,8 @@ def test_zero_points_of_weights_go_through_form_recipe_and_code():
     recipe = form.recipe()
     assert not recipe.weights.symmetric
     assert Form.of(recipe) == form
+    spec = WeightSpec(bits=4, table="nf4", symmetric=False)
+    assert Form.of(Recipe(target="weight-only", weights=spec, activations=None)).table == "nf4"
     words = _recipe_words(form)
     assert "--zero-points" in command(words, "m", None)
     assert "WeightSpec(bits=4, symmetric=False)" in python(words, "m", None)

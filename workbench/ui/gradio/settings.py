@@ -79,6 +79,7 @@ class Form:
         """The controls that show `recipe` (its last stage)."""
         stage = recipe.stages[-1]
         bits = recipe.activations.bits if recipe.activations else 0
+        affine = recipe.weights.table == UNIFORM and not recipe.weights.symmetric
         return cls(
             weights=recipe.weights.bits,
             activations=bits,
@@ -86,7 +87,7 @@ class Form:
             method=stage.method,
             options=dict(stage.options),
             target=recipe.target,
-            table=recipe.weights.table if recipe.weights.symmetric else AFFINE,
+            table=AFFINE if affine else recipe.weights.table,
             transforms=recipe.transforms,
             synthetic=recipe.synthetic.maker if recipe.synthetic else "",
         )
