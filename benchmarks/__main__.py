@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import accuracy, curves, speed, tables
-from benchmarks.keeping import RESULTS, append, fill
+from benchmarks.keeping import RESULTS, append, fill, recorded
 from benchmarks.machine import stamp
 
 log = logging.getLogger("benchmarks")
@@ -47,7 +47,7 @@ def main() -> None:
         keep(name, rows, RESULTS)
     page = RESULTS / PAGE
     page.write_text(tables.page(RESULTS), encoding="utf-8")
-    found = {path.stem: list(accuracy.recorded(path)) for path in sorted(RESULTS.glob("*.jsonl"))}
+    found = {path.stem: list(recorded(path)) for path in sorted(RESULTS.glob("*.jsonl"))}
     sys.stdout.write(json.dumps(found) + "\n" if given.json else page.read_text(encoding="utf-8"))
     log.info("records are in '%s', tables in '%s'", RESULTS, page)
 

@@ -18,7 +18,6 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +27,7 @@ import torch
 from torch import Tensor
 
 import workbench
+from benchmarks.keeping import RESULTS, append, missing
 from benchmarks.machine import stamp
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.quantized import QuantizedGraph
@@ -38,7 +38,6 @@ from workbench.session.recipe import Recipe, Stage
 from workbench.session.scores import Comparison
 from workbench.session.session import Session
 
-RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
 DATA = Path(os.environ.get("WORKBENCH_DATA") or Path(__file__).parents[2] / "shared" / "data")
 PICTURES = DATA / "imagenet_samples_500.zip"
 
@@ -160,19 +159,6 @@ def _measure(session: Session, recipe: Recipe, limit: int | None) -> dict[str, A
     }
 
 
-def recorded(path: Path = RESULTS) -> Iterator[dict[str, Any]]:
-    """What stands in the file."""
-    if path.exists():
-        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
-
-
-def missing(wanted: Sequence[Case], path: Path = RESULTS) -> Iterator[Case]:
-    """Cases without a record."""
-    names = Case.__dataclass_fields__
-    done = {Case(**{name: record[name] for name in names}) for record in recorded(path)}
-    return (case for case in wanted if case not in done)
-
-
 def main() -> None:
     """Run what is missing, one line each."""
     parser = argparse.ArgumentParser(prog="benchmarks.accuracy", description=__doc__)
@@ -181,7 +167,7 @@ def main() -> None:
     parser.add_argument("--method", nargs="*", default=METHODS)
     parser.add_argument("--edges", default="8")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=RESULTS / "accuracy.jsonl")
     given = parser.parse_args()
     wanted = [
         Case(model, setting, method, given.edges, seed)
@@ -190,13 +176,11 @@ def main() -> None:
         for method in given.method
         for seed in range(given.seeds)
     ]
-    given.out.parent.mkdir(exist_ok=True)
     for case in missing(wanted, given.out):
-        line = json.dumps(run(case) | stamp())
-        sys.stdout.write(line + "\n")
+        record = run(case) | stamp()
+        append(given.out, [record])
+        sys.stdout.write(json.dumps(record) + "\n")
         sys.stdout.flush()
-        with given.out.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def rows(pictures: Path) -> Iterator[dict[str, object]]:
     inputs, labels = zip(*data.batches("test", BATCH), strict=True)
     truth = torch.cat([label for label in labels if label is not None])
     reference = _logits(session.graph.module, inputs)
-    yield _record(None, reference, reference, truth, 0.0)
+    yield _record(Case("float", 32), reference, reference, truth, 0.0)
     batches = [batch for batch, _ in data.batches("calibration", BATCH)]
     for case in CASES:
         model, seconds = _learn(session, case, batches)
@@ -95,10 +95,9 @@ def _logits(model: torch.nn.Module, inputs: tuple[tuple[Tensor, ...], ...]) -> T
 
 
 def _record(
-    case: Case | None, reference: Tensor, logits: Tensor, truth: Tensor, seconds: float
+    case: Case, reference: Tensor, logits: Tensor, truth: Tensor, seconds: float
 ) -> dict[str, object]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    case = case or Case("float", 32)
     return {
         "method": ">".join((*case.transforms, case.method)),
         "weights": case.bits,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import recorded
 from benchmarks.machine import stamp
 
 log = logging.getLogger("benchmarks")
@@ -40,6 +39,12 @@ def missing(wanted: Sequence[Any], path: Path) -> list[Any]:
     names = list(asdict(wanted[0]))
     done = {tuple(record[name] for name in names) for record in recorded(path)}
     return [case for case in wanted if tuple(asdict(case).values()) not in done]
+
+
+def recorded(path: Path) -> Iterator[dict[str, Any]]:
+    """What stands in a file; nothing where there is none."""
+    if path.exists():
+        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
 
 
 def append(path: Path, records: Sequence[dict[str, Any]]) -> None:

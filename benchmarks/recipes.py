@@ -20,18 +20,17 @@ from typing import Any
 
 import workbench
 from benchmarks.accuracy import PICTURES
+from benchmarks.efficientnet import CAREFUL
 from workbench.session.execute import Extent
 from workbench.session.recipe import Recipe
 
 PICTURED = "efficientnet-lite0"
 GRAM = ("gram",)
 #: a hundred pictures are few for a thousand classes
-CAREFUL = {
-    "stages": [
-        {"method": "gram", "options": {"damping": 0.5, "rounding_damping": 1.0, "rows": 200_000}}
-    ]
+FEW = {
+    "calibration_examples": 100,
+    "stages": [{"method": "gram", "options": CAREFUL}],
 }
-FEW = {"calibration_examples": 100}
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,8 @@ class Goal:
 
 def incoherent(bits: int) -> dict[str, Any]:
     """Fields for inverted residual blocks and few pictures: each row gets a zero-point too."""
-    fields = weights_only(bits, GRAM, transforms=["incoherence"], **FEW)
-    return fields | CAREFUL | {"weights": {"bits": bits, "symmetric": False}}
+    fields = weights_only(bits, GRAM, transforms=["incoherence"])
+    return fields | FEW | {"weights": {"bits": bits, "symmetric": False}}
 
 
 def weights_only(bits: int, methods: tuple[str, ...], group: int = 0, **fields: Any) -> dict:
@@ -76,7 +75,6 @@ GOALS = {
         PICTURED,
         {
             "weights": {"bits": 4},
-            **CAREFUL,
             **FEW,
         },
         None,

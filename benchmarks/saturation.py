@@ -25,6 +25,7 @@ from rich.table import Table
 
 import workbench
 from benchmarks import without_vnni
+from benchmarks.accuracy import PICTURES
 from benchmarks.peers import onnxruntime_static
 from workbench.deploy.verification import Price
 from workbench.deploy.verify_file import verify_file
@@ -122,10 +123,8 @@ def _row(name: str, layers: int, price: Price) -> dict[str, Any]:
 
 def main() -> None:
     """Parse, run, print."""
-    from benchmarks.__main__ import DATA
-
     parser = argparse.ArgumentParser(prog="benchmarks.saturation", description=__doc__)
-    parser.add_argument("--pictures", type=Path, default=DATA / "imagenet_samples_500.zip")
+    parser.add_argument("--pictures", type=Path, default=PICTURES)
     parser.add_argument("--by", choices=sorted(TOOLS), default="onnxruntime")
     parser.add_argument("--examples", type=int, default=400)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")

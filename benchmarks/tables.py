@@ -16,9 +16,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.accuracy import SETTINGS, recorded
+from benchmarks.accuracy import SETTINGS
 from benchmarks.curves import exponent
-from benchmarks.keeping import RESULTS
+from benchmarks.keeping import RESULTS, recorded
 
 Record = dict[str, Any]
 

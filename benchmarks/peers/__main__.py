@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -27,11 +26,11 @@ import numpy as np
 import onnxruntime
 
 import workbench
+from benchmarks.accuracy import PICTURES
+from benchmarks.keeping import RESULTS, append
 from benchmarks.machine import stamp
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "benchmarks" / "results" / "peers.jsonl"
-DATA = Path(os.environ.get("WORKBENCH_DATA") or ROOT.parent / "shared" / "data")
 CALIBRATION = 100
 BATCH = 20
 TAIL = 300  # characters of an error
@@ -71,8 +70,7 @@ PEERS = (
 
 def prepare(folder: Path) -> np.ndarray[Any, Any]:
     """The files that every case reads; the labels of the test pictures."""
-    pictures = DATA / "imagenet_samples_500.zip"
-    session = workbench.open("efficientnet-lite0", data=pictures)
+    session = workbench.open("efficientnet-lite0", data=PICTURES)
     session.save(folder / "float.onnx")
     data = session.data.calibrate_on(CALIBRATION)
     for name, split in (("calibration", "calibration"), ("test", "test")):
@@ -156,13 +154,11 @@ def main() -> None:
     parser.add_argument("--install", action="store_true")
     given = parser.parse_args()
     ours = json.loads((Path(__file__).parent / "ours.json").read_text(encoding="utf-8"))
-    RESULTS.parent.mkdir(exist_ok=True)
     for row in rows(given.environments, given.only, given.limit, given.install, tuple(ours)):
-        line = json.dumps(row | stamp())
-        sys.stdout.write(line + "\n")
+        record = row | stamp()
+        append(RESULTS / "peers.jsonl", [record])
+        sys.stdout.write(json.dumps(record) + "\n")
         sys.stdout.flush()
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
 
 
 if __name__ == "__main__":

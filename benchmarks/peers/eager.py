@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 
 import torch
+from torch.library import Library
 
 
 def efficientnet() -> torch.nn.Module:
@@ -23,10 +24,10 @@ def without_torchvision_operators() -> None:
 
     Tools import it for its transforms or models, which need none of them.
     """
-    declared = torch.library.Library("torchvision", "DEF")
+    declared = Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         declared.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
     _KEPT.append(declared)
 
 
-_KEPT: list[torch.library.Library] = []  # declarations end with their last reference
+_KEPT: list[Library] = []  # declarations end with their last reference

@@ -13,8 +13,7 @@ import pytest
 
 from benchmarks import __main__ as everything
 from benchmarks import curves, tables
-from benchmarks.accuracy import recorded
-from benchmarks.keeping import append, fill, missing
+from benchmarks.keeping import append, fill, missing, recorded
 from benchmarks.machine import stamp
 
 MACHINE = {"machine": "a box", "date": "2026-01-02", "load": 1.5}
