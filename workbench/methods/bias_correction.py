@@ -39,7 +39,7 @@ from workbench.methods.outputs import (
     told,
 )
 from workbench.methods.registry import method
-from workbench.methods.resume import LayerProgress, quantized_layers
+from workbench.methods.resume import LayerProgress, quantized_layers, weight_sites
 from workbench.methods.walk import Walk
 
 Source = Literal["auto", "data", "batch_norm"]
@@ -111,7 +111,7 @@ class BiasCorrection(Method):
             )
         names = {layer.name for layer in movable(model)}
         for layer in quantized_layers(model):
-            weights = [w.name for w in layer.weights if w.name in model.sites]
+            weights = weight_sites(model, layer)
             if progress.is_done(weights[0]):
                 continue
             view = views(layer, node_of(model, layer.name))[0]

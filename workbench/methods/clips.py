@@ -16,7 +16,7 @@ from workbench.maths.calibrators.mse import least_error
 from workbench.maths.ranges import fitted_range, samples
 from workbench.methods.base import Batch, SiteSignals, Task
 from workbench.methods.calibrate import Observers
-from workbench.methods.readings import of_histogram, of_model
+from workbench.methods.readings import of_sites
 from workbench.quantizers.codes import Codes
 from workbench.signals.distillation import distillation
 
@@ -54,13 +54,7 @@ class Clips:
 
     def signals(self, chosen: Sequence[bool]) -> dict[str, SiteSignals]:
         """What is to be seen at the chosen tensors, in the order of the point's numbers."""
-        sites = list(compress(self._sites, chosen))
-        weights = [site.name for site in sites if site.kind == "weight"]
-        active = [site.name for site in sites if site.kind == "activation"]
-        return of_model(self._model, weights) | {
-            name: of_histogram(self._model.quantizer(name), self._observers[name])
-            for name in active
-        }
+        return of_sites(self._model, compress(self._sites, chosen), self._observers)
 
     def _fit(self, site: Site, norm: float) -> None:
         quantizer, grid = self._model.quantizer(site.name), site.grid

@@ -18,7 +18,7 @@ In the paper 100 candidates between 0 and 1.2 of the full range, 3 turns, 32 ima
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -26,12 +26,11 @@ from pydantic import Field
 
 from workbench.graph.batching import count_examples, first_examples
 from workbench.graph.quantized import QuantizedGraph
-from workbench.graph.sites import Site
 from workbench.maths.histogram import Histogram
-from workbench.methods.base import Batch, Event, Method, SiteSignals, Task
+from workbench.methods.base import Batch, Event, Method, Task
 from workbench.methods.placing import GELU, SOFTMAX, behind, place
 from workbench.methods.products import products
-from workbench.methods.readings import of_histogram, of_model
+from workbench.methods.readings import of_sites
 from workbench.methods.registry import method
 from workbench.methods.resume import UnitProgress
 from workbench.methods.rtn import Rtn, RtnOptions
@@ -112,7 +111,7 @@ class Ptq4Vit(Method):
                 "error_after": after,
                 "seconds": time.perf_counter() - began,
             }
-            sites = _signals(model, search.sites(), start.seen)
+            sites = of_sites(model, search.sites(), start.seen)
             yield self.event(
                 "layer",
                 task,
@@ -131,12 +130,3 @@ class Ptq4Vit(Method):
             left -= count_examples(model.graph.inputs, few)
             if left <= 0:
                 return
-
-
-def _signals(
-    model: QuantizedGraph, sites: Sequence[Site], seen: Mapping[str, Histogram]
-) -> dict[str, SiteSignals]:
-    """Of the weights and activations of a unit."""
-    found = of_model(model, [site.name for site in sites if site.kind == "weight"])
-    active = [site.name for site in sites if site.kind == "activation"]
-    return found | {name: of_histogram(model.quantizer(name), seen[name]) for name in active}

@@ -6,14 +6,16 @@ reporting stays below 3 % of the time of learning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from workbench.graph.quantized import QuantizedGraph
+from workbench.graph.sites import Site
 from workbench.maths.grid import position, quantize
 from workbench.maths.histogram import Histogram
 from workbench.methods.base import SiteSignals
@@ -21,6 +23,13 @@ from workbench.quantizers.base import Quantizer
 from workbench.quantizers.rounding import Rounding, rectified_sigmoid
 
 Readings = dict[str, dict[str, float]]
+
+
+class Seen(Protocol):
+    """Histograms of activation sites, by name."""
+
+    def __getitem__(self, site: str, /) -> Histogram: ...
+
 
 OPEN = (0.01, 0.99)
 BINS = 10
@@ -93,6 +102,19 @@ def of_model(model: QuantizedGraph, sites: Collection[str]) -> dict[str, SiteSig
         original = model.graph.module.get_parameter(model.graph.attribute_of[tensor])
         found[name] = of_weight(quantizer, weight, nearest(quantizer, original))
     return found
+
+
+def of_sites(model: QuantizedGraph, sites: Iterable[Site], seen: Seen) -> dict[str, SiteSignals]:
+    """Signals of weights after learning, and of activations with a range of their own.
+
+    Args:
+        sites: which.
+        seen: histograms of the activations, by site.
+    """
+    sites = list(sites)
+    found = of_model(model, [site.name for site in sites if site.kind == "weight"])
+    active = [site.name for site in sites if site.kind == "activation"]
+    return found | {name: of_histogram(model.quantizer(name), seen[name]) for name in active}
 
 
 def of_network(

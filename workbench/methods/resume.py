@@ -55,7 +55,7 @@ class LayerProgress:
                     self._calibrate(stop, calibrator)
                 continue
             assert isinstance(stop, LayerStop)
-            names = [w.name for w in stop.layer.weights if w.name in self._model.sites]
+            names = weight_sites(self._model, stop.layer)
             if names and not self.is_done(names[0]):
                 yield stop, names
 
@@ -154,8 +154,9 @@ class UnitProgress:
 
 def quantized_layers(model: QuantizedGraph) -> list[Layer]:
     """The layers with a quantized weight, in order."""
-    return [
-        layer
-        for layer in layers(model.graph)
-        if any(weight.name in model.sites for weight in layer.weights)
-    ]
+    return [layer for layer in layers(model.graph) if weight_sites(model, layer)]
+
+
+def weight_sites(model: QuantizedGraph, layer: Layer) -> list[str]:
+    """The quantized weights of a layer."""
+    return [weight.name for weight in layer.weights if weight.name in model.sites]
