@@ -194,7 +194,7 @@ def _controls(first: Settings) -> tuple[Controls, dict[str, gr.HTML]]:
 
 
 def _prepare(first: Settings) -> tuple[gr.Dropdown, gr.CheckboxGroup]:
-    levels = [("Uniform steps", UNIFORM), ("Uniform steps, with zero-points", AFFINE)]
+    levels = [("Uniform steps", UNIFORM), ("Uniform, with zero-points", AFFINE)]
     levels += [(table.title, name) for name, table in TABLES.items()]
     table = gr.Dropdown(
         levels, value=first.form.table, label="Levels of the weights", elem_id="wb-table"
