@@ -9,7 +9,7 @@ for bit what was exported, and exports to the same file again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -24,6 +24,7 @@ from workbench.graph.build import Graph, build
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Site
 from workbench.graph.tensors import add_initializer
+from workbench.maths.grid import Grid
 from workbench.maths.levels import nearest_level
 from workbench.quantizers.base import Frozen, Quantizer
 from workbench.quantizers.codes import Codes
@@ -31,6 +32,7 @@ from workbench.quantizers.registry import QUANTIZERS
 
 #: what `writer` and `lookup` add for a tensor, readers before what they read
 _NODES = ("__dq", "__scales", "__level", *own_levels.NODES, "__q_wide", "__clip")
+ANY_GRID = Grid(1)
 _TENSORS = ("__q", "__zero_point", "__low", "__high", "__groups", *own_levels.TENSORS)
 
 
@@ -63,8 +65,9 @@ class Restored:
         Raises:
             ModelError: its sites are not the file's.
         """
-        if dict(model.sites) != dict(self.sites):
-            odd = sorted(set(model.sites.items()) ^ set(self.sites.items()), key=str)[0][0]
+        ours, theirs = _places(model.sites), _places(self.sites)
+        if ours != theirs:
+            odd = sorted(set(ours.items()) ^ set(theirs.items()), key=str)[0][0]
             raise ModelError(
                 f"the float model leads to other quantizers than the file has, at '{odd}'; open"
                 " the file without it"
@@ -80,6 +83,14 @@ class Restored:
             else:
                 model.set_quantizer(name, _codes(site, frozen))
         return model.eval()
+
+
+def _places(sites: Mapping[str, Site]) -> dict[str, Site]:
+    """The sites; weights without their grids, since a quantizer may have had one of its own."""
+    return {
+        name: replace(site, grid=ANY_GRID) if site.kind == "weight" else site
+        for name, site in sites.items()
+    }
 
 
 def is_exported(model: ir.Model) -> bool:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 import torch
 from torch import Tensor, fx, nn
 
-from workbench.foundation.errors import RunError
+from workbench.foundation.errors import RecipeError, RunError
 from workbench.graph.build import Graph
 from workbench.graph.sites import Site
 from workbench.graph.taps import value_nodes
 from workbench.quantizers.base import Frozen, Quantizer
 from workbench.quantizers.bias import Bias
+from workbench.quantizers.codes import Codes
 from workbench.quantizers.registry import QUANTIZERS
 from workbench.quantizers.shared import Shared
 
@@ -33,12 +35,17 @@ class QuantizedGraph(nn.Module):
         graph: the float graph; it is left untouched.
         sites: where quantizers sit, as a target gave them.
         make: builds the quantizer of a weight or activation site.
+
+    Attributes:
+        sites: by name, with the grids that the quantizers on them have now.
+        asked: the grids that were asked for; some quantizers have codes of their own instead.
     """
 
     def __init__(self, graph: Graph, sites: Sequence[Site], make: Make = uniform) -> None:
         super().__init__()
         self.graph = graph
         self.sites = {site.name: site for site in sites}
+        self.asked = {site.name: site.grid for site in sites}
         self.module = copy.deepcopy(graph.module)
         self._keys = {name: f"quantizer_{index}" for index, name in enumerate(self.sites)}
         for site in sorted(sites, key=_dependence):  # a follower needs its leader
@@ -59,10 +66,21 @@ class QuantizedGraph(nn.Module):
         """Put another quantizer on a site; biases and sites that depend on it follow.
 
         On a site that shares, it goes to the one that leads the group.
+
+        Raises:
+            RecipeError: codes for a site whose quantizer has brought levels of its own.
         """
         site = self.sites[site].shares or site
+        label = self.sites[site].grid.label
+        if label and isinstance(quantizer, Codes):
+            raise RecipeError(
+                f"'{site}' has been trained on '{label}' levels, which rounding methods do not"
+                " know; let the stage that trained it be the last one"
+            )
         quantizer.enabled = self.quantizer(site).enabled
         setattr(self.module, self._keys[site], quantizer)
+        if quantizer.grid != self.sites[site].grid:
+            self.sites[site] = replace(self.sites[site], grid=quantizer.grid)
         for name, other in self.sites.items():
             follower = self.quantizer(name)
             if isinstance(follower, Bias):
@@ -176,8 +194,7 @@ class QuantizedGraph(nn.Module):
                 )
             grouped.setdefault((kind, site), {})[tensor] = value
         for (kind, name), state in grouped.items():
-            site = self.sites[name]
-            quantizer = QUANTIZERS[kind].make(site.grid, site.shape)
+            quantizer = QUANTIZERS[kind].make(self.asked[name], self.sites[name].shape)
             quantizer.load_state_dict(state)
             self.set_quantizer(name, quantizer)
 

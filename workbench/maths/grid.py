@@ -13,7 +13,7 @@ table has codes that are indices into the table, and no zero-point:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ from workbench.foundation.errors import RecipeError
 from workbench.maths import levels as tables
 from workbench.maths.levels import UNIFORM
 from workbench.maths.ste import clamp_strict, round_ste
+
+if TYPE_CHECKING:
+    from workbench.maths.estimators.base import Estimator
 
 Kind = Literal["tensor", "channel", "group"]
 MAX_BITS = 32
@@ -101,6 +104,8 @@ class Grid:
         granularity: how many values share a scale.
         table: "uniform", or a name in `workbench.maths.levels.TABLES`; codes are then indices from
             0 and the zero-point is 0.
+        label: what the codes in use are called where they are not all of the grid's, such as
+            "ternary" or "odd2" (odd codes, two bits of information in three).
     """
 
     bits: int
@@ -109,6 +114,7 @@ class Grid:
     granularity: Granularity = Granularity()
     narrow: bool = False
     table: str = UNIFORM
+    label: str = ""
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= MAX_BITS:
@@ -162,6 +168,8 @@ class Grid:
 
     def describe(self) -> str:
         """Short words for tables, such as `int4 channel` or `nf4 group`."""
+        if self.label:
+            return f"{self.label} {self.granularity.kind}"
         kind = ("int" if self.signed else "uint") if self.uniform else self.table
         width = "" if kind[-1].isdigit() or "float8" in kind else str(self.bits)
         return f"{kind}{width} {self.granularity.kind}"
@@ -192,9 +200,14 @@ def affine_range(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tensor]
 
 
 def quantize(
-    x: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid, levels: Tensor | None = None
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    grid: Grid,
+    levels: Tensor | None = None,
+    estimator: Estimator | None = None,
 ) -> Tensor:
-    """Integer codes of `x` as floats, differentiable through the straight-through estimator.
+    """Integer codes of `x` as floats, differentiable through a gradient estimator.
 
     Clipping before rounding gives the same codes (the bounds are integers) and the gradient mask
     that the literature uses: on x / s, not on its rounded value. Codes of a table are indices and
@@ -202,6 +215,7 @@ def quantize(
 
     Args:
         levels: instead of the grid's own table, where it was learned.
+        estimator: of the gradient; None is the straight-through one, clipped.
     """
     scale = grid.granularity.expand(scale, x)
     if not grid.uniform:
@@ -209,8 +223,11 @@ def quantize(
     zero_point = grid.granularity.expand(zero_point, x)
     if not torch.is_grad_enabled():  # the same codes without what only a gradient needs
         return (x / scale).round_().add_(zero_point).clamp_(grid.qmin, grid.qmax)
-    steps = clamp_strict(x / scale, grid.qmin - zero_point, grid.qmax - zero_point)
-    return round_ste(steps) + zero_point
+    low, high = grid.qmin - zero_point, grid.qmax - zero_point
+    if estimator is None:
+        return round_ste(clamp_strict(x / scale, low, high)) + zero_point
+    steps = estimator.clip(x / scale, low, high)
+    return estimator.round(steps, grid.qmax - grid.qmin) + zero_point
 
 
 def dequantize(
@@ -235,11 +252,18 @@ def position(
 
 
 def fake_quantize(
-    x: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid, levels: Tensor | None = None
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    grid: Grid,
+    levels: Tensor | None = None,
+    estimator: Estimator | None = None,
 ) -> Tensor:
     """`x` snapped to the grid, in floating point; gradient one inside the range, zero outside.
 
-    A level that was given and is learned receives the gradient of all values that it stands for.
+    An `estimator` may give the gradient another form; on the levels of a table only its clipping
+    has a part. A level that was given and is learned receives the gradient of all values that it
+    stands for.
 
     Example:
         >>> grid = Grid(4, signed=False, symmetric=False)
@@ -248,13 +272,15 @@ def fake_quantize(
         0.5333333611488342
     """
     if grid.uniform:
-        return dequantize(quantize(x, scale, zero_point, grid), scale, zero_point, grid)
+        codes = quantize(x, scale, zero_point, grid, estimator=estimator)
+        return dequantize(codes, scale, zero_point, grid)
     table, scale = _levels(grid, levels, x), grid.granularity.expand(scale, x)
     steps = x / scale
     snapped = table[tables.nearest_level(steps, table)]
     if torch.is_grad_enabled():
         ends = table.detach()
-        inside = clamp_strict(steps, float(ends[0]), float(ends[-1]))
+        clip = clamp_strict if estimator is None else estimator.clip
+        inside = clip(steps, float(ends[0]), float(ends[-1]))
         snapped = snapped + (inside - inside.detach())
     return snapped * scale
 

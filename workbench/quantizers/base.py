@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from workbench.foundation.options import Options
 from workbench.maths.grid import Grid, affine_range, dequantize, quantize
 from workbench.maths.ranges import weight_range
+
+if TYPE_CHECKING:
+    from workbench.maths.estimators.base import Estimator
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ class Quantizer(nn.Module, ABC):
     then given a range with `set_range`.
 
     Attributes:
+        grid: the one that codes lie on, which `own_grid` makes of the one that was asked for.
         enabled: when False the tensor passes untouched (used by diagnosis).
+        estimator: of the gradient through rounding; None is the clipped straight-through one.
         levels: the table of a grid that has one, else None; stored only where it is learned.
         form: name of those whose levels are neither equal steps nor a table of the grid, else "".
     """
@@ -66,12 +71,22 @@ class Quantizer(nn.Module, ABC):
 
     def __init__(self, grid: Grid, shape: tuple[int, ...], options: Options | None = None) -> None:
         super().__init__()
-        self.grid = grid
+        self.grid = grid = self.own_grid(grid)
         self.shape = tuple(shape)
         self.options = options
         self.enabled = True
+        self.estimator: Estimator | None = None
         table = None if grid.uniform else grid.levels().clone()
         self.register_buffer("levels", table, persistent=grid.learns_levels)
+
+    @classmethod
+    def own_grid(cls, grid: Grid) -> Grid:
+        """The grid of the codes, made of the one that was asked for; usually the same.
+
+        Raises:
+            RecipeError: this quantizer does not serve such a grid.
+        """
+        return grid
 
     def extra_repr(self) -> str:
         """Bits and granularity, for printed models."""

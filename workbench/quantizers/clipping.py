@@ -66,4 +66,4 @@ class Clipping(Quantizer):
         self.beta.fill_(WHOLE)
 
     def fake_quantize(self, x: Tensor) -> Tensor:
-        return fake_quantize(x, *self.affine(), self.grid, self.table())
+        return fake_quantize(x, *self.affine(), self.grid, self.table(), self.estimator)

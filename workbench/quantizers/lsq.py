@@ -42,7 +42,7 @@ class LSQ(Quantizer):
     def fake_quantize(self, x: Tensor) -> Tensor:
         scale, zero_point = self.affine()
         scale = scale_gradient(scale, self.gradient_factor(x))
-        return fake_quantize(x, scale, zero_point, self.grid, self.table())
+        return fake_quantize(x, scale, zero_point, self.grid, self.table(), self.estimator)
 
     def gradient_factor(self, x: Tensor) -> float:
         """g = 1 / sqrt(N * Qp), with Qp = 1 where the grid has no positive code."""

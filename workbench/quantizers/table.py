@@ -50,7 +50,7 @@ class Table(Quantizer):
         return self.levels.sort().values
 
     def fake_quantize(self, x: Tensor) -> Tensor:
-        return fake_quantize(x, *self.affine(), self.grid, self.table())
+        return fake_quantize(x, *self.affine(), self.grid, self.table(), self.estimator)
 
     @torch.no_grad()
     def fit(self, weight: Tensor, calibrator: str) -> None:

@@ -32,4 +32,6 @@ class Uniform(Quantizer):
         self.register_buffer("zero_point", torch.zeros(size))
 
     def fake_quantize(self, x: Tensor) -> Tensor:
-        return fake_quantize(x, self.scale, self.zero_point, self.grid, self.table())
+        return fake_quantize(
+            x, self.scale, self.zero_point, self.grid, self.table(), self.estimator
+        )
