@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from workbench.quantizers.base import Quantizer
+
 
 @dataclass(frozen=True)
 class Output:
@@ -25,16 +27,36 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """A weight that trains with its quantizer in the loop.
+
+    Attributes:
+        site: its name.
+        weight: the latent float values, with gradient.
+        quantizer: that sits on it.
+    """
+
+    site: str
+    weight: Tensor
+    quantizer: Quantizer
+
+
+@dataclass(frozen=True)
 class Seen:
     """Everything that a signal may depend on.
 
     Attributes:
-        outputs: of the unit.
+        outputs: of the unit; of the whole network, where that trains, inner tensors that are
+            paired with the teacher's.
         step, steps: how far its learning is, from 1 to `steps`.
         prediction: (float, quantized) output of the whole network, the rest of which is float, as
             logits (..., classes); None where no signal asks for it.
         roundings: for each weight that learns its rounding, how far each value is rounded up, in
             [0, 1].
+        logits: output of the whole quantized network, (..., classes).
+        labels: int64 classes of the logits' leading shape, -100 where there is none; or shares of
+            the classes, of the logits' shape, where examples were mixed.
+        weights: that train.
     """
 
     outputs: tuple[Output, ...]
@@ -42,3 +64,6 @@ class Seen:
     steps: int = 1
     prediction: tuple[Tensor, Tensor] | None = None
     roundings: tuple[Tensor, ...] = ()
+    logits: Tensor | None = None
+    labels: Tensor | None = None
+    weights: tuple[Trained, ...] = ()
