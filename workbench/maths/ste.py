@@ -36,9 +36,41 @@ class _Clamp(torch.autograd.Function):
         return gradient * inside, None, None
 
 
+class _RoundWithSlope(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return x.round()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (slope,) = ctx.saved_tensors
+        return gradient * slope, None
+
+
+class _ClampSte(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:  # noqa: ARG004
+        return x.clamp(low, high)  # type: ignore[arg-type]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]  # noqa: ARG004
+        return gradient, None, None
+
+
 def round_ste(x: Tensor) -> Tensor:
     """Round half to even (as torch, numpy and ONNX do); the gradient passes unchanged."""
     return _Round.apply(x)
+
+
+def round_with_slope(x: Tensor, slope: Tensor) -> Tensor:
+    """Round half to even; the gradient is multiplied by `slope` (of `x`'s shape, a constant)."""
+    return _RoundWithSlope.apply(x, slope.detach())
+
+
+def clamp_ste(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """`x` limited to [low, high]; the gradient passes unchanged, and the limits receive none."""
+    return _ClampSte.apply(x, low, high)
 
 
 def scale_gradient(x: Tensor, factor: float) -> Tensor:
