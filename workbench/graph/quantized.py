@@ -96,6 +96,11 @@ class QuantizedGraph(nn.Module):
         """The float parameter that an ONNX initializer became."""
         return self.module.get_parameter(self.graph.attribute_of[initializer])
 
+    def original(self, site: str) -> Tensor:
+        """The float parameter of a weight or bias site as it was before all learning."""
+        attribute = self.graph.attribute_of[self.sites[site].tensor]
+        return self.graph.module.get_parameter(attribute)
+
     def of_kind(self, kind: str) -> list[Site]:
         """The sites of one kind, in the order of the graph."""
         return [site for site in self.sites.values() if site.kind == kind]

@@ -10,7 +10,6 @@ in which they are named, on a folded model. A name may be followed by options:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ import onnx_ir as ir
 from torch import Tensor
 
 from workbench.foundation.errors import DataError, RecipeError
+from workbench.foundation.spelling import split
 from workbench.graph.fold import counted
 from workbench.graph.passes.base import FoldRecord
 from workbench.graph.passes.registry import TRANSFORMS, Batches, Measured, Transform
@@ -31,15 +31,7 @@ def parse(text: str) -> Transform:
     Raises:
         RecipeError: an unknown name, an unknown option, or a value out of range.
     """
-    name, _, listed = text.partition(":")
-    given: dict[str, Any] = {}
-    for part in filter(None, listed.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise RecipeError(
-                f"transform '{text}' has '{part}'; write options as {name}:option=value"
-            )
-        given[key.strip()] = _value(value.strip())
+    name, given = split(text, "transform")
     return TRANSFORMS[name].make(TRANSFORMS.parsed(name, given))
 
 
@@ -165,11 +157,3 @@ def _joined(name: str, options: Mapping[str, Any]) -> str:
 
 def _word(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _value(text: str) -> object:
-    """A number or true/false where it is one, else the text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

@@ -62,9 +62,12 @@ class Quantizer(nn.Module, ABC):
         estimator: of the gradient through rounding; None is the clipped straight-through one.
         levels: the table of a grid that has one, else None; stored only where it is learned.
         form: name of those whose levels are neither equal steps nor a table of the grid, else "".
+        absolute: names of parameters whose learning rate is not a share of their own size, such as
+            logarithms.
     """
 
     form: ClassVar[str] = ""
+    absolute: ClassVar[frozenset[str]] = frozenset()
     scale: Tensor
     zero_point: Tensor
     levels: Tensor | None
