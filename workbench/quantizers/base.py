@@ -57,7 +57,8 @@ class Quantizer(nn.Module, ABC):
     then given a range with `set_range`.
 
     Attributes:
-        grid: the one that codes lie on, which `own_grid` makes of the one that was asked for.
+        asked: the grid that was asked for.
+        grid: the one that codes lie on, which `own_grid` makes of `asked`.
         enabled: when False the tensor passes untouched (used by diagnosis).
         estimator: of the gradient through rounding; None is the clipped straight-through one.
         levels: the table of a grid that has one, else None; stored only where it is learned.
@@ -74,6 +75,7 @@ class Quantizer(nn.Module, ABC):
 
     def __init__(self, grid: Grid, shape: tuple[int, ...], options: Options | None = None) -> None:
         super().__init__()
+        self.asked = grid
         self.grid = grid = self.own_grid(grid)
         self.shape = tuple(shape)
         self.options = options
