@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from workbench.foundation.errors import RecipeError, RunError
 from workbench.graph.build import Graph
 from workbench.graph.sites import Site
 from workbench.graph.taps import value_nodes
+from workbench.maths.grid import Grid
 from workbench.quantizers.base import Frozen, Quantizer
 from workbench.quantizers.bias import Bias
 from workbench.quantizers.codes import Codes
@@ -71,8 +73,8 @@ class QuantizedGraph(nn.Module):
             RecipeError: codes for a site whose quantizer has brought levels of its own.
         """
         site = self.sites[site].shares or site
-        label = self.sites[site].grid.label
-        if label and isinstance(quantizer, Codes):
+        grid, label = self.sites[site].grid, self.sites[site].grid.label
+        if label and isinstance(quantizer, Codes) and grid != self.asked[site]:
             raise RecipeError(
                 f"'{site}' has been trained on '{label}' levels, which rounding methods do not"
                 " know; let the stage that trained it be the last one"
@@ -131,7 +133,9 @@ class QuantizedGraph(nn.Module):
 
     def frozen(self) -> dict[str, Frozen]:
         """Exactly what is exported, for every site."""
-        return {name: self._frozen(site) for name, site in self.sites.items()}
+        ordered = sorted(self.sites.items(), key=lambda item: _dependence(item[1]))
+        found = {name: self._frozen(site) for name, site in ordered}
+        return {name: found[name] for name in self.sites}
 
     def float_parameters(self) -> dict[str, Tensor]:
         """Current values of the float initializers, by ONNX name."""
@@ -143,7 +147,7 @@ class QuantizedGraph(nn.Module):
         """Everything that learning may have changed, as flat tensors.
 
         Keys are `quantizer/<kind>/<site>/<tensor>` and `parameter/<initializer>`; only parameters
-        that differ from the float graph are kept.
+        that differ from the float graph are kept. A kind with options is `<name>:<JSON>`.
         """
         tensors: dict[str, Tensor] = {}
         for name, site in self.sites.items():
@@ -199,7 +203,7 @@ class QuantizedGraph(nn.Module):
                 )
             grouped.setdefault((kind, site), {})[tensor] = value
         for (kind, name), state in grouped.items():
-            quantizer = QUANTIZERS[kind].make(self.asked[name], self.sites[name].shape)
+            quantizer = _made(kind, self.asked[name], self.sites[name].shape)
             quantizer.load_state_dict(state)
             self.set_quantizer(name, quantizer)
 
@@ -231,7 +235,9 @@ class QuantizedGraph(nn.Module):
         graph = self.module.graph
         for site in sites:
             source = values[site.tensor]
-            with graph.inserting_after(_after(source)):
+            behind, before = graph.inserting_after, graph.inserting_before
+            bias = site.kind == "bias"  # which follows what its weight's quantizer has found
+            with before(readers[site.edges[0][0]]) if bias else behind(_after(source)):
                 inserted = graph.call_module(self._keys[site.name], (source,))
             inserted.meta["site"] = site.name
             for node, index in site.edges:
@@ -277,7 +283,17 @@ def _readers(module: fx.GraphModule) -> dict[str, fx.Node]:
 
 
 def _kind(quantizer: Quantizer) -> str:
+    """The registered name, with what options there are beyond the defaults."""
     for entry in QUANTIZERS:
         if entry.make is type(quantizer):
-            return entry.name
+            options = quantizer.options
+            given = options.model_dump(exclude_defaults=True) if options else {}
+            return f"{entry.name}:{json.dumps(given)}" if given else entry.name
     raise RunError(f"quantizer '{type(quantizer).__name__}' is not registered; add @quantizer")
+
+
+def _made(kind: str, grid: Grid, shape: tuple[int, ...]) -> Quantizer:
+    """The inverse of `_kind`."""
+    name, _, given = kind.partition(":")
+    options = QUANTIZERS.parsed(name, json.loads(given or "{}"))
+    return QUANTIZERS[name].make(grid, shape, options)

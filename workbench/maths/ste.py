@@ -110,10 +110,14 @@ def clamp_ste(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     return _ClampSte.apply(x, low, high)
 
 
-def scale_gradient(x: Tensor, factor: float) -> Tensor:
+def straight_through(value: Tensor, x: Tensor) -> Tensor:
+    """Exactly `value`, with the gradient of `x`."""
+    return value.detach() + (x - x.detach())
+
+
+def scale_gradient(x: Tensor, factor: float | Tensor) -> Tensor:
     """The value of `x` with its gradient multiplied by `factor` (LSQ, arXiv:1902.08153, eq. 4)."""
-    scaled = x * factor
-    return (x - scaled).detach() + scaled
+    return straight_through(x, x * factor)
 
 
 def clamp_strict(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:

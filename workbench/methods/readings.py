@@ -16,7 +16,7 @@ from torch import Tensor
 
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Site
-from workbench.maths.grid import position, quantize
+from workbench.maths.grid import position
 from workbench.maths.histogram import Histogram
 from workbench.methods.base import SiteSignals
 from workbench.quantizers.base import Quantizer
@@ -67,7 +67,7 @@ def of_histogram(quantizer: Quantizer, seen: Histogram) -> SiteSignals:
 @torch.no_grad()
 def nearest(quantizer: Quantizer, weight: Tensor) -> Tensor:
     """The codes of rounding to nearest at the quantizer's range, of the weight's shape."""
-    return quantize(weight.detach(), *quantizer.affine(), quantizer.grid, quantizer.table())
+    return quantizer.nearest(weight.detach())
 
 
 @torch.no_grad()

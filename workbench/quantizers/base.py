@@ -150,6 +150,11 @@ class Quantizer(nn.Module, ABC):
         return quantize(x, *self.affine(), self.grid, self.table())
 
     @torch.no_grad()
+    def nearest(self, x: Tensor) -> Tensor:
+        """Codes of plain rounding at the range in use, before learning moves any of them."""
+        return quantize(x, *self.affine(), self.grid, self.table())
+
+    @torch.no_grad()
     def tie_distance(self, x: Tensor) -> Tensor:
         """How far, in steps, each value lies from where its code changes; `x`'s shape."""
         steps = x / self.grid.granularity.expand(self.affine()[0], x)
