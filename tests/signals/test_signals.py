@@ -8,18 +8,35 @@ import pytest
 import torch
 
 from workbench.foundation.options import controls
+from workbench.maths.grid import Grid
 from workbench.maths.metrics import kl_divergence
-from workbench.signals.base import Output, Seen
+from workbench.quantizers.lsq import LSQ
+from workbench.signals.base import Output, Seen, Trained
 from workbench.signals.fisher import importance
 from workbench.signals.output_error import output_error
 from workbench.signals.registry import SIGNALS
 from workbench.signals.regularisers import annealed_beta, rounding_regulariser
 
+NEEDS = {"importance", "prediction", "roundings", "labels", "features", "weights"}
+
+
+def stepped(shape: tuple[int, ...]) -> LSQ:
+    """Three bits with a step of 1."""
+    return LSQ(Grid(3), shape)
+
 
 def seen(value: torch.Tensor, reference: torch.Tensor, step: int = 10) -> Seen:
     weight = torch.linspace(0.5, 1.5, value.numel()).reshape(value.shape)
-    h = (value.sigmoid(),)
-    return Seen((Output(reference, value, 1, weight),), step, 10, (reference, value), h)
+    return Seen(
+        (Output(reference, value, 1, weight),),
+        step,
+        10,
+        (reference, value),
+        (value.sigmoid(),),
+        value,
+        torch.zeros(value.shape[:-1], dtype=torch.int64),
+        (Trained("w", value, stepped(tuple(value.shape))),),
+    )
 
 
 @pytest.mark.parametrize("entry", list(SIGNALS), ids=lambda e: e.name)
@@ -28,13 +45,13 @@ class TestContract:
         assert entry.title
         assert entry.description
         assert entry.citation
-        assert set(entry.facts.get("needs", ())) <= {"importance", "prediction", "roundings"}
+        assert set(entry.facts.get("needs", ())) <= NEEDS
         assert all(control.help for control in controls(entry.options))
 
     def test_is_a_scalar_with_a_gradient(self, entry) -> None:
         generator = torch.Generator().manual_seed(0)
-        reference = torch.randn(4, 6, generator=generator)
-        value = (reference + 0.1 * torch.randn(4, 6, generator=generator)).requires_grad_()
+        reference = torch.randn(4, 6, 3, generator=generator)
+        value = (reference + 0.1 * torch.randn(4, 6, 3, generator=generator)).requires_grad_()
         loss = entry.make(seen(value, reference), entry.options())
         assert loss.shape == ()
         assert float(loss.detach()) > 0
@@ -42,15 +59,26 @@ class TestContract:
         assert bool(gradient.abs().sum() > 0)
 
     def test_nothing_differs_nothing_is_lost(self, entry) -> None:
-        reference = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+        reference = torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(0))
+        certain = torch.tensor([[100.0, 0.0, 0.0]])
+        even = torch.tensor([1.0] * 5 + [-1.0] * 5 + [0.0] * 8)  # on the grid, kurtosis 1.8
         decided = Seen(
-            (Output(reference, reference, 1, torch.ones(4, 6)),),
+            (Output(reference, reference, 1, torch.ones(4, 6, 3)),),
             10,
             10,
             (reference, reference),
             (torch.tensor([0.0, 1.0]),),
+            certain,
+            torch.tensor([0]),
+            (Trained("w", even, stepped((18,))),),
         )
         assert float(entry.make(decided, entry.options())) == pytest.approx(0, abs=1e-9)
+
+    def test_without_weights_regularisers_rest(self, entry) -> None:
+        if "weights" not in entry.facts.get("needs", ()):
+            pytest.skip("looks at other things")
+        assert float(entry.make(Seen((), logits=torch.ones(2, 3)), entry.options())) == 0
+        assert float(entry.make(Seen(()), entry.options())) == 0
 
 
 def test_output_error_sums_channels_and_means_the_rest() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, fx
@@ -16,6 +16,31 @@ def value_nodes(module: fx.GraphModule) -> dict[str, fx.Node]:
     """The fx node that computes each ONNX value, in order; graph inputs included."""
     nodes = module.graph.nodes
     return {node.meta["onnx_value"]: node for node in nodes if "onnx_value" in node.meta}
+
+
+def named_nodes(module: fx.GraphModule, names: Iterable[str]) -> list[fx.Node]:
+    """The fx nodes that compute the named values, in the order of the names.
+
+    Raises:
+        ModelError: a name that the graph does not compute.
+    """
+    known = value_nodes(module)
+    names = list(names)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1) or list(known)[:1]
+            raise ModelError(
+                f"the graph computes no value '{name}'; the nearest name is '{near[0]}'"
+            )
+    return [known[name] for name in names]
+
+
+def channel_axis(node: fx.Node, dimensions: int) -> int:
+    """The axis of features in what `node` gives: the second of maps, the last of tokens."""
+    made = str(node.meta.get("op_type"))
+    source = str(node.all_input_nodes[0].meta.get("op_type")) if node.all_input_nodes else ""
+    convolved = made.startswith("Conv") or source.startswith("Conv")
+    return 1 if dimensions > 3 or (dimensions == 3 and convolved) else dimensions - 1
 
 
 def watch(
@@ -32,10 +57,7 @@ def watch(
     Raises:
         ModelError: a name that the graph does not compute.
     """
-    known = value_nodes(module)
-    for name in set(names) - set(known):
-        near = difflib.get_close_matches(name, known, 1) or list(known)[:1]
-        raise ModelError(f"the graph computes no value '{name}'; the nearest name is '{near[0]}'")
+    named_nodes(module, names)
     if names:
         with contextlib.suppress(_Complete):
             _Tap(module, set(names), see).run(*inputs)

@@ -71,6 +71,22 @@ def nearest(quantizer: Quantizer, weight: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def spread(quantizer: Quantizer, weight: Tensor) -> dict[str, float]:
+    """Bits that the codes of a weight carry: the entropy of their distribution."""
+    codes = quantizer.codes(weight.detach())
+    counts = torch.unique(codes, return_counts=True)[1].double()
+    shares = counts / counts.sum()
+    return {"effective_bits": float(-(shares * shares.log2()).sum())}
+
+
+@torch.no_grad()
+def distance(weight: Tensor, original: Tensor) -> float:
+    """How far a weight has moved from where it began, as a share of its size."""
+    size = float(original.norm())
+    return float((weight - original).norm()) / size if size else 0.0
+
+
+@torch.no_grad()
 def hardening(quantizer: Rounding) -> tuple[float, tuple[int, ...]]:
     """(share of roundings still undecided, histogram of h(V) in ten bins)."""
     h = rectified_sigmoid(quantizer.v).float()
@@ -98,9 +114,7 @@ def of_model(model: QuantizedGraph, sites: Collection[str]) -> dict[str, SiteSig
     found = {}
     for name in sites:
         quantizer, weight = model.quantizer(name), model.weight(name)
-        tensor = model.sites[name].tensor
-        original = model.graph.module.get_parameter(model.graph.attribute_of[tensor])
-        found[name] = of_weight(quantizer, weight, nearest(quantizer, original))
+        found[name] = of_weight(quantizer, weight, nearest(quantizer, model.original(name)))
     return found
 
 

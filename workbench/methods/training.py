@@ -17,6 +17,7 @@ from torch import Tensor, fx
 
 from workbench.foundation.seeds import seed_of
 from workbench.graph.quantized import QuantizedGraph
+from workbench.graph.taps import channel_axis
 from workbench.methods.base import SiteSignals, Task
 from workbench.methods.concerns import Concern, Watch
 from workbench.methods.learners import Learners
@@ -244,7 +245,7 @@ class Training:
             kept = (reference, tuple(weights), prediction)
             self._known.append(tuple(self._shelf.put(value) for value in kept))
             self._axes = tuple(
-                _channel_axis(node, value)
+                channel_axis(node, value.ndim)
                 for node, value in zip(self._stop.outputs, reference, strict=True)
             )
 
@@ -291,11 +292,3 @@ def _to_signs(parameters: Sequence[Tensor]) -> None:
     for parameter in parameters:
         if parameter.grad is not None:
             parameter.grad.sign_()
-
-
-def _channel_axis(node: fx.Node, value: Tensor) -> int:
-    """The axis of features: the second of maps, the last of tokens."""
-    made = str(node.meta.get("op_type"))
-    source = str(node.all_input_nodes[0].meta.get("op_type")) if node.all_input_nodes else ""
-    convolved = made.startswith("Conv") or source.startswith("Conv")
-    return 1 if value.ndim > 3 or (value.ndim == 3 and convolved) else value.ndim - 1

@@ -57,20 +57,25 @@ class Quantizer(nn.Module, ABC):
     then given a range with `set_range`.
 
     Attributes:
-        grid: the one that codes lie on, which `own_grid` makes of the one that was asked for.
+        asked: the grid that was asked for.
+        grid: the one that codes lie on, which `own_grid` makes of `asked`.
         enabled: when False the tensor passes untouched (used by diagnosis).
         estimator: of the gradient through rounding; None is the clipped straight-through one.
         levels: the table of a grid that has one, else None; stored only where it is learned.
         form: name of those whose levels are neither equal steps nor a table of the grid, else "".
+        absolute: names of parameters whose learning rate is not a share of their own size, such as
+            logarithms.
     """
 
     form: ClassVar[str] = ""
+    absolute: ClassVar[frozenset[str]] = frozenset()
     scale: Tensor
     zero_point: Tensor
     levels: Tensor | None
 
     def __init__(self, grid: Grid, shape: tuple[int, ...], options: Options | None = None) -> None:
         super().__init__()
+        self.asked = grid
         self.grid = grid = self.own_grid(grid)
         self.shape = tuple(shape)
         self.options = options

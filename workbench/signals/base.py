@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from workbench.quantizers.base import Quantizer
@@ -67,3 +68,10 @@ class Seen:
     logits: Tensor | None = None
     labels: Tensor | None = None
     weights: tuple[Trained, ...] = ()
+
+    def nothing(self) -> Tensor:
+        """A loss of zero, on the device of what was seen."""
+        values = [output.value for output in self.outputs] + [own.weight for own in self.weights]
+        if self.logits is not None:
+            values.append(self.logits)
+        return values[0].new_zeros(()) if values else torch.zeros(())
