@@ -134,7 +134,7 @@ def test_whole_multiples_are_dequantized(graph, tmp_path) -> None:
     assert nodes[f"{place}__dq"].input[0] == f"{place}__place"
 
 
-@pytest.mark.parametrize("wrong", [[3.0, 2.0, 1.0], [1.0, 2.0]])
+@pytest.mark.parametrize("wrong", [[3.0, 2.0, 1.0], [1.0, float("nan"), 2.0], 1.0])
 def test_damaged_thresholds_are_refused(graph, tmp_path, wrong) -> None:
     found = calibrated(graph, 2)
     place = put(found, "llt")[0]

@@ -109,5 +109,5 @@ class TestWeights:
         found = APoTWeight(before.grid, (2, 4))
         found.take(before)
         found.start(self.w)
-        top = float(found.affine()[0]) * 10
+        top = found.affine()[0].item() * 10
         assert top == pytest.approx(float(before.affine()[0]) * 7.5)

@@ -26,10 +26,11 @@ The numbers lie in the file under the names that the quantizer has for them, suc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx_ir as ir
+from torch import Tensor
 
 from workbench.deploy.editor import Editor
 from workbench.graph.sites import Site
@@ -56,7 +57,11 @@ TENSORS = (
 )  # fmt: skip
 CODES = ir.DataType.UINT8
 BYTE_SUM_OPSET = 14
-MOST_CODE = 255
+
+
+def run_in_float(frozen: Frozen) -> bool:
+    """True where what reads these levels cannot compute on integers."""
+    return frozen.form != FORM or "levels" in frozen.held
 
 
 def own_levels(editor: Editor, site: Site, frozen: Frozen) -> list[ir.Node]:
@@ -144,10 +149,10 @@ def _twin(make: _Maker, frozen: Frozen) -> list[ir.Node]:
 
 
 def _steps(make: _Maker, frozen: Frozen) -> list[ir.Node]:
-    thresholds = frozen.held["thresholds"].cpu()
-    held = make.constant("thresholds", thresholds)
+    held = {name: value.cpu() for name, value in frozen.held.items()}
+    thresholds = make.constant("thresholds", held["thresholds"])
     kind = CODES if make.opset >= BYTE_SUM_OPSET else ir.DataType.FLOAT
-    limits = make.parts(held, len(thresholds), "threshold")
+    limits = make.parts(thresholds, len(held["thresholds"]), "threshold")
     total = None
     for index, limit in enumerate(limits):
         last = index == len(limits) - 1 and kind == CODES
@@ -159,40 +164,23 @@ def _steps(make: _Maker, frozen: Frozen) -> list[ir.Node]:
         total = past
     assert total is not None
     codes = total if kind == CODES else make.node("Cast", [total], "q", to=CODES)
-    _dequantized(make, frozen, codes)
+    _dequantized(make, held, codes)
     return make.nodes
 
 
-def _dequantized(make: _Maker, frozen: Frozen, codes: ir.Value) -> None:
+def _dequantized(make: _Maker, held: Mapping[str, Tensor], codes: ir.Value) -> None:
     """From the codes of a staircase to its levels."""
-    levels, scale = make.constant("levels", frozen.held["levels"].cpu()), frozen.held["scale"].cpu()
-    held = make.constant("scale", scale)
-    found = whole_multiples(frozen)
-    if found is None:
+    scale = make.constant("scale", held["scale"])
+    if "levels" in held:
         index = make.node("Cast", [codes], "index", to=ir.DataType.INT32)
-        make.node("Gather", [levels, index], "dq")
+        make.node("Gather", [make.constant("levels", held["levels"]), index], "dq")
         return
-    places, offset = found
-    if not np.array_equal(places, np.arange(len(places))):
+    if "places" in held:
         index = make.node("Cast", [codes], "index", to=ir.DataType.INT32)
-        codes = make.node(
-            "Gather", [make.constant("places", places, np.uint8), index], "place", CODES
-        )
-    zero = make.constant("offset", offset, np.uint8)
-    make.node("DequantizeLinear", [codes, held, zero], "dq")
-
-
-def whole_multiples(frozen: Frozen) -> tuple[np.ndarray, int] | None:
-    """The levels as bytes and their zero-point, where they are just these times the scale."""
-    if frozen.form != FORM:
-        return None
-    levels = frozen.held["levels"].cpu().float().numpy()
-    scale = frozen.held["scale"].cpu().float().numpy()
-    steps = np.rint(levels / scale)
-    offset = max(0, -int(steps.min()))
-    fits = offset + int(steps.max()) <= MOST_CODE and offset <= MOST_CODE
-    exact = np.array_equal(steps.astype(np.float32) * scale, levels)
-    return (steps.astype(np.int64) + offset, offset) if fits and exact else None
+        places = make.constant("places", held["places"], np.uint8)
+        codes = make.node("Gather", [places, index], "place", CODES)
+    zero = make.constant("offset", held["offset"], np.uint8)
+    make.node("DequantizeLinear", [codes, scale, zero], "dq")
 
 
 _FORMS: dict[str, Callable[[_Maker, Frozen], list[ir.Node]]] = {

@@ -30,12 +30,14 @@ class OwnLevels(Quantizer):
 
     Attributes:
         called: the registered name, where the form has another.
+        either: names of tensors of which a file holds only some.
 
     Raises:
         RecipeError: more than 8 bits, a table, or more than one scale.
     """
 
     called: ClassVar[str] = ""
+    either: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, grid: Grid, shape: tuple[int, ...], options: Options | None = None) -> None:
         super().__init__(grid, shape, options)

@@ -30,6 +30,7 @@ from workbench.quantizers.registry import quantizer
 
 FORM = "steps"
 MOST_STEPS = 31
+MOST_PLACE = 255
 BITS = (1, 2, 3, 4, 5)
 
 
@@ -96,11 +97,8 @@ class Staircase(OwnLevels):
             raise RecipeError(f"quantizer '{self.called}' holds activations only; use 'uniform'")
         levels = self.code_levels().detach().float().clone()
         scale = self.affine()[0].detach().float().clone()
-        held = {
-            "thresholds": self.thresholds_in_use().detach().float().clone(),
-            "levels": levels,
-            "scale": scale,
-        }
+        thresholds = self.thresholds_in_use().detach().float().clone()
+        held = {"thresholds": thresholds, "scale": scale, **_held_levels(levels, scale)}
         zero = self.zero_point.to(torch.int32)
         return Frozen(self.grid, scale, zero, None, levels, self.form, held)
 
@@ -115,6 +113,7 @@ class Staircase(OwnLevels):
 class Steps(Staircase):
     """Fixed thresholds and levels, such as an exported file has."""
 
+    either = frozenset({"levels", "offset", "places"})
     thresholds: Tensor
 
     def __init__(self, grid: Grid, shape: tuple[int, ...], options: Options | None = None) -> None:
@@ -161,10 +160,29 @@ class Steps(Staircase):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """As ever, for any number of thresholds."""
-        if {"thresholds", "levels"} <= set(state_dict):
-            self.set_steps(state_dict["thresholds"], state_dict["levels"])
-        return super().load_state_dict(state_dict, strict, assign)
+        """As ever, for any number of thresholds; also what `frozen` holds."""
+        state = dict(state_dict)
+        if "levels" not in state and {"thresholds", "scale", "offset"} <= set(state):
+            every = torch.arange(sum(state["thresholds"].shape[:1]) + 1)
+            places = state.pop("places", every) - state.pop("offset")
+            state["levels"] = places.to(state["scale"]) * state["scale"]
+        if {"thresholds", "levels"} <= set(state):
+            self.set_steps(state["thresholds"], state["levels"])
+        return super().load_state_dict(state, strict, assign)
+
+
+def _held_levels(levels: Tensor, scale: Tensor) -> dict[str, Tensor]:
+    """The levels; or bytes, where these are (places - offset) s; no places where they are 0, 1, ..."""
+    steps = (levels / scale).round()
+    offset = (-steps[0]).clamp(min=0)
+    places = steps + offset
+    fits = float(torch.maximum(offset, places[-1])) <= MOST_PLACE
+    if not fits or not torch.equal(steps * scale, levels):
+        return {"levels": levels}
+    held = {"offset": offset.to(torch.int32)}
+    if not torch.equal(places, torch.arange(len(places)).to(places)):
+        held["places"] = places.to(torch.int32)
+    return held
 
 
 class EvenSteps(Staircase):
