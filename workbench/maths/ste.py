@@ -43,8 +43,7 @@ def round_ste(x: Tensor) -> Tensor:
 
 def scale_gradient(x: Tensor, factor: float) -> Tensor:
     """The value of `x` with its gradient multiplied by `factor` (LSQ, arXiv:1902.08153, eq. 4)."""
-    scaled = x * factor
-    return (x - scaled).detach() + scaled
+    return straight_through(x, x * factor)
 
 
 def clamp_strict(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
@@ -56,3 +55,8 @@ def clamp_strict(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor
         return _Clamp.apply(x, low, high)
     inside = (x > low) & (x < high)
     return torch.where(inside, x, torch.clamp(x.detach(), low, high))  # type: ignore[arg-type]
+
+
+def straight_through(value: Tensor, like: Tensor) -> Tensor:
+    """`value`, bit for bit, with the gradient of `like` (finite, of the same shape)."""
+    return value.detach() + (like - like.detach())
