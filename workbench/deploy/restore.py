@@ -228,7 +228,7 @@ def _form(site: Site, form: str, held: Mapping[str, Tensor]) -> Quantizer:
 
 def _codes(site: Site, frozen: Frozen) -> Codes:
     assert frozen.codes is not None
-    chosen = Codes(site.grid, site.shape)
+    chosen = Codes(frozen.grid, site.shape)  # which training may have brought
     chosen.set_affine(frozen.scale, frozen.zero_point.float())
     if frozen.levels is not None and chosen.levels is not None:
         chosen.levels.copy_(frozen.levels)
