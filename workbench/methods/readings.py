@@ -20,6 +20,7 @@ from workbench.maths.grid import position, quantize
 from workbench.maths.histogram import Histogram
 from workbench.methods.base import SiteSignals
 from workbench.quantizers.base import Quantizer
+from workbench.quantizers.registry import QUANTIZERS
 from workbench.quantizers.rounding import Rounding, rectified_sigmoid
 
 Readings = dict[str, dict[str, float]]
@@ -66,7 +67,13 @@ def of_histogram(quantizer: Quantizer, seen: Histogram) -> SiteSignals:
 
 @torch.no_grad()
 def nearest(quantizer: Quantizer, weight: Tensor) -> Tensor:
-    """The codes of rounding to nearest at the quantizer's range, of the weight's shape."""
+    """The codes of rounding to nearest at the quantizer's range, of the weight's shape.
+
+    Where weights pass a curve before they are rounded, behind it.
+    """
+    entry = next((e for e in QUANTIZERS if e.make is type(quantizer)), None)
+    if entry is not None and not entry.facts.get("projects", True):
+        return quantizer.codes(weight.detach())
     return quantize(weight.detach(), *quantizer.affine(), quantizer.grid, quantizer.table())
 
 
