@@ -117,6 +117,14 @@ def test_takes_the_reach_of_a_calibrated_quantizer(kind, grid: Grid) -> None:
     assert largest == pytest.approx(float(weight.abs().max()), abs=step)
 
 
+def test_fitting_it_to_a_weight_is_its_start() -> None:
+    weight = drawn(4, 30)
+    fitted, started = (DoReFa(Grid(3, granularity=GRANULARITIES[1]), (4, 30)) for _ in range(2))
+    fitted.fit(weight, "minmax")
+    started.start(weight)
+    assert torch.equal(fitted.scale, started.scale)
+
+
 def test_an_empty_channel_is_all_but_zero() -> None:
     weight = drawn(3, 8)
     weight[1] = 0

@@ -70,6 +70,10 @@ class DoReFa(Quantizer):
         fitted = (w * levels).sum(1) / levels.square().sum(1).clamp(min=SMALLEST)
         self.set_affine(unrows(fitted.clamp(min=SMALLEST), weight.shape), self.zero_point)
 
+    def fit(self, weight: Tensor, calibrator: str) -> None:
+        """As `start`; there is no range to find, so the calibrator is not asked."""
+        self.start(weight)
+
     def fake_quantize(self, x: Tensor) -> Tensor:
         return dequantize(self._levels(x), *self.affine(), self.grid)
 
