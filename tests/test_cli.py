@@ -115,6 +115,43 @@ def test_methods_show_their_options(ask: Callable[..., Any]):
     assert found["lsq"]["citation"]
 
 
+def test_estimators_are_listed(ask: Callable[..., Any]):
+    found = {entry["name"]: entry for entry in ask("methods", "--kind", "estimator")}
+    assert {"ste", "clipped_ste", "ewgs", "dsq", "tanh", "reste"} <= set(found)
+    assert found["ewgs"]["options"][0]["name"] == "delta"
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png", "pdf"])
+def test_estimators_are_drawn(
+    suffix: str, tmp_path: Path, call: Callable[..., Any], ask: Callable[..., Any]
+):
+    code, output, _ = call("methods", "--estimators", tmp_path / f"all.{suffix}")
+    assert code == 0
+    assert "clipped_ste" in output
+    assert (tmp_path / f"all.{suffix}").stat().st_size > 5000
+    view = ask("methods", "dsq", "--estimators", tmp_path / f"one.{suffix}")
+    assert [record["name"] for record in view["estimators"]] == ["dsq"]
+    assert len(view["estimators"][0]["slope"]) == len(view["x"])
+    assert (tmp_path / f"one.{suffix}").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "said"),
+    [
+        ("ewgs", "picture.bmp", ".svg, .png or .pdf"),
+        ("ewgs", "nowhere/picture.svg", "does not exist"),
+        ("lsq", "picture.svg", "unknown estimator 'lsq'"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(
+    name: str, path: str, said: str, tmp_path: Path, call: Callable[..., Any]
+):
+    code, _, errors = call("methods", name, "--estimators", tmp_path / path)
+    assert code != 0
+    assert said in " ".join(errors.split())
+    assert not list(tmp_path.iterdir())
+
+
 def test_models_are_those_that_can_be_opened(ask: Callable[..., Any]):
     assert [found["name"] for found in ask("models")] == list(zoo.known())
 

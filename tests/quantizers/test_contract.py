@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from workbench.foundation.errors import RecipeError
 from workbench.maths.grid import Granularity, Grid
 from workbench.quantizers.base import Quantizer
 from workbench.quantizers.registry import QUANTIZERS
@@ -20,6 +21,16 @@ GRIDS = [
 ]
 #: those of activations alone have tests of their own, on the grids that they serve
 ENTRIES = [entry for entry in QUANTIZERS if not entry.facts.get("activations_only")]
+SIZES = [Granularity(), Granularity("channel", 0), Granularity("group", 1, 4)]
+
+
+def grids(entry) -> list[Grid]:
+    """Those that are tried, of the widths that the entry serves."""
+    bits = entry.facts.get("bits")
+    return [Grid(b, granularity=size) for b in bits for size in SIZES] if bits else GRIDS
+
+
+CASES = [(entry, grid) for entry in ENTRIES for grid in grids(entry)]
 
 
 def ready(name: str, grid: Grid, x: torch.Tensor) -> Quantizer:
@@ -39,18 +50,24 @@ def x() -> torch.Tensor:
     return torch.randn(6, 10, generator=torch.Generator().manual_seed(3))
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
-@pytest.mark.parametrize("grid", GRIDS, ids=lambda g: g.describe())
+@pytest.mark.parametrize(
+    ("entry", "grid"), CASES, ids=lambda v: v.describe() if isinstance(v, Grid) else v.name
+)
 class TestContract:
     def test_frozen_is_on_the_grid(self, entry, grid: Grid, x: torch.Tensor) -> None:
         frozen = ready(entry.name, grid, x).frozen(x)
         assert frozen.codes is not None
         assert frozen.scale.shape == grid.granularity.shape(x.shape)
         assert bool((frozen.scale > 0).all())
-        assert int(frozen.codes.min()) >= grid.qmin
-        assert int(frozen.codes.max()) <= grid.qmax
+        assert int(frozen.codes.min()) >= frozen.grid.qmin
+        assert int(frozen.codes.max()) <= frozen.grid.qmax
         assert frozen.values().shape == x.shape
-        assert (frozen.levels is None) == grid.uniform
+        assert (frozen.levels is None) == frozen.grid.uniform
+
+    def test_a_grid_of_its_own_stays(self, entry, grid: Grid, x: torch.Tensor) -> None:
+        own = QUANTIZERS[entry.name].make(grid, tuple(x.shape)).grid
+        assert QUANTIZERS[entry.name].make(own, tuple(x.shape)).grid == own
+        assert own.granularity == grid.granularity
 
     def test_serialisable(self, entry, grid: Grid, x: torch.Tensor) -> None:
         first = ready(entry.name, grid, x)
@@ -76,6 +93,13 @@ class TestContract:
         quantizer = ready(entry.name, grid, x)
         quantizer.enabled = False
         assert quantizer(x) is x
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
+def test_widths_that_are_not_served_are_refused(entry) -> None:
+    for bits in set(range(1, 9)) - set(entry.facts.get("bits", range(1, 9))):
+        with pytest.raises(RecipeError, match=f"'{entry.name}' .* '{bits}' bits; ask for"):
+            QUANTIZERS[entry.name].make.own_grid(Grid(bits))
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from tests.quantizers import low
 from workbench.maths.grid import Granularity, Grid
 from workbench.quantizers.codes import Codes
 from workbench.quantizers.table import Table
@@ -67,3 +69,34 @@ def test_codes_take_a_learned_table_and_store_it() -> None:
 def test_fixed_tables_are_not_stored() -> None:
     assert "levels" not in Table(Grid(4, table="nf4"), (3, 4)).state_dict()
     assert "levels" in Table(GRID, (6, 50)).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("bits", "expected"), [(1, 0.36338023), (2, 0.11748185), (3, 0.03454776), (4, 0.00950101)]
+)
+def test_a_learned_table_reaches_the_catalogued_error_of_normal_weights(
+    bits: int, expected: float
+) -> None:
+    w = low.normal()[50::100]
+    learner = Table(Grid(bits, table="kmeans"), tuple(w.shape))
+    learner.fit(w, "mse")
+    assert error(learner, w) == pytest.approx(expected, rel=0.02)
+
+
+def test_a_fixed_table_learns_its_scale() -> None:
+    """∂ŵ/∂s = L - w/s inside, the outermost level beyond; ∂ŵ/∂w = 1 inside, 0 beyond."""
+    w = torch.tensor([0.5, -0.3, 0.05, 3.0, -4.0])
+    learner = Table(Grid(4, table="nf4"), tuple(w.shape))
+    assert low.gradient(learner, w) == [1, 1, 1, 0, 0]
+    levels = [0.44070983, -0.28444138, 0.07958030]
+    inside = sum(level - value for level, value in zip(levels, w.tolist(), strict=False))
+    assert float(learner.scale.grad) == pytest.approx(inside + 1 - 1, abs=1e-5)
+    assert [name for name, _ in learner.named_parameters()] == ["scale"]
+
+
+def test_centroids_learn_by_gradient() -> None:
+    """Each receives the sum over the weights that it stands for."""
+    w = torch.tensor([0.9, 1.1, -0.2, -1.5])
+    learner = Table(Grid(1, table="kmeans"), tuple(w.shape))
+    low.gradient(learner, w, torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    assert learner.levels.grad.tolist() == [7, 3]

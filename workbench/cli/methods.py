@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,8 @@ from workbench.foundation.errors import RecipeError, unknown_name
 if TYPE_CHECKING:
     from workbench.session.frame import Cell, Known
 
+PICTURES = (".svg", ".png", ".pdf")
+
 
 @app.command()
 def methods(
@@ -23,11 +26,21 @@ def methods(
     matrix: Annotated[
         bool, typer.Option("--matrix", help="Only the matrix of stages and learning signals.")
     ] = False,
+    estimators: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Draw what gradient estimators do, all or the named one: .svg, .png or .pdf.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What a recipe can name, and the matrix of stages and learning signals with ours in it."""
     from workbench.session.frame import frame, known
 
+    if estimators is not None:
+        _draw_estimators(estimators, name, as_json)
+        return
     found = known() if kind is None else known([_kind(kind)])
     if name is not None:
         found = [_named(found, name)]
@@ -40,6 +53,24 @@ def methods(
         if not matrix:
             _show_all(found)
         _show_frame(frame(found))
+
+
+def _draw_estimators(path: Path, name: str | None, as_json: bool) -> None:
+    """A figure at `path`; with `as_json` the curves in it as well."""
+    from workbench.views.estimators import curves
+    from workbench.views.figures import estimator_figure, save
+
+    if path.suffix.lower() not in PICTURES:
+        raise RecipeError(f"--estimators was '{path}'; give a path that ends in .svg, .png or .pdf")
+    if not path.parent.is_dir():
+        raise RecipeError(f"--estimators was '{path}'; the folder '{path.parent}' does not exist")
+    view = curves(None if name is None else [name])
+    save(estimator_figure(view), path)
+    if as_json:
+        emit(view)
+    else:
+        names = ", ".join(record["name"] for record in view["estimators"])
+        output.print(f"{names}: drawn in {path}", markup=False)
 
 
 def _kind(name: str) -> str:

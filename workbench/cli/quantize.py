@@ -90,6 +90,14 @@ Calibration = Annotated[
     int | None,
     typer.Option("--calibration", help="Examples to learn from \\[512; synthetic ones 128]."),
 ]
+Training = Annotated[
+    int | None,
+    typer.Option(
+        "--training",
+        help="Examples that training methods learn from; never judged on \\[0: the model's own, or"
+        " those that calibrate].",
+    ),
+]
 SyntheticName = Annotated[
     str | None,
     typer.Option(
@@ -127,6 +135,7 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
     transform: Transforms = None,
     store: Store = None,
     calibration: Calibration = None,
+    training: Training = None,
     augment: Augment = None,
     synthetic: SyntheticName = None,
     seed: Seed = None,
@@ -155,6 +164,7 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
         "transform": transform,
         "store": store,
         "calibration_examples": calibration,
+        "training_examples": training,
         "augment": augment,
         "synthetic": synthetic,
         "seed": seed,

@@ -227,8 +227,9 @@ def _form(site: Site, form: str, held: Mapping[str, Tensor]) -> Quantizer:
 
 
 def _codes(site: Site, frozen: Frozen) -> Codes:
+    """Codes on the grid that the file says, which need not be the one that was asked for."""
     assert frozen.codes is not None
-    chosen = Codes(site.grid, site.shape)
+    chosen = Codes(frozen.grid, site.shape)
     chosen.set_affine(frozen.scale, frozen.zero_point.float())
     if frozen.levels is not None and chosen.levels is not None:
         chosen.levels.copy_(frozen.levels)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from workbench.foundation.errors import RecipeError, RunError
+from workbench.foundation.spelling import joined
 from workbench.graph.build import Graph
 from workbench.graph.sites import Site
 from workbench.graph.taps import value_nodes
@@ -18,6 +19,7 @@ from workbench.quantizers.base import Frozen, Quantizer
 from workbench.quantizers.bias import Bias
 from workbench.quantizers.codes import Codes
 from workbench.quantizers.registry import QUANTIZERS
+from workbench.quantizers.registry import make as make_quantizer
 from workbench.quantizers.shared import Shared
 
 Make = Callable[[Site], Quantizer]
@@ -71,8 +73,8 @@ class QuantizedGraph(nn.Module):
             RecipeError: codes for a site whose quantizer has brought levels of its own.
         """
         site = self.sites[site].shares or site
-        label = self.sites[site].grid.label
-        if label and isinstance(quantizer, Codes):
+        grid, label = self.sites[site].grid, self.sites[site].grid.label
+        if label and isinstance(quantizer, Codes) and grid != self.asked[site]:
             raise RecipeError(
                 f"'{site}' has been trained on '{label}' levels, which rounding methods do not"
                 " know; let the stage that trained it be the last one"
@@ -95,6 +97,11 @@ class QuantizedGraph(nn.Module):
     def parameter(self, initializer: str) -> nn.Parameter:
         """The float parameter that an ONNX initializer became."""
         return self.module.get_parameter(self.graph.attribute_of[initializer])
+
+    def original(self, site: str) -> Tensor:
+        """The float parameter of a weight or bias site as it was before all learning."""
+        attribute = self.graph.attribute_of[self.sites[site].tensor]
+        return self.graph.module.get_parameter(attribute)
 
     def of_kind(self, kind: str) -> list[Site]:
         """The sites of one kind, in the order of the graph."""
@@ -126,7 +133,9 @@ class QuantizedGraph(nn.Module):
 
     def frozen(self) -> dict[str, Frozen]:
         """Exactly what is exported, for every site."""
-        return {name: self._frozen(site) for name, site in self.sites.items()}
+        ordered = sorted(self.sites.items(), key=lambda item: _dependence(item[1]))
+        found = {name: self._frozen(site) for name, site in ordered}
+        return {name: found[name] for name in self.sites}
 
     def float_parameters(self) -> dict[str, Tensor]:
         """Current values of the float initializers, by ONNX name."""
@@ -138,7 +147,7 @@ class QuantizedGraph(nn.Module):
         """Everything that learning may have changed, as flat tensors.
 
         Keys are `quantizer/<kind>/<site>/<tensor>` and `parameter/<initializer>`; only parameters
-        that differ from the float graph are kept.
+        that differ from the float graph are kept. Options stand behind the kind.
         """
         tensors: dict[str, Tensor] = {}
         for name, site in self.sites.items():
@@ -194,7 +203,7 @@ class QuantizedGraph(nn.Module):
                 )
             grouped.setdefault((kind, site), {})[tensor] = value
         for (kind, name), state in grouped.items():
-            quantizer = QUANTIZERS[kind].make(self.asked[name], self.sites[name].shape)
+            quantizer = make_quantizer(kind, self.asked[name], self.sites[name].shape)
             quantizer.load_state_dict(state)
             self.set_quantizer(name, quantizer)
 
@@ -226,7 +235,9 @@ class QuantizedGraph(nn.Module):
         graph = self.module.graph
         for site in sites:
             source = values[site.tensor]
-            with graph.inserting_after(_after(source)):
+            behind, before = graph.inserting_after, graph.inserting_before
+            bias = site.kind == "bias"  # which follows what its weight's quantizer has found
+            with before(readers[site.edges[0][0]]) if bias else behind(_after(source)):
                 inserted = graph.call_module(self._keys[site.name], (source,))
             inserted.meta["site"] = site.name
             for node, index in site.edges:
@@ -272,7 +283,9 @@ def _readers(module: fx.GraphModule) -> dict[str, fx.Node]:
 
 
 def _kind(quantizer: Quantizer) -> str:
+    """The registered name, with what options there are beyond the defaults."""
     for entry in QUANTIZERS:
         if entry.make is type(quantizer):
-            return entry.name
+            options = quantizer.options
+            return joined(entry.name, options.model_dump(exclude_defaults=True) if options else {})
     raise RunError(f"quantizer '{type(quantizer).__name__}' is not registered; add @quantizer")

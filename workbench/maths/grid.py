@@ -21,7 +21,7 @@ from torch import Tensor
 from workbench.foundation.errors import RecipeError
 from workbench.maths import levels as tables
 from workbench.maths.levels import UNIFORM
-from workbench.maths.ste import clamp_strict, round_ste
+from workbench.maths.ste import clamp_strict, round_ste, snap
 
 if TYPE_CHECKING:
     from workbench.maths.estimators.base import Estimator
@@ -272,6 +272,9 @@ def fake_quantize(
         0.5333333611488342
     """
     if grid.uniform:
+        ends = _ends(zero_point, grid) if estimator is None and torch.is_grad_enabled() else None
+        if ends is not None:
+            return snap(x, grid.granularity.expand(scale, x), *ends)
         codes = quantize(x, scale, zero_point, grid, estimator=estimator)
         return dequantize(codes, scale, zero_point, grid)
     table, scale = _levels(grid, levels, x), grid.granularity.expand(scale, x)
@@ -283,6 +286,16 @@ def fake_quantize(
         inside = clip(steps, float(ends[0]), float(ends[-1]))
         snapped = snapped + (inside - inside.detach())
     return snapped * scale
+
+
+def _ends(zero_point: Tensor, grid: Grid) -> tuple[float, float] | None:
+    """Lowest and highest code less the zero-point, where they are two plain numbers."""
+    if grid.symmetric and grid.signed:
+        return float(grid.qmin), float(grid.qmax)
+    if zero_point.requires_grad or zero_point.ndim:
+        return None
+    place = float(zero_point)
+    return grid.qmin - place, grid.qmax - place
 
 
 def _levels(grid: Grid, learned: Tensor | None, like: Tensor) -> Tensor:

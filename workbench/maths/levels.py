@@ -7,6 +7,7 @@ levels goes to the lower one. Most tables are normalised to a largest level of 1
 hold the format's own values, so that a file can store them as float8.
 
     balanced   odd multiples of 1 / (2^b - 1): mid-rise, no zero; one bit gives ±1
+    ternary    one level below zero, zero, one above; learned (Zhu et al. 2017, 1612.01064)
     power      0 and ±2^-k                                    (Miyashita et al. 2016, 1603.01025)
     apot       sums of powers of two                          (Li et al. 2020, BkgXT24tDS)
     nf4, nf3   quantiles of N(0, 1)                           (Dettmers et al. 2023, 2305.14314)
@@ -130,6 +131,11 @@ def _balanced(bits: int) -> Tensor:
     return torch.arange(-top, top + 1, 2, dtype=torch.float64) / top
 
 
+def _ternary(bits: int) -> Tensor:  # noqa: ARG001 - always two
+    """Where learning starts."""
+    return torch.tensor([-1.0, 0.0, 1.0])
+
+
 def _power(bits: int) -> Tensor:
     return _mirrored(torch.exp2(-torch.arange(2 ** (bits - 1) - 1, dtype=torch.float64)))
 
@@ -185,6 +191,7 @@ def _mirrored(positive: Tensor) -> Tensor:
 
 TABLES: dict[str, Table] = {
     "balanced": Table("Balanced, no zero", range(1, 5), _balanced),
+    "ternary": Table("Three learned levels", range(2, 3), _ternary, learned=True),
     "power": Table("Powers of two", range(2, 6), _power),
     "apot": Table("Sums of powers of two (APoT)", range(3, 8), _apot),
     "nf3": Table("Normal quantiles, 3 bits", range(3, 4), _normal),

@@ -117,6 +117,13 @@ class Task:
     stage: int = 0
     calibrator: str = "mse"
     weight_calibrator: str = "mse"
+    lessons: Callable[[], Iterator[tuple[Batch, Tensor | None]]] | None = None
+
+    def examples_to_learn(self) -> Iterator[tuple[Batch, Tensor | None]]:
+        """What a network trains on, batch by batch."""
+        if self.lessons is not None:
+            return self.lessons()
+        return ((batch, None) for batch in self.batches())
 
 
 class Method(ABC):

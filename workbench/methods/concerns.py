@@ -20,6 +20,8 @@ RISE = 1.1
 ASTRAY = 2.0
 #: more than what is left by arithmetic
 ROUNDED = 1.001
+#: steps that a course is judged by, and how far its loss may rise: times, and nats at least
+BEGIN, FAR, LEAST_NATS = 10, 3.0, 1.0
 #: sites that are named one by one
 NAMED = 5
 
@@ -42,6 +44,9 @@ class Concern:
 class Watch:
     """Looks at the reports of one unit.
 
+    Attributes:
+        ended: a step said that learning has to end.
+
     Args:
         name: of the unit.
         kept: what is there instead, if learning fails.
@@ -56,6 +61,48 @@ class Watch:
         self._alive: dict[str, bool] = {}
         self._judged: list[tuple[int, float, float]] = []
         self._found: list[Concern] = []
+        self._first = self._latest = 0.0
+        self._steps = 0
+        self.ended = False
+
+    def step(self, value: float) -> bool:
+        """See the loss of one step; False if training goes astray and has to end.
+
+        The mean of the first steps is compared with a running mean of the latest ones, so that
+        it is said within `BEGIN` steps of a course that only gets worse.
+        """
+        self._steps += 1
+        if not math.isfinite(value):
+            return self._astray("the loss is no number any more")
+        if self._steps <= BEGIN:
+            self._first += (value - self._first) / self._steps
+            self._latest = self._first
+            return True
+        self._latest += (value - self._latest) / BEGIN
+        limit = max(FAR * self._first, self._first + LEAST_NATS)
+        if self._latest <= limit:
+            self._first = min(self._first, self._latest)
+            return True
+        times = self._latest / max(self._first, 1e-12)
+        return self._astray(f"after {self._steps} steps the loss is {times:.3g} times what it was")
+
+    def memory(self) -> list[float]:
+        """What `step` remembers, as numbers."""
+        return [self._first, self._latest, float(self._steps)]
+
+    def remember(self, numbers: list[float]) -> None:
+        """The inverse of `memory`."""
+        self._first, self._latest, self._steps = numbers[0], numbers[1], int(numbers[2])
+
+    def forget(self) -> None:
+        """The losses to come are of another kind, as after a change of bits."""
+        self.remember([0.0, 0.0, 0.0])
+        self._losses.clear()
+
+    def _astray(self, what: str) -> bool:
+        self._note("diverged", f"diverged: {what}, so {self._kept}; lower the learning rate")
+        self.ended = True
+        return False
 
     def loss(self, value: float) -> bool:
         """See a loss; False if it is no number, and learning has to end."""

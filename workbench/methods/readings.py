@@ -16,7 +16,7 @@ from torch import Tensor
 
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Site
-from workbench.maths.grid import position, quantize
+from workbench.maths.grid import position
 from workbench.maths.histogram import Histogram
 from workbench.methods.base import SiteSignals
 from workbench.quantizers.base import Quantizer
@@ -67,7 +67,23 @@ def of_histogram(quantizer: Quantizer, seen: Histogram) -> SiteSignals:
 @torch.no_grad()
 def nearest(quantizer: Quantizer, weight: Tensor) -> Tensor:
     """The codes of rounding to nearest at the quantizer's range, of the weight's shape."""
-    return quantize(weight.detach(), *quantizer.affine(), quantizer.grid, quantizer.table())
+    return quantizer.nearest(weight.detach())
+
+
+@torch.no_grad()
+def spread(quantizer: Quantizer, weight: Tensor) -> dict[str, float]:
+    """Bits that the codes of a weight carry: the entropy of their distribution."""
+    codes = quantizer.codes(weight.detach())
+    counts = torch.unique(codes, return_counts=True)[1].double()
+    shares = counts / counts.sum()
+    return {"effective_bits": float(-(shares * shares.log2()).sum())}
+
+
+@torch.no_grad()
+def distance(weight: Tensor, original: Tensor) -> float:
+    """How far a weight has moved from where it began, as a share of its size."""
+    size = float(original.norm())
+    return float((weight - original).norm()) / size if size else 0.0
 
 
 @torch.no_grad()
@@ -98,9 +114,7 @@ def of_model(model: QuantizedGraph, sites: Collection[str]) -> dict[str, SiteSig
     found = {}
     for name in sites:
         quantizer, weight = model.quantizer(name), model.weight(name)
-        tensor = model.sites[name].tensor
-        original = model.graph.module.get_parameter(model.graph.attribute_of[tensor])
-        found[name] = of_weight(quantizer, weight, nearest(quantizer, original))
+        found[name] = of_weight(quantizer, weight, nearest(quantizer, model.original(name)))
     return found
 
 

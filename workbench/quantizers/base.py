@@ -63,9 +63,12 @@ class Quantizer(nn.Module, ABC):
         estimator: of the gradient through rounding; None is the clipped straight-through one.
         levels: the table of a grid that has one, else None; stored only where it is learned.
         form: name of those whose levels are neither equal steps nor a table of the grid, else "".
+        absolute: names of parameters whose learning rate is not a share of their own size, such as
+            logarithms.
     """
 
     form: ClassVar[str] = ""
+    absolute: ClassVar[frozenset[str]] = frozenset()
     scale: Tensor
     zero_point: Tensor
     levels: Tensor | None
@@ -144,6 +147,11 @@ class Quantizer(nn.Module, ABC):
     @torch.no_grad()
     def codes(self, x: Tensor) -> Tensor:
         """Integer codes that `x` gets at inference (as floats)."""
+        return quantize(x, *self.affine(), self.grid, self.table())
+
+    @torch.no_grad()
+    def nearest(self, x: Tensor) -> Tensor:
+        """Codes of plain rounding at the range in use, before learning moves any of them."""
         return quantize(x, *self.affine(), self.grid, self.table())
 
     @torch.no_grad()

@@ -3,7 +3,9 @@
 A pool (an `.npz`, a folder, a zip, a text) is put in a fixed order first: within each class the
 examples are shuffled by a seed, then the classes are dealt in turn, so that folders sorted by
 class calibrate on all of them. The first `calibration_examples` of that order calibrate, the rest
-judge; at most half of a pool calibrates. Sample models bring two pools that never mix.
+judge; at most half of a pool calibrates. A network trains on the examples that calibrate, or, where
+`training_examples` asks for more, on as many of the first; they never judge. Sample models bring
+pools that never mix, one of them to train on.
 """
 
 from __future__ import annotations
@@ -33,13 +35,14 @@ from workbench.session.sources import (
     sizes,
 )
 
-Split = Literal["calibration", "test"]
+Split = Literal["calibration", "train", "test"]
 Task = Literal["classify", "bytes", "tokens", "pairs", "none", "made"]
 Batch = tuple[tuple[Tensor, ...], Tensor | None]
 Rows = NDArray[np.int64]
 
 DEFAULT_CALIBRATION = 512
 BATCH_MOST = 64
+IGNORED = -100  # the label of a place that has none
 _ORDER_SEED = 7
 
 
@@ -54,6 +57,7 @@ class Data:
             model itself: nothing is known but what the float model says).
         source: the rows.
         calibration, test: which rows belong to which split, in order.
+        train: rows to train on; None where those that calibrate serve.
         pool: True where `calibrate_on` may move the border between the splits.
         record: how to open the same data again, as JSON values.
         fixed: examples in every batch, for a model whose batch axis is fixed; 0 otherwise.
@@ -65,6 +69,7 @@ class Data:
     calibration: Rows = field(repr=False)
     test: Rows = field(repr=False)
     pool: bool = True
+    train: Rows | None = field(default=None, repr=False)
     record: Mapping[str, Any] = field(default_factory=dict, repr=False)
     fixed: int = 0
 
@@ -92,14 +97,45 @@ class Data:
         """The same data with (at most) that many examples in the calibration split."""
         if not self.pool:
             return replace(self, calibration=self.calibration[:examples])
-        rows = np.concatenate([self.calibration, self.test])
+        rows = self._pooled()
         examples = min(max(examples, self.fixed), len(rows) // 2)
-        return replace(self, calibration=rows[:examples], test=rows[examples:])
+        return replace(self, calibration=rows[:examples], test=rows[examples:], train=None)
+
+    def train_on(self, examples: int) -> Data:
+        """The same data with (at most) that many examples to train on; 0 takes all there are.
+
+        Of a pool they are its first, so that those that calibrate are among them; the rest judge,
+        half of the pool at least. Without a number a pool trains on those that calibrate.
+        """
+        if not self.pool:
+            rows = self.calibration if self.train is None else self.train
+            return replace(self, train=rows[: examples or None])
+        if not examples:
+            return self
+        rows = self._pooled()
+        examples = min(max(examples, self.fixed, len(self.calibration)), len(rows) // 2)
+        return replace(self, train=rows[:examples], test=rows[examples:])
+
+    def lessons(self, size: int = 64) -> Iterator[Batch]:
+        """Inputs and labels to train on; of a text, each next byte or token is the label."""
+        for inputs, labels in self.batches("train", size):
+            if self.task in ("bytes", "tokens"):
+                following = torch.full_like(inputs[0], IGNORED, dtype=torch.int64)
+                following[:, :-1] = inputs[0][:, 1:]
+                yield inputs, following
+            else:
+                yield inputs, labels if self.task == "classify" else None
+
+    def _pooled(self) -> Rows:
+        """All rows of a pool, those that calibrate or train first."""
+        return np.concatenate([self.calibration if self.train is None else self.train, self.test])
 
     def _rows(self, split: Split) -> Rows:
-        if split not in ("calibration", "test"):
-            raise DataError(f"no split '{split}'; choose 'calibration' or 'test'")
-        return self.calibration if split == "calibration" else self.test
+        found = {"calibration": self.calibration, "train": self.train, "test": self.test}
+        if split not in found:
+            raise DataError(f"no split '{split}'; choose 'calibration', 'train' or 'test'")
+        rows = found[split]
+        return self.calibration if rows is None else rows
 
     def _targets(self, rows: Rows) -> Tensor | None:
         if self.task not in ("classify", "pairs") or self.source.labels is None:
@@ -162,16 +198,15 @@ def pool(
             f"'{name}' holds {len(source)} examples, and the model takes {fixed} at once; give"
             f" {2 * fixed} or more, or export the model with a free batch axis"
         )
-    data = Data(name, task, source, rows[:0], rows, True, record, fixed)
+    data = Data(name, task, source, rows[:0], rows, record=record, fixed=fixed)
     return data.calibrate_on(DEFAULT_CALIBRATION)
 
 
-def own(name: str, task: Task, calibration: int, test: int, source: Source) -> Data:
-    """A sample's own data: rows of two pools, the calibration rows first."""
-    rows = np.arange(calibration + test)
+def own(name: str, task: Task, counts: tuple[int, int, int], source: Source) -> Data:
+    """A sample's own data: rows of three pools, (calibration, test, train) in this order."""
+    first, rest, train = np.split(np.arange(sum(counts)), np.cumsum(counts)[:2])
     record = {"kind": "own", "name": name}
-    first, rest = rows[:calibration], rows[calibration:]
-    return Data(name, task, source, first, rest, False, record)
+    return Data(name, task, source, first, rest, False, train if len(train) else None, record)
 
 
 def order(count: int, labels: NDArray[np.int64] | None, seed: int = _ORDER_SEED) -> Rows:

@@ -106,7 +106,8 @@ def made(session: Session, recipe: Recipe) -> Data:
     rows = np.arange(len(source))
     fixed = sizes(inputs[0])[0] if sizes(inputs[0]) else 0
     name = label(session, recipe)
-    return Data(name, "made", source, rows, rows, False, {"kind": "made"}, fixed)
+    record = {"kind": "made"}
+    return Data(name, "made", source, rows, rows, False, record=record, fixed=fixed)
 
 
 def sample(session: Session) -> Batch:

@@ -250,6 +250,7 @@ class _Execution:
 
         examples = self.calibration.size("calibration") * recipe.augment
         task = Task(batches, examples, recipe.seed, stage=stage)
+        task.lessons = lambda: self.calibration.lessons(self.session.batch_size)
         if keep:
             task.checkpoint = Checkpoint(self.files.checkpoint, f"{self._key}/{stage}")
         return task

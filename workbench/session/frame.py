@@ -11,6 +11,7 @@ from workbench.foundation.registry import Entry, Registry
 from workbench.foundation.taxonomy import PUBLISHED, SIGNALS, STAGES, cells
 from workbench.graph.passes.registry import TRANSFORMS
 from workbench.maths.calibrators.registry import CALIBRATORS
+from workbench.maths.estimators.registry import ESTIMATORS
 from workbench.methods.registry import METHODS
 from workbench.synthesis.registry import MAKERS
 
@@ -19,6 +20,7 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     "method": METHODS,
     "transform": TRANSFORMS,
     "calibrator": CALIBRATORS,
+    "estimator": ESTIMATORS,
     "data": MAKERS,
 }
 
@@ -28,7 +30,7 @@ class Known:
     """One registered thing.
 
     Attributes:
-        kind: "method", "calibrator", "transform" or "data".
+        kind: "method", "transform", "calibrator", "estimator" or "data".
         name, title, description, citation: for people.
         facts: what it registered besides: data, cost, use, strategy, cells and more.
         options: their controls as JSON values.

@@ -5,6 +5,7 @@
     store = "packed"             # or "int8": low-bit codes in 8-bit containers, larger and faster
     seed = 0
     calibration_examples = 512
+    training_examples = 0        # of methods that train the network; 0: all that are meant for it
     augment = 1                  # or more: each picture mirrored and moved, so often
     transforms = ["equalize", "smooth:alpha=0.7"]   # prepare the float graph; none by default
 
@@ -163,6 +164,16 @@ class Recipe(_Part):
     calibration_examples: Annotated[
         int, Field(ge=1, le=1_000_000, description="examples to learn from")
     ] = 512
+
+    training_examples: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=100_000_000,
+            description="examples that a network trains on; 0: the model's own, or those that"
+            " calibrate",
+        ),
+    ] = 0
 
     @field_validator("weights", mode="before")
     @classmethod

@@ -110,7 +110,7 @@ def read_text(
         return None
     rows = order(len(source), None)
     record = {"kind": "path", "path": str(path.resolve()), "fingerprint": fingerprint(path)}
-    data = Data(path.name, task, source, rows[:0], rows, True, record)
+    data = Data(path.name, task, source, rows[:0], rows, record=record)
     return data.calibrate_on(DEFAULT_CALIBRATION)
 
 

@@ -221,7 +221,12 @@ class Session:
 
         if recipe.synthetic is not None:
             return made(self, recipe)
-        return self.data.calibrate_on(recipe.calibration_examples)
+        return self._divided(recipe)
+
+    def _divided(self, recipe: Recipe) -> Data:
+        """The session's data, divided as a recipe asks."""
+        data = self.data.calibrate_on(recipe.calibration_examples)
+        return data.train_on(recipe.training_examples)
 
     def judging(self, recipe: Recipe) -> Data:
         """The data whose test split judges: real ones where there are any, which did not calibrate.
@@ -230,7 +235,7 @@ class Session:
             DataError: there are none, or they cannot be made.
         """
         if recipe.synthetic is None or self.has_data:
-            return self.data.calibrate_on(recipe.calibration_examples)
+            return self._divided(recipe)
         return self.calibrating(recipe)
 
     def _read(self, given: object) -> Data:

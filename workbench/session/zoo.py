@@ -24,8 +24,9 @@ from workbench.session.sources import ArraySource, InputSpec, LazySource, Source
 
 __all__ = ["Known", "cache_dir", "find", "known", "preprocess_of", "sample_data"]
 
-_DIGITS = (1000, 3000)
-_WINDOWS = (1024, 1024)
+#: examples that calibrate, judge and train
+_DIGITS = (1000, 3000, 6000)
+_WINDOWS = (1024, 1024, 8192)
 
 
 def known() -> dict[str, Known]:
@@ -60,13 +61,11 @@ def preprocess_of(name: str) -> Preprocess:
 def sample_data(task: str, name: str, inputs: Sequence[InputSpec]) -> Data:
     """The data of a sample whose card says `task`."""
     if task == "bytes":
-        calibration, test = _WINDOWS
-        source = LazySource(calibration + test, lambda: _byte_windows(inputs))
-        return own(name, "bytes", calibration, test, source)
+        source = LazySource(sum(_WINDOWS), lambda: _byte_windows(inputs))
+        return own(name, "bytes", _WINDOWS, source)
     if task == "digits":
-        calibration, test = _DIGITS
-        source = LazySource(calibration + test, lambda: _digits(inputs))
-        return own(name, "classify", calibration, test, source)
+        source = LazySource(sum(_DIGITS), lambda: _digits(inputs))
+        return own(name, "classify", _DIGITS, source)
     raise DataError(f"sample '{name}' has data of an unknown kind '{task}'; give data of your own")
 
 
@@ -86,7 +85,7 @@ def _sample(folder: Path, card: dict[str, Any]) -> Known:
 
 
 def _digits(inputs: Sequence[InputSpec]) -> Source:
-    parts = [digits.load("calibration"), digits.load("test")]
+    parts = [digits.load("calibration"), digits.load("test"), digits.load("train")]
     images = np.concatenate([images for images, _ in parts])
     labels = np.concatenate([labels for _, labels in parts])
     return ArraySource({inputs[0].name: images, "labels": labels}, inputs)
@@ -96,5 +95,6 @@ def _byte_windows(inputs: Sequence[InputSpec]) -> Source:
     parts = [
         stdlib_bytes.load("calibration", limit=_WINDOWS[0]),
         stdlib_bytes.load("test", limit=_WINDOWS[1]),
+        stdlib_bytes.load("train", limit=_WINDOWS[2]),
     ]
     return ArraySource({inputs[0].name: np.concatenate(parts)}, inputs)

@@ -15,5 +15,6 @@ Signal = Callable[[Seen, Any], Tensor]
 SIGNALS: Registry[Signal] = Registry("signal", "workbench.signals")
 
 #: registers a function of (seen, options) to a scalar; the fact `needs` names what of `Seen` it
-#: reads beyond the outputs: "importance", "prediction", "roundings", "labels", "features" or "weights"
+#: reads beyond the outputs: "importance", "prediction" or "roundings"; in the training of a whole
+#: network also "labels", "features" or "weights"
 signal = SIGNALS.register

@@ -16,8 +16,9 @@ from workbench.views.numbers import number
 
 Record = Mapping[str, Any]
 
-FLOAT, QUANTIZED, INK, DIM = "#4a7fe0", "#d9660a", "#1b2430", "#5d6878"
+FLOAT, QUANTIZED, INK, DIM, PALE = "#4a7fe0", "#d9660a", "#1b2430", "#5d6878", "#e8ebf0"
 MOST_LINES = 40
+COLUMNS, MOST_TICKS = 3, 8  # of small multiples
 
 
 def layer_errors(records: Sequence[Record], ax: Axes | None = None) -> Figure:
@@ -89,11 +90,105 @@ def before_after(
     return figure
 
 
+def estimator_figure(view: Record) -> Figure:
+    """Each gradient estimator: what goes forward above, the slope that goes backward below.
+
+    All share their scales; grey is beyond the range, where a quantizer clips.
+
+    Args:
+        view: as `workbench.views.estimators.curves` makes it.
+    """
+    found = view["estimators"]
+    columns = max(1, min(COLUMNS, len(found)))
+    rows = -(-len(found) // columns)
+    figure = Figure(figsize=(2.5 * columns + 0.3, 3.1 * rows + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(
+        2 * rows, columns, sharex=True, sharey="row", squeeze=False, height_ratios=[1.25, 1] * rows
+    )
+    tallest = max((max(record["slope"]) for record in found), default=1.0)
+    for index in range(rows * columns):
+        row, column = divmod(index, columns)
+        upper, lower = axes[2 * row, column], axes[2 * row + 1, column]
+        if index >= len(found):
+            upper.remove()
+            lower.remove()
+            continue
+        _forward(upper, view, found[index])
+        _backward(lower, view, found[index], 1.08 * tallest)
+        if column == 0:
+            upper.set_ylabel("forward, x̂", fontsize=8)
+            lower.set_ylabel("slope, ∂x̂/∂x", fontsize=8)
+        if index + columns >= len(found):
+            lower.set_xlabel("x in steps", fontsize=8)
+    names = _names(figure)
+    figure.legend(
+        names.values(), names, loc="outside lower center", ncols=2 * columns - 1, fontsize=7,
+        frameon=False,
+    )  # fmt: skip
+    return figure
+
+
 def save(figure: Figure, path: str | Path) -> Path:
     """Write a figure as the suffix says: SVG, PNG or PDF."""
     path = Path(path)
     figure.savefig(path, dpi=144)
     return path
+
+
+def _forward(ax: Axes, view: Record, record: Record) -> None:
+    _range(ax, view)
+    ax.plot(view["x"], view["forward"], color=INK, linewidth=1.4, label="forward")
+    if record["soft"] is not None:
+        ax.plot(view["x"], record["soft"], "--", color=FLOAT, linewidth=1.1, label="soft function")
+    ax.set_title(record["name"], loc="left", fontsize=9, fontweight="bold")
+    ax.set_title(_chosen(record), loc="right", fontsize=7, color=DIM)
+    ax.set_ylim(view["x"][0], view["x"][-1])
+    ax.set_yticks(_ticks(view))
+
+
+def _backward(ax: Axes, view: Record, record: Record, top: float) -> None:
+    _range(ax, view)
+    x, slope = view["x"], record["slope"]
+    ax.axhline(1, color=DIM, linewidth=0.6, linestyle=":", label="straight-through")
+    ax.fill_between(x, slope, color=QUANTIZED, alpha=0.15, linewidth=0)
+    if record["slope_negative"] is not None:
+        label = "slope for a negative gradient"
+        ax.plot(x, record["slope_negative"], color=FLOAT, linewidth=1.1, label=label)
+    ax.plot(x, slope, color=QUANTIZED, linewidth=1.3, label="slope")
+    ax.set_ylim(0, top)
+    ax.tick_params(labelbottom=True)
+
+
+def _range(ax: Axes, view: Record) -> None:
+    """Grey beyond the range, and ticks at levels."""
+    x, low, high = view["x"], view["low"], view["high"]
+    for start, end in ((x[0], low), (high, x[-1])):
+        ax.axvspan(start, end, color=PALE, linewidth=0)
+    ax.set_xlim(x[0], x[-1])
+    ax.set_xticks(_ticks(view))
+    ax.tick_params(labelsize=7)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _ticks(view: Record) -> range:
+    """The levels, or some of them."""
+    return range(view["low"], view["high"] + 1, 1 + (view["high"] - view["low"]) // MOST_TICKS)
+
+
+def _chosen(record: Record) -> str:
+    """The options, with the default of those that are drawn with another value."""
+    texts = []
+    for name, value in record["options"].items():
+        usual = record["defaults"][name]
+        texts.append(f"{name} = {value:g}" + (f" (default {usual:g})" if usual != value else ""))
+    return ", ".join(texts)
+
+
+def _names(figure: Figure) -> dict[str, Any]:
+    """One line of each name, over all axes."""
+    found = [ax.get_legend_handles_labels() for ax in figure.axes]
+    return {name: line for lines, names in found for line, name in zip(lines, names, strict=True)}
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:

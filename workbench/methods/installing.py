@@ -1,0 +1,129 @@
+"""Learnable quantizers put on the sites of a network, where they start from what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from workbench.graph.quantized import QuantizedGraph
+from workbench.graph.sites import Site
+from workbench.maths.grid import Grid
+from workbench.methods.network_plan import NetworkPlan
+from workbench.quantizers.base import Quantizer
+from workbench.quantizers.codes import Codes
+from workbench.quantizers.registry import QUANTIZERS, make
+
+#: takes the place of a quantizer that does not serve a site's bits
+PLAIN = "lsq"
+#: keeps the codes of a weight as they are
+FIXED = "codes"
+
+
+def install(model: QuantizedGraph, plan: NetworkPlan, least_bits: int = 0) -> None:
+    """Put the plan's quantizers on every weight and activation site, with the range it has now.
+
+    Biases and followers stay; so do activations with levels of their own that are on a site
+    already. What the plan does not move learns no more.
+
+    Args:
+        model: calibrated.
+        plan: says which quantizers, and what moves.
+        least_bits: more bits than were asked for, on the way down to them; 0 for none.
+    """
+    estimator = plan.make_estimator()
+    for name, site in model.sites.items():
+        if site.kind == "bias" or site.shares is not None:
+            continue
+        wanted = plan.weights if site.kind == "weight" else plan.activations
+        _put(model, site, wanted, least_bits)
+        model.quantizer(name).estimator = estimator
+    _freeze(model, plan)
+
+
+def served(wanted: str, site: Site, grid: Grid) -> str:
+    """The quantizer for a site: the one wanted, or a plain one where it does not serve the site."""
+    entry = QUANTIZERS[wanted.partition(":")[0]]
+    if not grid.uniform:
+        return "table"
+    if grid.bits not in entry.facts.get("bits", (grid.bits,)):
+        return PLAIN
+    return PLAIN if entry.make.form and not site.own_levels else wanted
+
+
+def _put(model: QuantizedGraph, site: Site, wanted: str, least_bits: int) -> None:
+    before, asked = model.quantizer(site.name), model.asked[site.name]
+    grid = asked if asked.bits >= least_bits or not asked.uniform else asked.with_bits(least_bits)
+    if wanted == FIXED and site.kind == "weight":
+        _fix(model, site, before)
+        return
+    learner = make(served(wanted, site, grid), grid, site.shape)
+    if type(before) is type(learner) and before.grid == learner.grid:
+        return
+    if before.form and not learner.form:
+        return
+    if isinstance(before, Codes):
+        _settle(model, site.name, before)
+    _start(learner, before, model, site, asked)
+    model.set_quantizer(site.name, learner)
+
+
+@torch.no_grad()
+def _fix(model: QuantizedGraph, site: Site, before: Quantizer) -> None:
+    """Keep the codes that the weight has now; their scales may still learn."""
+    if isinstance(before, Codes):
+        return
+    chosen = Codes(before.grid, site.shape)
+    chosen.take(before)
+    chosen.set_codes(before.codes(model.weight(site.name).detach()))
+    model.set_quantizer(site.name, chosen)
+
+
+@torch.no_grad()
+def _settle(model: QuantizedGraph, name: str, chosen: Codes) -> None:
+    """The float weight becomes what the codes of an earlier stage stand for."""
+    weight = model.weight(name)
+    weight.copy_(chosen(weight))
+
+
+@torch.no_grad()
+def _start(
+    learner: Quantizer, before: Quantizer, model: QuantizedGraph, site: Site, asked: Grid
+) -> None:
+    """The range that the site has, for other bits over the same ends."""
+    if learner.grid == before.grid:
+        learner.take(before)
+    elif site.kind == "weight" and before.grid == asked and type(learner).own_grid(asked) != asked:
+        learner.take(before)  # brings a grid of its own, and knows how to start from a plain one
+        _fit(learner, model, site)
+    elif site.kind == "weight":
+        learner.fit(model.weight(site.name).detach(), "mse")
+    else:
+        scale, zero_point = before.affine()
+        steps = before.grid.qmax - before.grid.qmin
+        share = steps / (learner.grid.qmax - learner.grid.qmin)
+        place = (zero_point - before.grid.qmin) / share + learner.grid.qmin
+        learner.set_affine(scale * share, place.round() if not learner.grid.symmetric else place)
+
+
+def _fit(learner: Quantizer, model: QuantizedGraph, site: Site) -> None:
+    start = getattr(learner, "start", None)
+    if start is not None:
+        start(model.weight(site.name).detach())
+
+
+def _freeze(model: QuantizedGraph, plan: NetworkPlan) -> None:
+    """Only what the plan moves asks for gradients."""
+    quantizers = [m for m in model.module.modules() if isinstance(m, Quantizer)]
+    scales = {id(p) for quantizer in quantizers for p in quantizer.parameters()}
+    for parameter in model.module.parameters():
+        learns = id(parameter) in scales
+        moves = {"everything": True, "scales": learns, "weights": not learns}[plan.moves]
+        parameter.requires_grad_(moves and parameter.is_floating_point())
+
+
+def named_scales(model: QuantizedGraph) -> Mapping[str, list[nn.Parameter]]:
+    """What the quantizers learn, by site."""
+    own = (site for site in model.sites.values() if site.kind != "bias" and site.shares is None)
+    return {site.name: list(model.quantizer(site.name).parameters()) for site in own}

@@ -1,0 +1,127 @@
+"""Codes of weights watched from step to step: flips, oscillation, and freezing (Nagel et al. 2022).
+
+    o = 1 where a code changed against the direction of its change before, else 0
+    f ← m o + (1 - m) f                                   frequency of oscillation, m = 0.01
+    f > threshold  →  the code is fixed at round(mean of its codes)
+
+(arXiv:2203.11086, sec. 4.3.) A frozen weight holds its integer, not its float value, so it follows
+the scale, which goes on learning. The threshold falls by a cosine from ten times its last value,
+since codes have to move at first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from workbench.graph.quantized import QuantizedGraph
+from workbench.maths.grid import dequantize
+from workbench.quantizers.registry import QUANTIZERS
+
+MOMENTUM = 0.01
+START = 10.0  # times the last threshold
+
+
+class Tracker:
+    """Flips and oscillations of every weight's codes, and those that are frozen.
+
+    Args:
+        model: whose weights train.
+        threshold: last frequency at which a code is frozen; 0 freezes nothing.
+    """
+
+    def __init__(self, model: QuantizedGraph, threshold: float = 0.0) -> None:
+        self._model = model
+        self._threshold = threshold
+        self._sites = {site.name: _Codes(self._now(site.name)) for site in model.of_kind("weight")}
+
+    @torch.no_grad()
+    def step(self, done: float) -> None:
+        """See the weights after a step; `done` is the share of training that is over."""
+        limit = self._threshold * (1 + (START - 1) * 0.5 * (1 + math.cos(math.pi * done)))
+        for name, codes in self._sites.items():
+            codes.see(self._now(name))
+            if self._threshold and self._follows(name):
+                self._hold(name, codes, limit)
+
+    def readings(self) -> dict[str, dict[str, float]]:
+        """Of each weight: flips a step, and shares that oscillate and are frozen."""
+        return {name: codes.readings() for name, codes in self._sites.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything, to go on from."""
+        return {
+            f"{name}/{key}": value
+            for name, codes in self._sites.items()
+            for key, value in codes.held().items()
+        }
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        for key, value in tensors.items():
+            name, _, field = key.rpartition("/")
+            self._sites[name].held()[field].copy_(value)
+
+    def restart(self, names: Iterable[str] = ()) -> None:
+        """Begin anew where codes have another meaning now; all, if none are named."""
+        for name in names or self._sites:
+            self._sites[name] = _Codes(self._now(name))
+
+    def _now(self, name: str) -> Tensor:
+        return self._model.quantizer(name).codes(self._model.weight(name).detach())
+
+    def _follows(self, name: str) -> bool:
+        """Whether a weight set to a level keeps that code."""
+        kind = type(self._model.quantizer(name))
+        return all(e.facts.get("projects", True) for e in QUANTIZERS if e.make is kind)
+
+    def _hold(self, name: str, codes: _Codes, limit: float) -> None:
+        codes.freeze(limit)
+        if not bool(codes.frozen.any()):
+            return
+        quantizer, weight = self._model.quantizer(name), self._model.weight(name)
+        values = dequantize(codes.fixed, *quantizer.affine(), quantizer.grid, quantizer.table())
+        weight.copy_(torch.where(codes.frozen, values, weight))
+
+
+class _Codes:
+    """What is known of the codes of one weight."""
+
+    def __init__(self, codes: Tensor) -> None:
+        self.codes = codes.clone()
+        self.mean = codes.clone()
+        self.fixed = codes.clone()
+        self.direction = torch.zeros_like(codes)
+        self.frequency = torch.zeros_like(codes)
+        self.flips = torch.zeros((), device=codes.device)
+        self.frozen = torch.zeros_like(codes, dtype=torch.bool)
+
+    def held(self) -> dict[str, Tensor]:
+        """The tensors by name."""
+        return dict(vars(self))
+
+    def see(self, codes: Tensor) -> None:
+        move = (codes - self.codes).sign_()
+        changed = move != 0
+        turned = (move * self.direction) < 0
+        self.frequency.lerp_(turned.to(codes.dtype), MOMENTUM)
+        self.direction.copy_(torch.where(changed, move, self.direction))
+        self.flips.lerp_(changed.float().mean(), MOMENTUM * 5)
+        self.mean.lerp_(codes, MOMENTUM)
+        self.codes.copy_(codes)
+
+    def freeze(self, limit: float) -> None:
+        fresh = (self.frequency > limit) & ~self.frozen
+        self.fixed.copy_(torch.where(fresh, self.mean.round(), self.fixed))
+        self.frozen |= fresh
+
+    def readings(self) -> dict[str, float]:
+        found = {
+            "flips_per_step": float(self.flips),
+            "oscillating": float((self.frequency > MOMENTUM).float().mean()),
+        }
+        frozen = float(self.frozen.float().mean())
+        return found | ({"frozen": frozen} if frozen else {})

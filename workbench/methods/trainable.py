@@ -1,0 +1,173 @@
+"""A quantized network that trains: its loss, its parameters by kind, and what it is taught by.
+
+Any training loop can use it: `forward` is the simulation, `loss` carries the signals of a plan
+(labels, the teacher's answers, features, regularisers), and `groups` has the parameters apart:
+
+    weights   the network's weights, in float behind their quantizers
+    offsets   biases, norms and all else that no quantizer touches
+    scales    what the quantizers learn: steps, clips, offsets, thresholds, levels
+
+The teacher is the float network itself, or another one with the same outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor, fx, nn
+
+from workbench.foundation.errors import RecipeError
+from workbench.graph.build import Graph
+from workbench.graph.outlets import with_outlets
+from workbench.graph.pairing import Pair, pairs
+from workbench.graph.quantized import QuantizedGraph
+from workbench.methods.base import Batch
+from workbench.methods.installing import install
+from workbench.methods.lessons import Lesson
+from workbench.methods.network_plan import NetworkPlan
+from workbench.quantizers.base import Quantizer
+from workbench.signals.base import Output, Seen, Trained
+from workbench.signals.registry import SIGNALS
+
+Kind = Literal["weights", "offsets", "scales"]
+
+
+class Teacher:
+    """A float network that answers; without gradient.
+
+    Args:
+        graph: of the network.
+        features: inner values whose float values are wanted too.
+    """
+
+    def __init__(self, graph: Graph, features: tuple[str, ...] = ()) -> None:
+        self._outputs = len(graph.outputs)
+        self._module: fx.GraphModule = (
+            with_outlets(graph.module, features) if features else graph.module
+        )
+
+    @torch.no_grad()
+    def __call__(self, inputs: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(logits, features)."""
+        found = self._module(*inputs)
+        return found[0], tuple(found[self._outputs :])
+
+
+class Trainable(nn.Module):
+    """A quantized graph with learnable quantizers, and a loss.
+
+    Args:
+        model: the graph; calibrated, or with codes of an earlier stage.
+        plan: what is put on its sites and what it is taught by.
+        teacher: of distillation; None takes the float graph.
+        least_bits: more bits than the sites were asked for, on the way down to them.
+
+    Attributes:
+        parts: the terms of the last loss, by signal, without gradient.
+
+    Raises:
+        RecipeError: a signal asks for what is not there.
+    """
+
+    def __init__(
+        self,
+        model: QuantizedGraph,
+        plan: NetworkPlan,
+        teacher: Graph | None = None,
+        least_bits: int = 0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.plan = plan
+        self.parts: dict[str, Tensor] = {}
+        install(model, plan, least_bits)
+        self._pairs: tuple[Pair, ...] = ()
+        if plan.needs("features"):
+            self._pairs = pairs(model.graph, teacher or model.graph)
+        self.teacher = Teacher(teacher or model.graph, tuple(p.teacher for p in self._pairs))
+        self._outputs = len(model.graph.outputs)
+        inner = tuple(pair.student for pair in self._pairs)
+        self._student = with_outlets(model.module, inner) if inner else model.module
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Outputs of the simulated network."""
+        return self.model(*inputs)
+
+    @property
+    def answers_suffice(self) -> bool:
+        """Whether the teacher's logits are all that is wanted of it, so that they can be kept."""
+        return self.plan.needs("prediction") and not self._pairs
+
+    def loss(self, lesson: Lesson, step: int = 1, steps: int = 1) -> Tensor:
+        """The weighted sum of the plan's signals, a scalar with gradient.
+
+        Args:
+            lesson: inputs, with labels and the teacher's answers where they are known.
+            step, steps: how far training is; some signals are annealed.
+
+        Raises:
+            RecipeError: the plan learns from labels, and the lesson has none.
+        """
+        with self._precision():
+            found = self._student(*lesson.inputs)
+        found = tuple(x.float() if x.is_floating_point() else x for x in found)
+        seen = self._seen(found, lesson, step, steps)
+        total = found[0].new_zeros(())
+        self.parts = {}
+        for use in self.plan.signals:
+            if not use.weight:
+                continue
+            term = SIGNALS[use.name].make(seen, use.parsed())
+            self.parts[use.name] = term.detach()
+            total = total + use.weight * term
+        return total
+
+    def groups(self) -> dict[Kind, list[nn.Parameter]]:
+        """The parameters that train, by kind; each once."""
+        found: dict[Kind, list[nn.Parameter]] = {"weights": [], "offsets": [], "scales": []}
+        scales = {id(p) for q in self.quantizers() for p in q.parameters()}
+        weights = {id(self.model.weight(site.name)) for site in self.model.of_kind("weight")}
+        for parameter in self.model.module.parameters():
+            if not parameter.requires_grad:
+                continue
+            kind: Kind = "scales" if id(parameter) in scales else "offsets"
+            found["weights" if id(parameter) in weights else kind].append(parameter)
+        return found
+
+    def quantizers(self) -> Iterator[Quantizer]:
+        """Every quantizer in the network."""
+        return (m for m in self.model.module.modules() if isinstance(m, Quantizer))
+
+    def trained(self) -> tuple[Trained, ...]:
+        """The weights, each with its quantizer."""
+        names = (site.name for site in self.model.of_kind("weight"))
+        return tuple(Trained(n, self.model.weight(n), self.model.quantizer(n)) for n in names)
+
+    def _seen(self, found: tuple[Tensor, ...], lesson: Lesson, step: int, steps: int) -> Seen:
+        logits, answers, features = found[0], lesson.answers, ()
+        if self._pairs or (self.plan.needs("prediction") and answers is None):
+            answers, features = self.teacher(lesson.inputs)
+        if self.plan.needs("labels") and lesson.labels is None:
+            raise RecipeError(
+                "the plan learns from labels, and the data have none; give labels, or set the"
+                " weight of the labels to 0 and learn from the float model's answers"
+            )
+        inner = zip(self._pairs, features, found[self._outputs :], strict=True)
+        return Seen(
+            outputs=tuple(Output(theirs, own, pair.channel_axis) for pair, theirs, own in inner),
+            step=step,
+            steps=steps,
+            prediction=None if answers is None else (answers, logits),
+            logits=logits,
+            labels=lesson.labels,
+            weights=self.trained() if self.plan.needs("weights") else (),
+        )
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self.plan.course.precision == "float32":
+            return nullcontext()
+        device = next(self.model.module.parameters()).device.type
+        return torch.autocast(device, torch.bfloat16)
