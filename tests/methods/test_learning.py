@@ -23,6 +23,7 @@ from workbench.quantizers.registry import QUANTIZERS
 #: options that make a method fast on a network of five small layers
 QUICK = {
     "lsq": {"epochs": 3},
+    "train": {"epochs": 2},
     "lapq": {"rounds": 1},
     "ptq4vit": {"candidates": 12, "rounds": 1, "examples": 16},
     **{
@@ -241,16 +242,16 @@ def test_lsq_learns_the_same_from_files(
 )
 def test_training_takes_any_registered_quantizer(graph, entry) -> None:
     model = quantized(graph, bits=4)
-    learn(model, "lsq", {"epochs": 2, "quantizer": entry.name})
+    learn(model, "train", {"epochs": 2, "weights": entry.name, "activations": entry.name})
     assert type(model.quantizer("depth.w")) is entry.make
     assert quality(model) > 12
 
 
 def test_a_quantizer_of_weights_only_is_refused_for_training() -> None:
-    with pytest.raises(RecipeError, match="'codes' holds weights only"):
-        make("lsq", {"quantizer": "codes"})
-    with pytest.raises(RecipeError, match="'twin' holds no weights"):
-        make("lsq", {"quantizer": "twin"})
+    with pytest.raises(RecipeError, match="unknown quantizer of activations 'codes'"):
+        make("train", {"activations": "codes"})
+    with pytest.raises(RecipeError, match="unknown quantizer of weights 'twin'"):
+        make("train", {"weights": "twin"})
 
 
 def test_group_wise_weights_learn_too(graph) -> None:

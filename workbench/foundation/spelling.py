@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from workbench.foundation.errors import RecipeError
@@ -26,6 +27,21 @@ def split(text: str, noun: str) -> tuple[str, dict[str, Any]]:
             raise RecipeError(f"{noun} '{text}' has '{part}'; write options as {name}:option=value")
         given[key.strip()] = _value(value.strip())
     return name, given
+
+
+def joined(name: str, options: Mapping[str, Any]) -> str:
+    """The inverse of `split`.
+
+    Example:
+        >>> joined("smooth", {"alpha": 0.7})
+        'smooth:alpha=0.7'
+    """
+    words = [f"{key}={_word(value)}" for key, value in options.items()]
+    return f"{name}:{','.join(words)}" if words else name
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _value(text: str) -> object:

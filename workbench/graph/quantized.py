@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -12,14 +11,15 @@ import torch
 from torch import Tensor, fx, nn
 
 from workbench.foundation.errors import RecipeError, RunError
+from workbench.foundation.spelling import joined
 from workbench.graph.build import Graph
 from workbench.graph.sites import Site
 from workbench.graph.taps import value_nodes
-from workbench.maths.grid import Grid
 from workbench.quantizers.base import Frozen, Quantizer
 from workbench.quantizers.bias import Bias
 from workbench.quantizers.codes import Codes
 from workbench.quantizers.registry import QUANTIZERS
+from workbench.quantizers.registry import make as make_quantizer
 from workbench.quantizers.shared import Shared
 
 Make = Callable[[Site], Quantizer]
@@ -147,7 +147,7 @@ class QuantizedGraph(nn.Module):
         """Everything that learning may have changed, as flat tensors.
 
         Keys are `quantizer/<kind>/<site>/<tensor>` and `parameter/<initializer>`; only parameters
-        that differ from the float graph are kept. A kind with options is `<name>:<JSON>`.
+        that differ from the float graph are kept. Options stand behind the kind.
         """
         tensors: dict[str, Tensor] = {}
         for name, site in self.sites.items():
@@ -203,7 +203,7 @@ class QuantizedGraph(nn.Module):
                 )
             grouped.setdefault((kind, site), {})[tensor] = value
         for (kind, name), state in grouped.items():
-            quantizer = _made(kind, self.asked[name], self.sites[name].shape)
+            quantizer = make_quantizer(kind, self.asked[name], self.sites[name].shape)
             quantizer.load_state_dict(state)
             self.set_quantizer(name, quantizer)
 
@@ -287,13 +287,5 @@ def _kind(quantizer: Quantizer) -> str:
     for entry in QUANTIZERS:
         if entry.make is type(quantizer):
             options = quantizer.options
-            given = options.model_dump(exclude_defaults=True) if options else {}
-            return f"{entry.name}:{json.dumps(given)}" if given else entry.name
+            return joined(entry.name, options.model_dump(exclude_defaults=True) if options else {})
     raise RunError(f"quantizer '{type(quantizer).__name__}' is not registered; add @quantizer")
-
-
-def _made(kind: str, grid: Grid, shape: tuple[int, ...]) -> Quantizer:
-    """The inverse of `_kind`."""
-    name, _, given = kind.partition(":")
-    options = QUANTIZERS.parsed(name, json.loads(given or "{}"))
-    return QUANTIZERS[name].make(grid, shape, options)

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from torch import Tensor
 
 from workbench.foundation.errors import DataError, RecipeError
-from workbench.foundation.spelling import split
+from workbench.foundation.spelling import joined, split
 from workbench.graph.fold import counted
 from workbench.graph.passes.base import FoldRecord
 from workbench.graph.passes.registry import TRANSFORMS, Batches, Measured, Transform
@@ -49,11 +49,11 @@ def spelled(asked: object) -> str:
     """
     if isinstance(asked, Mapping):
         options = {key: value for key, value in asked.items() if key != "name"}
-        asked = _joined(str(asked.get("name", "")), options)
+        asked = joined(str(asked.get("name", "")), options)
     if not isinstance(asked, str):
         raise RecipeError(f"transform {asked!r} is no text; name one of: {', '.join(in_order())}")
     found = parse(asked)
-    return _joined(found.name, found.options.model_dump(exclude_unset=True))
+    return joined(found.name, found.options.model_dump(exclude_unset=True))
 
 
 def filled(texts: Iterable[str], values: Mapping[str, Any]) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ def filled(texts: Iterable[str], values: Mapping[str, Any]) -> tuple[str, ...]:
     for found in map(parse, texts):
         given = found.options.model_dump(exclude_unset=True)
         own = {k: v for k, v in values.items() if k in type(found.options).model_fields}
-        done.append(_joined(found.name, {**own, **given}))
+        done.append(joined(found.name, {**own, **given}))
     return tuple(done)
 
 
@@ -148,12 +148,3 @@ def in_order() -> list[str]:
 def _of(name: str, measured: Measured) -> dict[str, Tensor]:
     start = f"{name}/"
     return {k.removeprefix(start): value for k, value in measured.items() if k.startswith(start)}
-
-
-def _joined(name: str, options: Mapping[str, Any]) -> str:
-    words = [f"{key}={_word(value)}" for key, value in options.items()]
-    return f"{name}:{','.join(words)}" if words else name
-
-
-def _word(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -13,10 +13,12 @@ from workbench.maths.grid import Grid
 from workbench.methods.network_plan import NetworkPlan
 from workbench.quantizers.base import Quantizer
 from workbench.quantizers.codes import Codes
-from workbench.quantizers.registry import QUANTIZERS
+from workbench.quantizers.registry import QUANTIZERS, make
 
 #: takes the place of a quantizer that does not serve a site's bits
 PLAIN = "lsq"
+#: keeps the codes of a weight as they are
+FIXED = "codes"
 
 
 def install(model: QuantizedGraph, plan: NetworkPlan, least_bits: int = 0) -> None:
@@ -42,28 +44,40 @@ def install(model: QuantizedGraph, plan: NetworkPlan, least_bits: int = 0) -> No
 
 def served(wanted: str, site: Site, grid: Grid) -> str:
     """The quantizer for a site: the one wanted, or a plain one where it does not serve the site."""
-    facts = QUANTIZERS[wanted].facts
+    entry = QUANTIZERS[wanted.partition(":")[0]]
     if not grid.uniform:
         return "table"
-    if "bits" in facts and grid.bits not in facts["bits"]:
+    if grid.bits not in entry.facts.get("bits", (grid.bits,)):
         return PLAIN
-    levels_of_its_own = "form" in facts or getattr(QUANTIZERS[wanted].make, "form", "")
-    return PLAIN if levels_of_its_own and not site.own_levels else wanted
+    return PLAIN if entry.make.form and not site.own_levels else wanted
 
 
 def _put(model: QuantizedGraph, site: Site, wanted: str, least_bits: int) -> None:
     before, asked = model.quantizer(site.name), model.asked[site.name]
     grid = asked if asked.bits >= least_bits or not asked.uniform else asked.with_bits(least_bits)
-    kind = QUANTIZERS[served(wanted, site, grid)].make
-    if type(before) is kind and before.grid == kind.own_grid(grid):
+    if wanted == FIXED and site.kind == "weight":
+        _fix(model, site, before)
         return
-    if before.form and not getattr(kind, "form", ""):
+    learner = make(served(wanted, site, grid), grid, site.shape)
+    if type(before) is type(learner) and before.grid == learner.grid:
+        return
+    if before.form and not learner.form:
         return
     if isinstance(before, Codes):
         _settle(model, site.name, before)
-    learner = kind(grid, site.shape)
     _start(learner, before, model, site, asked)
     model.set_quantizer(site.name, learner)
+
+
+@torch.no_grad()
+def _fix(model: QuantizedGraph, site: Site, before: Quantizer) -> None:
+    """Keep the codes that the weight has now; their scales may still learn."""
+    if isinstance(before, Codes):
+        return
+    chosen = Codes(before.grid, site.shape)
+    chosen.take(before)
+    chosen.set_codes(before.codes(model.weight(site.name).detach()))
+    model.set_quantizer(site.name, chosen)
 
 
 @torch.no_grad()

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from workbench.foundation.options import OneOf, Options
+from workbench.foundation.errors import unknown_name
+from workbench.foundation.options import Options
 from workbench.foundation.spelling import split
 from workbench.maths.estimators.base import Estimator
 from workbench.maths.estimators.registry import make as make_estimator
@@ -33,16 +34,26 @@ _MOST_BITS = 8
 
 
 def trains(kind: str) -> list[str]:
-    """Quantizers that learn by gradient on sites of a kind, "weights" or "activations"."""
+    """Quantizers that a network can train with, on "weights" or on "activations"."""
     other = "activations_only" if kind == "weights" else "weights_only"
-    held = [e for e in QUANTIZERS if other not in e.facts and not e.facts.get("reconstructs")]
-    return [e.name for e in held if not e.facts.get("learns") and e.name != "codes"]
+    return [e.name for e in QUANTIZERS if other not in e.facts and not e.facts.get("learns")]
 
 
-WeightQuantizer = Annotated[str, OneOf("quantizer of weights", lambda: trains("weights"))]
-ActivationQuantizer = Annotated[
-    str, OneOf("quantizer of activations", lambda: trains("activations"))
-]
+def _checked(kind: str) -> AfterValidator:
+    """Accepts a quantizer of a kind, with options behind a colon."""
+
+    def check(text: str) -> str:
+        name, given = split(text, "quantizer")
+        if name not in trains(kind):
+            raise ValueError(unknown_name(f"quantizer of {kind}", name, trains(kind)))
+        QUANTIZERS.parsed(name, given)
+        return text
+
+    return AfterValidator(check)
+
+
+WeightQuantizer = Annotated[str, _checked("weights")]
+ActivationQuantizer = Annotated[str, _checked("activations")]
 
 
 class Course(Options):

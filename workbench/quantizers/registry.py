@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from workbench.foundation.registry import Registry
+from workbench.foundation.spelling import split
+from workbench.maths.grid import Grid
 from workbench.quantizers.base import Quantizer
 
 QUANTIZERS: Registry[type[Quantizer]] = Registry("quantizer", "workbench.quantizers")
 quantizer = QUANTIZERS.register
+
+
+def make(spelled: str, grid: Grid, shape: tuple[int, ...]) -> Quantizer:
+    """A quantizer from its name, with options behind a colon: `seq:levels=ternary`.
+
+    Raises:
+        RecipeError: an unknown name, an unknown option, a value out of range, or a grid that it
+            does not serve.
+    """
+    name, given = split(spelled, "quantizer")
+    options = QUANTIZERS.parsed(name, given) if given else None
+    return QUANTIZERS[name].make(grid, shape, options)
