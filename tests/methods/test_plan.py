@@ -66,6 +66,8 @@ def test_what_cannot_be_is_refused_with_the_cure() -> None:
         SignalUse(name="output_eror")
     with pytest.raises(RecipeError, match="signal 'output_error' has no option 'power'"):
         SignalUse(name="output_error", options={"power": 3})
+    with pytest.raises(RecipeError, match="'kurtosis' is one for the training of a whole network"):
+        Plan.parse({"learnables": [rounding], "signals": [error, {"name": "kurtosis"}]}, "plan")
     with pytest.raises(RecipeError, match="the plan is not TOML"):
         Plan.from_toml("scope = ")
     with pytest.raises(RecipeError, match="'uniform' learns nothing here"):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from workbench.foundation.errors import RecipeError
+from workbench.foundation.registry import Entry
 from workbench.maths.grid import Granularity, Grid
 from workbench.quantizers.base import Quantizer
 from workbench.quantizers.registry import QUANTIZERS
@@ -19,18 +20,36 @@ GRIDS = [
     Grid(2, granularity=Granularity("channel", 0), table="balanced"),
     Grid(3, granularity=Granularity("group", 1, 4), table="kmeans"),
 ]
-#: those of activations alone have tests of their own, on the grids that they serve
-ENTRIES = [entry for entry in QUANTIZERS if not entry.facts.get("activations_only")]
+#: those whose levels are neither equal steps nor a table have tests of their own
+ENTRIES = [entry for entry in QUANTIZERS if not entry.make.form]
 SIZES = [Granularity(), Granularity("channel", 0), Granularity("group", 1, 4)]
 
 
-def grids(entry) -> list[Grid]:
+def serves(entry: Entry[type[Quantizer]], grid: Grid) -> bool:
+    """False where the quantizer says that it does not serve the grid."""
+    try:
+        entry.make.own_grid(grid)
+    except RecipeError:
+        return False
+    return True
+
+
+def grids(entry: Entry[type[Quantizer]]) -> list[Grid]:
     """Those that are tried, of the widths that the entry serves."""
     bits = entry.facts.get("bits")
-    return [Grid(b, granularity=size) for b in bits for size in SIZES] if bits else GRIDS
+    every = [Grid(b, granularity=size) for b in bits for size in SIZES] if bits else GRIDS
+    return [grid for grid in every if serves(entry, grid)]
 
 
-CASES = [(entry, grid) for entry in ENTRIES for grid in grids(entry)]
+CASES = [
+    pytest.param(entry, grid, id=f"{grid.describe()}-{entry.name}")
+    for entry in ENTRIES
+    for grid in grids(entry)
+]
+#: those that are trained with the network; the others decide the rounding of frozen weights
+FORWARD = [case for case in CASES if "learns" not in case.values[0].facts]
+#: of these, those that leave alone what lies on their levels; behind a curve that is not so
+PROJECTIONS = [case for case in FORWARD if case.values[0].facts.get("projects", True)]
 
 
 def ready(name: str, grid: Grid, x: torch.Tensor) -> Quantizer:
@@ -50,13 +69,14 @@ def x() -> torch.Tensor:
     return torch.randn(6, 10, generator=torch.Generator().manual_seed(3))
 
 
-@pytest.mark.parametrize(
-    ("entry", "grid"), CASES, ids=lambda v: v.describe() if isinstance(v, Grid) else v.name
-)
+@pytest.mark.parametrize(("entry", "grid"), CASES)
 class TestContract:
     def test_frozen_is_on_the_grid(self, entry, grid: Grid, x: torch.Tensor) -> None:
-        frozen = ready(entry.name, grid, x).frozen(x)
+        quantizer = ready(entry.name, grid, x)
+        frozen = quantizer.frozen(x)
         assert frozen.codes is not None
+        assert frozen.grid == quantizer.grid == entry.make.own_grid(grid)
+        assert frozen.grid.granularity == grid.granularity
         assert frozen.scale.shape == grid.granularity.shape(x.shape)
         assert bool((frozen.scale > 0).all())
         assert int(frozen.codes.min()) >= frozen.grid.qmin
@@ -93,6 +113,24 @@ class TestContract:
         quantizer = ready(entry.name, grid, x)
         quantizer.enabled = False
         assert quantizer(x) is x
+
+
+@pytest.mark.parametrize(("entry", "grid"), PROJECTIONS)
+def test_what_lies_on_the_levels_stays(entry, grid: Grid, x: torch.Tensor) -> None:
+    quantizer = ready(entry.name, grid, x)
+    assert torch.equal(quantizer.codes(quantizer(x)), quantizer.codes(x))
+
+
+@pytest.mark.parametrize(("entry", "grid"), FORWARD)
+def test_the_forward_is_what_is_exported(entry, grid: Grid, x: torch.Tensor) -> None:
+    quantizer = ready(entry.name, grid, x)
+    with torch.no_grad():
+        for parameter in quantizer.parameters():
+            parameter.mul_(1.037)
+    values = quantizer.frozen(x).values()
+    assert torch.equal(quantizer(x), values)
+    with torch.no_grad():
+        assert torch.equal(quantizer(x), values)
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)

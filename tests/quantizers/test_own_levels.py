@@ -15,7 +15,7 @@ from workbench.quantizers.own_levels import OwnLevels
 from workbench.quantizers.registry import QUANTIZERS
 from workbench.quantizers.twin import Twin
 
-ENTRIES = [entry for entry in QUANTIZERS if entry.facts.get("activations_only")]
+ENTRIES = [entry for entry in QUANTIZERS if entry.make.form]
 BITS = [2, 3, 4, 6, 8]
 
 
@@ -188,3 +188,4 @@ class TestTwin:
 def test_levels_of_their_own_belong_to_one_family() -> None:
     assert {e.make.form for e in ENTRIES} == {"log_sqrt2", "twin", "steps"}
     assert all(issubclass(entry.make, OwnLevels) for entry in ENTRIES)
+    assert all(entry.facts["activations_only"] for entry in ENTRIES)

@@ -15,11 +15,17 @@ from workbench.maths.grid import Granularity, Grid
 from workbench.quantizers.lsq import LSQ
 from workbench.quantizers.table import Table
 from workbench.signals import levels
-from workbench.signals.base import Trained
+from workbench.signals.base import Seen, Trained
 from workbench.signals.dampening import annealed, dampening
 from workbench.signals.registry import SIGNALS
 
 ENTRY = SIGNALS["dampening"]
+
+
+def loss(seen: Seen, **options: float) -> float:
+    return float(ENTRY.make(seen, ENTRY.options(**options)).detach())
+
+
 WEIGHT = torch.tensor([0.11, -0.06, 0.35, -0.9, 0.2])  # step 0.1, three bits: from -0.4 to 0.3
 
 
@@ -88,23 +94,23 @@ def test_the_factor_stays_between_0_and_1_and_never_falls(a: int, b: int, start:
 def test_the_factor_multiplies_the_sum_over_layers() -> None:
     own, odd = on(WEIGHT, Grid(3), 0.1), on(WEIGHT, Grid(2), 0.1, Odd)
     whole = distance(own) + distance(odd)
-    half = ENTRY.make(of(own, odd, step=5, steps=10), ENTRY.options())
-    assert float(half) == pytest.approx(whole / 2, rel=1e-6)
-    early = ENTRY.make(of(own, step=5, steps=10), ENTRY.options(start=0.5))
-    assert float(early) == 0
+    half = loss(of(own, odd, step=5, steps=10))
+    assert half == pytest.approx(whole / 2, rel=1e-6)
+    early = loss(of(own, step=5, steps=10), start=0.5)
+    assert early == 0
 
 
 def test_wide_grids_are_left_alone_by_the_bits_that_were_asked_for() -> None:
     eight, odd = on(WEIGHT, Grid(8), 0.1), on(WEIGHT, Grid(4), 0.1, Odd)
-    assert float(ENTRY.make(of(eight), ENTRY.options())) == 0
-    assert float(ENTRY.make(of(eight), ENTRY.options(bits=8))) > 0
+    assert loss(of(eight)) == 0
+    assert loss(of(eight), bits=8) > 0
     assert odd.quantizer.grid.bits == 5
-    assert float(ENTRY.make(of(odd), ENTRY.options())) > 0
+    assert loss(of(odd)) > 0
 
 
 def test_quantizers_that_are_no_projections_are_left_out(monkeypatch) -> None:
     entries = [SimpleNamespace(make=Odd, facts={"projects": False})]
     monkeypatch.setattr(levels, "QUANTIZERS", entries)
     own, odd = on(WEIGHT, Grid(3), 0.1), on(WEIGHT, Grid(2), 0.1, Odd)
-    assert float(ENTRY.make(of(own, odd), ENTRY.options())) == pytest.approx(distance(own))
-    assert float(ENTRY.make(of(odd), ENTRY.options())) == 0
+    assert loss(of(own, odd)) == pytest.approx(distance(own))
+    assert loss(of(odd)) == 0

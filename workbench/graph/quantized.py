@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from workbench.foundation.spelling import joined
 from workbench.graph.build import Graph
 from workbench.graph.sites import Site
 from workbench.graph.taps import value_nodes
+from workbench.maths.grid import Grid
 from workbench.quantizers.base import Frozen, Quantizer
 from workbench.quantizers.bias import Bias
 from workbench.quantizers.codes import Codes
@@ -23,6 +25,10 @@ from workbench.quantizers.registry import make as make_quantizer
 from workbench.quantizers.shared import Shared
 
 Make = Callable[[Site], Quantizer]
+
+#: key of a stored grid, where codes lie on another than was asked for; and what it says
+GRID = "grid"
+_GRID_FIELDS = ("bits", "signed", "symmetric", "narrow", "label")
 
 
 def uniform(site: Site) -> Quantizer:
@@ -73,13 +79,14 @@ class QuantizedGraph(nn.Module):
             RecipeError: codes for a site whose quantizer has brought levels of its own.
         """
         site = self.sites[site].shares or site
-        grid, label = self.sites[site].grid, self.sites[site].grid.label
-        if label and isinstance(quantizer, Codes) and grid != self.asked[site]:
+        before, label = self.quantizer(site), self.sites[site].grid.label
+        brought = before.grid != self.asked[site] and not isinstance(before, Codes)
+        if label and brought and isinstance(quantizer, Codes):
             raise RecipeError(
                 f"'{site}' has been trained on '{label}' levels, which rounding methods do not"
                 " know; let the stage that trained it be the last one"
             )
-        quantizer.enabled = self.quantizer(site).enabled
+        quantizer.enabled = before.enabled
         setattr(self.module, self._keys[site], quantizer)
         if quantizer.grid != self.sites[site].grid:
             self.sites[site] = replace(self.sites[site], grid=quantizer.grid)
@@ -157,6 +164,8 @@ class QuantizedGraph(nn.Module):
             for key, value in quantizer.state_dict().items():
                 small = value.to(torch.int16) if key == "chosen" else value.clone()
                 tensors[f"quantizer/{_kind(quantizer)}/{name}/{key}"] = small.detach()
+            if isinstance(quantizer, Codes) and quantizer.grid != self.asked[name]:
+                tensors[f"quantizer/{_kind(quantizer)}/{name}/{GRID}"] = _stored(quantizer.grid)
         original = dict(self.graph.module.named_parameters())
         for name, value in self.float_parameters().items():
             if not torch.equal(value, original[self.graph.attribute_of[name]]):
@@ -172,6 +181,8 @@ class QuantizedGraph(nn.Module):
                 self.parameter(rest).copy_(value)
                 continue
             place, _, tensor = rest.partition("/")[2].rpartition("/")
+            if tensor == GRID:
+                continue
             self.quantizer(place).state_dict()[tensor].copy_(value)
 
     @torch.no_grad()
@@ -203,7 +214,8 @@ class QuantizedGraph(nn.Module):
                 )
             grouped.setdefault((kind, site), {})[tensor] = value
         for (kind, name), state in grouped.items():
-            quantizer = make_quantizer(kind, self.asked[name], self.sites[name].shape)
+            grid = _with_stored(self.asked[name], state.pop(GRID, None))
+            quantizer = make_quantizer(kind, grid, self.sites[name].shape)
             quantizer.load_state_dict(state)
             self.set_quantizer(name, quantizer)
 
@@ -280,6 +292,17 @@ def _readers(module: fx.GraphModule) -> dict[str, fx.Node]:
         if name is not None and node.op == "call_function":
             found.setdefault(name, node)
     return found
+
+
+def _stored(grid: Grid) -> Tensor:
+    """What distinguishes a grid from another at the same place, as bytes."""
+    fields = {name: getattr(grid, name) for name in _GRID_FIELDS}
+    return torch.tensor(list(json.dumps(fields).encode()), dtype=torch.uint8)
+
+
+def _with_stored(grid: Grid, stored: Tensor | None) -> Grid:
+    """The inverse of `_stored`, given the grid that was asked for."""
+    return grid if stored is None else replace(grid, **json.loads(bytes(stored.tolist())))
 
 
 def _kind(quantizer: Quantizer) -> str:

@@ -110,9 +110,9 @@ def clamp_ste(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     return _ClampSte.apply(x, low, high)
 
 
-def straight_through(value: Tensor, x: Tensor) -> Tensor:
-    """Exactly `value`, with the gradient of `x`."""
-    return value.detach() + (x - x.detach())
+def straight_through(value: Tensor, like: Tensor) -> Tensor:
+    """`value`, bit for bit, with the gradient of `like` (finite, of the same shape)."""
+    return value.detach() + (like - like.detach())
 
 
 def scale_gradient(x: Tensor, factor: float | Tensor) -> Tensor:

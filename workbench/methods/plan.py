@@ -21,7 +21,7 @@ Fields left out take their defaults; a key that is not known is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 import tomlkit
@@ -38,6 +38,7 @@ Role = Literal["rounding", "weights", "weight_scale", "activation_scale", "bias"
 Decay = Literal["none", "linear", "cosine"]
 Scope = Literal["layer", "block", "blocks", "network"]
 Inputs = Literal["float", "quantized", "mixed"]
+WHOLE = frozenset({"labels", "features", "weights"})  # what signals of a whole network look at
 
 
 class Learnable(Options):
@@ -133,6 +134,7 @@ class Plan(Options):
         roles = [learnable.name for learnable in self.learnables]
         if len(set(roles)) < len(roles):
             raise ValueError(f"learnables {roles} name one twice; give each once")
+        _of_units(self.signals)
         learned = set(QUANTIZERS[self.quantizer].facts.get("learns", {}).values())
         missing = {"rounding", "weights", "weight_scale"} & set(roles) - learned
         if missing:
@@ -174,6 +176,17 @@ class Plan(Options):
         except (TOMLKitError, ValueError) as error:
             raise RecipeError(f"the plan is not TOML: {error}; correct that line") from None
         return cls.parse(values, "plan")
+
+
+def _of_units(signals: Iterable[SignalUse]) -> None:
+    """Refuse signals that look at what only the training of a whole network has."""
+    fitting = [e.name for e in SIGNALS if not WHOLE & set(e.facts.get("needs", ()))]
+    for use in signals:
+        if use.name not in fitting:
+            raise ValueError(
+                f"signal '{use.name}' is one for the training of a whole network; choose among:"
+                f" {', '.join(fitting)}"
+            )
 
 
 def _roles(facts: Mapping[str, Any]) -> set[str]:

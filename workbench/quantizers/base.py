@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
+from workbench.foundation.errors import RecipeError
 from workbench.foundation.options import Options
 from workbench.maths.grid import Grid, affine_range, dequantize, quantize
 from workbench.maths.ranges import weight_range
@@ -46,6 +47,20 @@ class Frozen:
             raise ValueError("an activation site has no stored values")
         zero_point = self.zero_point.float()
         return dequantize(self.codes.float(), self.scale, zero_point, self.grid, self.levels)
+
+
+def uniform_only(grid: Grid, name: str) -> Grid:
+    """The grid, for quantizers whose levels are equal steps.
+
+    Raises:
+        RecipeError: the grid has a table.
+    """
+    if not grid.uniform:
+        raise RecipeError(
+            f"quantizer '{name}' has equal steps and does not serve the table '{grid.table}'; use"
+            " quantizer 'table' there"
+        )
+    return grid
 
 
 class Quantizer(nn.Module, ABC):
@@ -125,6 +140,19 @@ class Quantizer(nn.Module, ABC):
         scale, zero_point = self.affine()
         if bool((scale < least).any()):
             self.set_affine(torch.maximum(scale, least).expand_as(scale), zero_point)
+
+    @torch.no_grad()
+    def reach(self) -> Tensor:
+        """The largest magnitude that the range covers, of the scale's shape.
+
+        On symmetric grids the inverse of `set_range`, which covers half a step beyond the codes.
+        """
+        (scale, zero_point), grid, levels = self.affine(), self.grid, self.table()
+        if levels is not None:
+            return scale * levels.abs().max()
+        if grid.symmetric and grid.signed:
+            return scale * (grid.qmax - grid.qmin) / 2
+        return scale * torch.maximum(grid.qmax - zero_point, zero_point - grid.qmin)
 
     def table(self) -> Tensor | None:
         """The levels in use, sorted and differentiable where learned; None on a uniform grid."""
