@@ -22,8 +22,9 @@ from workbench.methods.registry import make
 from workbench.quantizers.codes import Codes
 from workbench.quantizers.registry import QUANTIZERS
 
+FEW = 4
 ENTRIES = [e for e in QUANTIZERS if "bits" in e.facts and "weights_only" in e.facts]
-WAYS = [(entry.name, bits, {}) for entry in ENTRIES for bits in entry.facts["bits"]]
+WAYS = [(e.name, bits, {}) for e in ENTRIES for bits in e.facts["bits"] if bits <= FEW]
 WAYS += [
     ("seq", 2, {"levels": "ternary"}),
     ("binary", 1, {"scale": "none"}),

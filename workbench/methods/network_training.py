@@ -53,6 +53,8 @@ class NetworkTraining(Method):
         yield from (self.event("note", task, text=text) for text in course.remarks)
         thinned = Thinned(plan.course.epochs)
         for told in course.run():
+            for concern in course.watch.fresh():
+                yield self.concern(task, concern, step=told.step, total=course.steps)
             whole = told.kind == "layer"
             yield self.event(
                 "layer" if whole else "step",
@@ -110,6 +112,7 @@ class _Course:
         self.steps = plan.course.epochs * self._whole
         self._begin()
         self._judge = Judge(model, self._trainable, self._shown(), self._held)
+        self.watch.chance = self._trainable.chance(self._shown())
         self._epoch_sum = 0.0
         self._saved = time.monotonic()
         self._best = (math.inf, 0)
@@ -140,7 +143,8 @@ class _Course:
             if not self.watch.step(loss):
                 self._load(self._good)
                 return
-            if index % every == every - 1 and index + 1 < len(groups):
+            news = self.watch.has_news
+            if (index % every == every - 1 or news) and index + 1 < len(groups):
                 text = f"epoch {epoch + 1}: step {index + 1} of {len(groups)}"
                 yield Told("step", epoch, number + 1, self._now(loss), text=text)
             if time.monotonic() - self._saved > SAVE_SECONDS:

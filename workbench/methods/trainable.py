@@ -125,6 +125,21 @@ class Trainable(nn.Module):
             total = total + use.weight * term
         return total
 
+    @torch.no_grad()
+    def chance(self, lesson: Lesson) -> float:
+        """The loss of a network that gives all classes the same; 0 where classes do not count."""
+        answers = lesson.answers
+        if answers is None:
+            answers = self.teacher(lesson.inputs)[0]
+        nothing = torch.zeros_like(answers)
+        seen = Seen((), prediction=(answers, nothing), logits=nothing, labels=lesson.labels)
+        total = 0.0
+        for use in self.plan.signals:
+            needs = set(SIGNALS[use.name].facts.get("needs", ()))
+            if use.weight and needs and needs <= {"prediction", "labels"}:
+                total += use.weight * float(SIGNALS[use.name].make(seen, use.parsed()))
+        return total
+
     def groups(self) -> dict[Kind, list[nn.Parameter]]:
         """The parameters that train, by kind; each once."""
         found: dict[Kind, list[nn.Parameter]] = {"weights": [], "offsets": [], "scales": []}
