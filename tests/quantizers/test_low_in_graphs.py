@@ -48,7 +48,8 @@ def installed(graph, way, activations: int | None, steps: int = 3) -> QuantizedG
         given = QUANTIZERS.parsed(name, options)
         learner = QUANTIZERS[name].make(model.asked[site.name], site.shape, given)
         learner.take(model.quantizer(site.name))
-        learner.start(model.weight(site.name).detach())
+        if hasattr(learner, "start"):
+            learner.start(model.weight(site.name).detach())
         model.set_quantizer(site.name, learner)
     x = examples(seed=1, count=16)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01)

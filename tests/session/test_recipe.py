@@ -111,7 +111,6 @@ def test_recipes_are_frozen():
         ("[weights]\nbits = true", "weights: option 'bits' was True: give a whole number"),
         ("[weights]\ntable = 'nf5'", "unknown table 'nf5'; choose one of: uniform, .*nf4"),
         ("[weights]\ntable = 'nf4'\nbits = 5", "table 'nf4' is not defined for 5 bits"),
-        ("[[overrides]]\npattern = 'x'\nactivations = 1", "2 bits or more; use 2, or 0 for float"),
         ("[[overrides]]\npattern = 'x'", "changes nothing; give weights or activations"),
         (
             "activations = 'float'\n[[overrides]]\npattern = 'x'\nactivations = 8",
