@@ -46,11 +46,12 @@ def test_one_bit_is_the_sign_times_the_mean_magnitude() -> None:
 
 @pytest.mark.parametrize("bits", range(1, 7))
 def test_the_grid_is_one_of_odd_codes(bits: int) -> None:
+    label = "binary" if bits == 1 else f"odd{bits}"
     asked = Grid(bits, signed=False, symmetric=False, granularity=Granularity("channel", 0))
     own = DoReFa.own_grid(asked)
-    assert (own.bits, own.signed, own.symmetric, own.label) == (bits + 1, True, True, f"odd{bits}")
+    assert (own.bits, own.signed, own.symmetric, own.label) == (bits + 1, True, True, label)
     assert own.granularity == asked.granularity
-    assert own.describe() == f"odd{bits} channel"
+    assert own.describe() == f"{label} channel"
     weight = drawn(6, 200)
     frozen = DoReFa(asked, (6, 200)).frozen(weight)
     assert frozen.grid == own

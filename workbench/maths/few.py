@@ -19,28 +19,25 @@ from torch import Tensor
 
 from workbench.foundation.errors import RecipeError
 from workbench.maths.estimators.base import Estimator
+from workbench.maths.estimators.ste import Ste
 from workbench.maths.grid import Granularity, Grid, quantize
-from workbench.maths.ste import round_ste, straight_through
 
 TERNARY, BINARY = "ternary", "binary"
 
 
-class Unclipped(Estimator):
+#: a gradient of one everywhere, which many papers on few levels have
+IDENTITY = Ste()
+
+
+class Unclipped(Ste):
     """Rounds as another estimator does, and passes the gradient of what is clipped as well."""
 
-    def __init__(self, inner: Estimator | None = None) -> None:
+    def __init__(self, inner: Estimator) -> None:
         super().__init__()
         self.inner = inner
 
     def round(self, x: Tensor, steps: int) -> Tensor:
-        return round_ste(x) if self.inner is None else self.inner.round(x, steps)
-
-    def clip(self, x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
-        return straight_through(x.clamp(low, high), x)  # type: ignore[arg-type]
-
-
-#: the plain straight-through estimator: a gradient of one everywhere
-IDENTITY = Unclipped()
+        return self.inner.round(x, steps)
 
 
 def check_served(name: str, grid: Grid, bits: tuple[int, ...]) -> None:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from workbench.foundation.options import Options
+from workbench.maths.few import is_odd, odd_grid
 from workbench.maths.grid import Grid, dequantize, quantize
 from workbench.quantizers.base import Quantizer, uniform_only
 from workbench.quantizers.registry import quantizer
@@ -50,10 +51,12 @@ class DoReFa(Quantizer):
 
     @classmethod
     def own_grid(cls, grid: Grid) -> Grid:
+        if grid.uniform and is_odd(grid):
+            return grid
         plain = replace(uniform_only(grid, "dorefa"), signed=True, symmetric=True, narrow=False)
         if grid.bits > MOST_BITS:
             return replace(plain, narrow=True)
-        return replace(plain, bits=grid.bits + 1, narrow=True, label=f"odd{grid.bits}")
+        return odd_grid(grid.bits, grid.granularity)
 
     @torch.no_grad()
     def take(self, other: Quantizer) -> None:

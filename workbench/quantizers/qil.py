@@ -57,7 +57,10 @@ class QIL(Quantizer):
     @classmethod
     def own_grid(cls, grid: Grid) -> Grid:
         if uniform_only(grid, "qil").bits < FEWEST_BITS:
-            raise RecipeError("quantizer 'qil' has levels on both sides of 0; use 2 bits or more")
+            raise RecipeError(
+                f"quantizer 'qil' has no levels of '{grid.bits}' bits; ask for '{FEWEST_BITS}' or"
+                " more, since it has levels on both sides of 0"
+            )
         return replace(grid, signed=True, symmetric=True, narrow=True)
 
     def affine(self) -> tuple[Tensor, Tensor]:

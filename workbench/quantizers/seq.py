@@ -56,10 +56,11 @@ class SEQ(LSQ):
     def __init__(
         self, grid: Grid, shape: tuple[int, ...], options: SeqOptions | None = None
     ) -> None:
-        grid = self.own_grid(grid)
+        asked, grid = grid, self.own_grid(grid)
         if options is not None and options.levels == "ternary" and grid.label == "odd2":
             grid = few.ternary_grid(grid.granularity)
         super().__init__(grid, shape, options)
+        self.asked = asked
         steps = {few.BINARY: 1.0, few.TERNARY: 2 / 3, "odd2": 1 / 4}
         self.step = steps.get(grid.label, 1.0)  # of the codes, in α
         self.end = 1.0 if grid.label == few.BINARY else END
@@ -130,7 +131,7 @@ class SEQ(LSQ):
         reach = self.grid.granularity.expand(alpha.detach() if elastic else alpha, x)
         clip = clamp_strict if self.estimator is None else self.estimator.clip
         inside = clip(x / reach, -self.end, self.end)
-        step, open_ = x.new_tensor(self.step), few.Unclipped(self.estimator)
+        step, open_ = x.new_tensor(self.step), few.Unclipped(self.estimator or few.IDENTITY)
         if few.is_odd(self.grid):
             return few.odd_codes(inside, step, self.grid, open_)
         return quantize(inside, step, torch.zeros_like(step), self.grid, estimator=open_)
