@@ -152,7 +152,8 @@ class Memory:
 
 
 @pytest.mark.parametrize(
-    "name", ["gram", "adaround", "qdrop", "adaquant", "lsq", "lapq", "ptq4vit"]
+    "name",
+    ["gram", "adaround", "qdrop", "adaquant", "lsq", "n2uq", "qkd", "steady", "lapq", "ptq4vit"],
 )
 def test_a_stopped_run_resumed_gives_what_an_unbroken_one_gives(
     graph,
