@@ -25,6 +25,7 @@ from workbench.methods.base import Event, Method, SiteSignals, Task
 from workbench.methods.calibrate import ensure_ranges
 from workbench.methods.concerns import Watch
 from workbench.methods.descent import Descent
+from workbench.methods.installing import replaced
 from workbench.methods.judging import Judge
 from workbench.methods.lessons import Lesson, augmented, chance, collect, order
 from workbench.methods.network_plan import NetworkPlan
@@ -127,6 +128,8 @@ class _Course:
             if self._enter(epoch):
                 self._begin()
                 self.watch.forget()
+                self._best = (math.inf, epoch)  # with other bits nothing compares
+                self._good = self._state()
             first = start - epoch * self._whole if epoch == start // self._whole else 0
             yield from self._epoch(epoch, first)
             if self.watch.ended or self._patient(epoch):
@@ -207,6 +210,7 @@ class _Course:
             self._load(self._kept)
         elif not self.watch.ended:
             self._descent.settle()
+            self._tracker.hold()
         make_room_for_biases(self._model)
 
     def _enter(self, epoch: int) -> bool:
@@ -247,7 +251,9 @@ class _Course:
         assert self._lessons is not None
         held = 0 if self._held is None else len(self._held)
         labels = "with labels" if self._plan.needs("labels") else "without labels"
-        return [f"training on {len(self._lessons)} examples {labels}, {held} held out"]
+        found = [f"training on {len(self._lessons)} examples {labels}, {held} held out"]
+        note = replaced(self._model, self._plan)
+        return [*found, note] if note else found
 
     def _shown(self) -> Lesson:
         """Examples to look at the activations with."""

@@ -106,7 +106,7 @@ class Trainable(nn.Module):
 
         Args:
             lesson: inputs, with labels and the teacher's answers where they are known.
-            step, steps: how far training is; some signals are annealed.
+            step, steps: how far training is; some signals are annealed, some have their phase.
 
         Raises:
             RecipeError: the plan learns from labels, and the lesson has none.
@@ -118,11 +118,12 @@ class Trainable(nn.Module):
         total = found[0].new_zeros(())
         self.parts = {}
         for use in self.plan.signals:
-            if not use.weight:
+            weight = use.weight_at(step, steps)
+            if not weight:
                 continue
             term = SIGNALS[use.name].make(seen, use.parsed())
             self.parts[use.name] = term.detach()
-            total = total + use.weight * term
+            total = total + weight * term
         return total
 
     @torch.no_grad()

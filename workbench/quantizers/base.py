@@ -80,10 +80,12 @@ class Quantizer(nn.Module, ABC):
         form: name of those whose levels are neither equal steps nor a table of the grid, else "".
         absolute: names of parameters whose learning rate is not a share of their own size, such as
             logarithms.
+        penalty: λ of λ Σ p² over the parameters p, which training adds to its loss; usually 0.
     """
 
     form: ClassVar[str] = ""
     absolute: ClassVar[frozenset[str]] = frozenset()
+    penalty: float = 0.0
     scale: Tensor
     zero_point: Tensor
     levels: Tensor | None
