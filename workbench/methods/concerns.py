@@ -20,8 +20,8 @@ RISE = 1.1
 ASTRAY = 2.0
 #: more than what is left by arithmetic
 ROUNDED = 1.001
-#: of a course: steps that it is measured by, steps in a running mean, steps before it is judged
-FIRST, SMOOTH, PATIENCE = 3, 10, 20
+#: of a course: steps in a running mean, and steps before it is judged
+SMOOTH, PATIENCE = 10, 20
 #: times that its loss may grow, if it is also a share of that of a network that knows nothing: a
 #: small one is worth a word, and near to it all is lost
 FAR, AT_ALL, HARDLY = 3.0, 0.01, 0.8
@@ -75,15 +75,13 @@ class Watch:
     def step(self, value: float) -> bool:
         """See the loss of one step; False if training goes astray and has to end.
 
-        The mean of the first steps, or the best since, is compared with a running mean of the
-        latest ones.
+        The first loss, or the best since, is compared with a running mean of the latest ones.
         """
         self._steps += 1
         if not math.isfinite(value):
             return self._astray("the loss is no number any more")
-        if self._steps <= FIRST:
-            self._first += (value - self._first) / self._steps
-            self._latest = self._first
+        if self._steps == 1:
+            self._first = self._latest = value
             return True
         self._latest += (value - self._latest) / SMOOTH
         if self._steps < PATIENCE or self._latest <= FAR * self._first:
