@@ -172,7 +172,7 @@ class Steps(Staircase):
 
 
 def _held_levels(levels: Tensor, scale: Tensor) -> dict[str, Tensor]:
-    """The levels; or bytes, where they are (places - offset) s; no places if they are 0, 1 ..."""
+    """The levels; or bytes where they are (places - offset) s, without places if 0, 1, ..."""
     steps = (levels / scale).round()
     offset = (-steps[0]).clamp(min=0)
     places = steps + offset
