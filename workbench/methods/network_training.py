@@ -161,7 +161,7 @@ class _Course:
         self._descent.clear()
         for place, chosen in enumerate(chunks):
             lesson = self._lesson(chosen, number, place)
-            loss = self._trainable.loss(lesson, number + 1, self.steps)
+            loss = self._trainable.of(lesson, number + 1, self.steps)
             share = len(chosen) / count
             (loss * share).backward()
             total += float(loss.detach()) * share

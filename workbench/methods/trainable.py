@@ -101,7 +101,19 @@ class Trainable(nn.Module):
         """Whether the teacher's logits are all that is wanted of it, so that they can be kept."""
         return self.plan.needs("prediction") and not self._pairs
 
-    def loss(self, lesson: Lesson, step: int = 1, steps: int = 1) -> Tensor:
+    def loss(
+        self, *inputs: Tensor, labels: Tensor | None = None, step: int = 1, steps: int = 1
+    ) -> Tensor:
+        """What a training loop of one's own minimises; see `of`.
+
+        Args:
+            inputs: of the network.
+            labels: int64 classes, where the plan learns from them.
+            step, steps: how far training is.
+        """
+        return self.of(Lesson(inputs, labels), step, steps)
+
+    def of(self, lesson: Lesson, step: int = 1, steps: int = 1) -> Tensor:
         """The weighted sum of the plan's signals, a scalar with gradient.
 
         Args:
