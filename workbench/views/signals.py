@@ -22,7 +22,8 @@ MOST_POINTS = 48
 #: values that are drawn on axes of their own, or not at all; all others are parts of the loss
 OWN = frozenset(
     {"loss", "reconstruction", "held_out", "hard", "gradient", "flips", "open", "clipped", "scale",
-     "step", "seconds", NEAREST, LEARNED, "activation_scale"}
+     "step", "seconds", NEAREST, LEARNED, "activation_scale", "rate", "agreement", "score",
+     "flips_per_step", "oscillating", "frozen", "effective_bits", "moved", "bits"}
 )  # fmt: skip
 DIGITS = 4
 
@@ -169,7 +170,8 @@ def _units(events: Sequence[Record]) -> tuple[list[_Unit], int]:
             prefix = f"{stage + 1} · " if len(stages) > 1 else ""
             layer = None if whole else site
             found[key] = _Unit(f"{prefix}{whole or site}", layer, str(event.get("method") or ""))
-        *earlier, point = _points(values, epoch)
+        step = int(event.get("step") or epoch[1]) if epoch else None
+        *earlier, point = _points(values, step)
         for before in earlier:
             found[key].add(reports, before, {})
         found[key].add(reports, point, event)
@@ -177,10 +179,10 @@ def _units(events: Sequence[Record]) -> tuple[list[_Unit], int]:
     return list(found.values()), max(1, reports)
 
 
-def _points(values: Record, epoch: re.Match[str] | None) -> list[Record]:
+def _points(values: Record, step: int | None) -> list[Record]:
     """What an event adds to its unit; a layer solved in one go falls from nearest to learned."""
-    if epoch:
-        return [{**values, "step": int(epoch[1])}]
+    if step is not None:
+        return [{**values, "step": step}]
     before, after = number(values.get(NEAREST)), number(values.get(LEARNED))
     if before is None or after is None:
         return [values]

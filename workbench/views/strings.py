@@ -66,6 +66,8 @@ SIGNALS_SHORT = {
     "flips": ("moved", True),
     "open": ("undecided", True),
     "clipped": ("clipped", True),
+    "agreement": ("agreement", True),
+    "score": ("score", True),
 }
 VERIFY_TITLE = "Verification"
 VERIFY_EMPTY = (

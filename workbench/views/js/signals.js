@@ -122,14 +122,19 @@ function panels(row, at) {
   };
   add("Loss and its parts", [...(parts.length > 1 ? [line("dim", "loss")] : []), ...single], { log: true });
   add("Learned from, and held out", valuesOf(item, judged(item)).length ? [line("float", trained(item), "learned from"), line("quant", judged(item), judged(item) === "hard" ? "codes fixed" : "held out")] : [], { log: true });
+  add("Held-out examples", [line("float", "agreement", "agree with the teacher"), line("good", "score", "top-1")], { share: true });
   add("Gradient norm", [line("float", "gradient")], { log: true });
   add("Codes", [line("float", "flips", "not the nearest"), line("quant", "open", "undecided")], { share: true });
   if (item.h && item.h.some(Boolean)) {
     found.push(["h(V), as roundings harden", (size) => heat(size, { ...base, rows: item.h }), [["float", "weights at a side", percent(settled(newest(item.h)))]]]);
   }
+  add("From step to step", [line("float", "flips_per_step", "codes change"), line("quant", "oscillating", "oscillate"), line("ink", "frozen", "frozen")], { share: true });
+  add("Bits in use", [line("float", "effective_bits", "entropy of the codes"), line("quant", "bits", "width")]);
+  add("Moved away from float", [line("float", "moved", "share of the weight's norm")], { share: true });
   add("Clipped", [line("float", "clipped", "beyond the levels")], { share: true });
   const band = valuesOf(item, "scale_min").length ? [valuesOf(item, "scale_min"), valuesOf(item, "scale_max")] : null;
   add("Scale", [line("float", "scale", band ? "mean; band: least to largest" : "scale")], { band, log: Boolean(band) });
+  add("Learning rate", [line("float", "rate", "of the weights")]);
   add("Zero-point", [line("float", "zero_point", "mean")]);
   return found;
 }
