@@ -13,7 +13,9 @@ from tests.methods.nets import EXAMPLES, examples, network, quantized, recurrent
 from workbench.foundation.errors import RecipeError
 from workbench.foundation.options import controls
 from workbench.foundation.taxonomy import STRATEGIES, cells
+from workbench.graph.build import Graph, build
 from workbench.graph.quantized import QuantizedGraph
+from workbench.graph.transforms import transform
 from workbench.maths.metrics import sqnr_db
 from workbench.methods.base import Event
 from workbench.methods.registry import METHODS, make
@@ -23,6 +25,7 @@ from workbench.quantizers.registry import QUANTIZERS
 #: options that make a method fast on a network of five small layers
 QUICK = {
     "lsq": {"epochs": 3},
+    "qlora": {"epochs": 3},
     "train": {"epochs": 2},
     "lapq": {"rounds": 1},
     "ptq4vit": {"candidates": 12, "rounds": 1, "examples": 16},
@@ -39,6 +42,12 @@ QUICK = {
 @pytest.fixture(scope="module")
 def graph():
     return network()
+
+
+def suited(graph: Graph, name: str) -> Graph:
+    """The network behind the transformation that a method asks for, if any."""
+    wanted = METHODS[name].facts.get("transform")
+    return build(transform(graph.model, [wanted])[0]) if wanted else graph
 
 
 def learn(
@@ -61,7 +70,7 @@ def at_four_bits(graph) -> Callable[[str], tuple[QuantizedGraph, list[Event]]]:
 
     @cache
     def learned(name: str) -> tuple[QuantizedGraph, list[Event]]:
-        model = quantized(graph, bits=4)
+        model = quantized(suited(graph, name), bits=4)
         return model, learn(model, name)
 
     return learned
@@ -105,6 +114,7 @@ class TestContract:
                 assert seen[site.name] >= {"scale", "clipped"}, site.name
 
     def test_same_seed_same_result(self, graph, entry) -> None:
+        graph = suited(graph, entry.name)
         first, second = quantized(graph), quantized(graph)
         learn(first, entry.name, seed=3)
         learn(second, entry.name, seed=3)
@@ -113,6 +123,7 @@ class TestContract:
         assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
 
     def test_state_restores_the_very_model(self, graph, entry) -> None:
+        graph = suited(graph, entry.name)
         model, other = quantized(graph), quantized(graph)
         learn(model, entry.name)
         other.load_state(model.state())
@@ -147,7 +158,7 @@ class Memory:
 
 
 @pytest.mark.parametrize(
-    "name", ["gram", "adaround", "qdrop", "adaquant", "lsq", "lapq", "ptq4vit"]
+    "name", ["gram", "adaround", "qdrop", "adaquant", "lsq", "qlora", "lapq", "ptq4vit"]
 )
 def test_a_stopped_run_resumed_gives_what_an_unbroken_one_gives(
     graph,
@@ -155,6 +166,7 @@ def test_a_stopped_run_resumed_gives_what_an_unbroken_one_gives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("workbench.methods.resume.SAVE_EVERY_SECONDS", 0.0)
+    graph = suited(graph, name)
     whole, broken = quantized(graph), quantized(graph)
     learn(whole, name)
     checkpoint = Memory(stop_after=2)
