@@ -13,7 +13,9 @@ from tests.methods.nets import EXAMPLES, examples, labelled, network, quantized,
 from workbench.foundation.errors import RecipeError
 from workbench.foundation.options import controls
 from workbench.foundation.taxonomy import STRATEGIES, cells
+from workbench.graph.build import Graph, build
 from workbench.graph.quantized import QuantizedGraph
+from workbench.graph.transforms import transform
 from workbench.maths.metrics import sqnr_db
 from workbench.methods.base import Event
 from workbench.methods.network_training import NetworkTraining
@@ -43,6 +45,12 @@ def graph():
     return network()
 
 
+def suited(graph: Graph, name: str) -> Graph:
+    """The network behind the transformation that a method asks for, if any."""
+    wanted = METHODS[name].facts.get("transform")
+    return build(transform(graph.model, [wanted])[0]) if wanted else graph
+
+
 def learn(
     model: QuantizedGraph, name: str, options: Mapping | None = None, **fields
 ) -> list[Event]:
@@ -66,7 +74,7 @@ def at_four_bits(graph) -> Callable[[str], tuple[QuantizedGraph, list[Event]]]:
 
     @cache
     def learned(name: str) -> tuple[QuantizedGraph, list[Event]]:
-        model = quantized(graph, bits=4)
+        model = quantized(suited(graph, name), bits=4)
         return model, learn(model, name)
 
     return learned
@@ -110,6 +118,7 @@ class TestContract:
                 assert seen[site.name] >= {"scale", "clipped"}, site.name
 
     def test_same_seed_same_result(self, graph, entry) -> None:
+        graph = suited(graph, entry.name)
         first, second = quantized(graph), quantized(graph)
         learn(first, entry.name, seed=3)
         learn(second, entry.name, seed=3)
@@ -118,6 +127,7 @@ class TestContract:
         assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
 
     def test_state_restores_the_very_model(self, graph, entry) -> None:
+        graph = suited(graph, entry.name)
         model, other = quantized(graph), quantized(graph)
         learn(model, entry.name)
         other.load_state(model.state())
@@ -153,7 +163,19 @@ class Memory:
 
 @pytest.mark.parametrize(
     "name",
-    ["gram", "adaround", "qdrop", "adaquant", "lsq", "n2uq", "qkd", "steady", "lapq", "ptq4vit"],
+    [
+        "gram",
+        "adaround",
+        "qdrop",
+        "adaquant",
+        "lsq",
+        "n2uq",
+        "qkd",
+        "qlora",
+        "steady",
+        "lapq",
+        "ptq4vit",
+    ],
 )
 def test_a_stopped_run_resumed_gives_what_an_unbroken_one_gives(
     graph,
@@ -161,6 +183,7 @@ def test_a_stopped_run_resumed_gives_what_an_unbroken_one_gives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("workbench.methods.resume.SAVE_EVERY_SECONDS", 0.0)
+    graph = suited(graph, name)
     whole, broken = quantized(graph), quantized(graph)
     learn(whole, name)
     checkpoint = Memory(stop_after=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -101,6 +102,41 @@ def test_real_data_judge_what_made_ones_calibrated(path: Path):
     plain = session.quantize(4, 8, "rtn", extent=QUICK)
     assert plain.data_free == ""
     assert "data_free" not in plain.report()
+
+
+CLASSES = {"warm_up": 4, "batch_size": 48, "step_size": 16, "width": 8}
+
+
+def test_classes_of_made_examples_teach_and_do_not_judge(session: workbench.Session):
+    asked = {"maker": "gdfq", "examples": 80, "options": CLASSES}
+    recipe = session.recipe(4, 8, "lsq", synthetic=asked, labels=1.0, epochs=1)
+    run = session.quantize(recipe=recipe, extent=QUICK)
+    assert run.report()["data_free"] == "data-free (GDFQ, 80 pictures)"
+    assert run.scores["learned"]["metric"] == "agreement on made examples"
+    assert run.scores["learned"]["score"] == run.scores["learned"]["agreement"]
+    texts = [event["text"] for event in run.events() if "text" in event]
+    assert "training on 76 examples with labels, 4 held out" in texts
+    data = session.calibrating(recipe)
+    assert all(labels is None for _, labels in data.batches("test"))
+    labels = torch.cat([known for _, known in data.lessons() if known is not None])
+    assert labels.shape == (80,)
+    assert len(labels.unique()) == 4
+
+
+def test_a_maker_without_classes_gives_no_labels(session: workbench.Session):
+    data = session.calibrating(Recipe(synthetic=MADE))
+    assert all(labels is None for _, labels in data.lessons())
+
+
+@pytest.mark.slow
+def test_training_without_data_beats_nearest_rounding_on_real_digits():
+    session = workbench.open("digits-mobilenet")
+    options = {"warm_up": 150, "width": 32, "batch_size": 512}
+    asked = {"maker": "gdfq", "examples": 512, "options": options}
+    recipe = session.recipe(3, 3, "lsq", synthetic=asked, epochs=4)
+    scores = session.quantize(recipe=recipe, extent=replace(QUICK, naive=True)).scores
+    assert scores["learned"]["metric"] == "top-1"
+    assert scores["learned"]["score"] > scores["naive"]["score"] + 5
 
 
 def test_examples_are_made_once(session: workbench.Session):

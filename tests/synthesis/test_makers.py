@@ -18,7 +18,7 @@ from workbench.graph.targets import ActivationGrid, WeightGrid, target
 from workbench.maths.metrics import sqnr_db
 from workbench.methods.base import Task
 from workbench.methods.registry import make as make_method
-from workbench.synthesis.base import Order, joined
+from workbench.synthesis.base import Order, Step, joined
 from workbench.synthesis.generated import reads_forwards
 from workbench.synthesis.prior import Prior, Swing, swinging
 from workbench.synthesis.registry import MAKERS, make
@@ -27,6 +27,7 @@ from workbench.synthesis.tokens import vocabulary
 QUICK = {
     "zeroq": {"iterations": 20, "batch_size": 4},
     "genie": {"iterations": 5, "batch_size": 4, "width": 8},
+    "gdfq": {"warm_up": 5, "batch_size": 4, "step_size": 4, "width": 8},
     "random": {"batch_size": 4},
     "generated": {"batch_size": 4},
 }
@@ -146,7 +147,7 @@ def test_pictures_may_differ_where_the_batch_has_the_statistics(images):
 
 def test_pictures_stay_within_what_pixels_can_be(images):
     ends = torch.full((1, 1, 1), -0.6), torch.full((1, 1, 1), 1.75)
-    for name in ("zeroq", "genie", "random"):
+    for name in ("zeroq", "genie", "gdfq", "random"):
         (x,) = made(name, Order(images, examples=4, limits=ends))[0]
         assert float(x.min()) >= -0.6001
         assert float(x.max()) <= 1.7501
@@ -166,12 +167,51 @@ def test_refusals_name_the_cure(images, tokens):
     cases = [
         ("zeroq", bare, "ZeroQ needs the statistics of batch normalization, .* give data, or"),
         ("genie", tokens, "Genie-D makes one input of real numbers, but the model takes 'x'"),
+        ("gdfq", bare, "GDFQ needs the statistics of batch normalization"),
         ("generated", images, "one input of tokens that predicts the next one"),
         ("generated", graph(language(forwards=False)), "reads the whole text at once"),
     ]
     for name, model, message in cases:
         with pytest.raises(DataError, match=message):
             make(name).check(Order(model, 4))
+
+
+class TestGdfq:
+    def steps(self, images: Graph, **options) -> list[Step]:
+        chosen = {"warm_up": 0, "batch_size": 64, "step_size": 16, "width": 16, **options}
+        return list(make("gdfq", chosen).run(Order(images, examples=40, seed=1)))
+
+    def test_pictures_come_to_show_the_class_they_are_made_for(self, images):
+        steps = self.steps(images, warm_up=100, learning_rate=5e-3)
+        assert [step.step for step in steps] == list(range(1, 104))
+        told = [step.values["classes"] for step in steps]
+        assert sum(told[-20:]) < 0.9 * sum(told[:20])
+        (last,) = [step for step in steps if step.batch is not None]
+        assert last.batch is not None
+        assert last.labels is not None
+        assert last.labels.shape == (40,)
+        assert set(last.labels.tolist()) <= set(range(4))
+        seen = images.module(*last.batch)[0].argmax(1)
+        assert float((seen == last.labels).float().mean()) > 0.5  # a quarter by chance
+
+    def test_the_loss_is_of_classes_and_statistics(self, images):
+        for step in self.steps(images, statistics=0.5):
+            parts = step.values["classes"] + 0.5 * step.values["statistics"]
+            assert step.values["loss"] == pytest.approx(parts, rel=1e-5)
+
+    def test_only_classifiers_are_asked(self):
+        model = convolutional()
+        model.graph.outputs[0].shape = ir.Shape(["n", 4, 1])
+        with pytest.raises(DataError, match=r"'logits' has the shape .*calibrate on 'genie'"):
+            make("gdfq").check(Order(graph(model), 4))
+
+
+def test_an_answer_comes_with_the_mismatch(images):
+    prior, x = Prior(Order(images, 4), each=False), pictures(8)
+    mismatch, logits = prior.answered(x)
+    assert torch.equal(logits, images.module(x)[0])
+    first = (prior.loss(x) - 2 * mismatch).detach()  # two norms, and the input itself
+    assert 0 < float(first) < float(prior.loss(x).detach())
 
 
 def test_open_sizes_are_asked_for():

@@ -102,8 +102,8 @@ SyntheticName = Annotated[
     str | None,
     typer.Option(
         "--synthetic",
-        help="Calibrate on examples made from the model: zeroq, genie, random or generated, also"
-        " as zeroq:iterations=200; see: methods --kind data. Real data, if any, then only judge.",
+        help="Calibrate on examples made from the model: zeroq, genie, gdfq, random or generated,"
+        " also as zeroq:iterations=200; see: methods --kind data. Real data, if any, only judge.",
     ),
 ]
 Augment = Annotated[

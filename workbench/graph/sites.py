@@ -10,6 +10,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from workbench.graph.build import Graph
+from workbench.graph.corrections import is_correction
 from workbench.maths.grid import Grid
 
 SiteKind = Literal["weight", "activation", "bias"]
@@ -168,7 +169,7 @@ def _weights(node: ir.Node) -> Iterable[Weight]:
         if value is None or not value.is_initializer() or value.dtype != ir.DataType.FLOAT:
             continue
         shape = value_shape(value)
-        if len(shape) < 2 or 0 in shape:
+        if len(shape) < 2 or 0 in shape or is_correction(value.name):
             continue
         if node.op_type == "Gather" and not _is_embedding(node, shape):
             continue

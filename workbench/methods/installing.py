@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from workbench.foundation.errors import RecipeError
+from workbench.graph.corrections import is_correction
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Site
 from workbench.maths.grid import Grid
@@ -142,10 +144,31 @@ def _freeze(model: QuantizedGraph, plan: NetworkPlan) -> None:
     """Only what the plan moves asks for gradients."""
     quantizers = [m for m in model.module.modules() if isinstance(m, Quantizer)]
     scales = {id(p) for quantizer in quantizers for p in quantizer.parameters()}
+    branches = _branches(model) if plan.moves == "branches" else set()
     for parameter in model.module.parameters():
         learns = id(parameter) in scales
-        moves = {"everything": True, "scales": learns, "weights": not learns}[plan.moves]
+        moves = {
+            "everything": True,
+            "scales": learns,
+            "weights": not learns,
+            "branches": id(parameter) in branches,
+        }[plan.moves]
         parameter.requires_grad_(moves and parameter.is_floating_point())
+
+
+def _branches(model: QuantizedGraph) -> set[int]:
+    """The matrices of the low-rank corrections.
+
+    Raises:
+        RecipeError: there are none.
+    """
+    names = [name for name in model.graph.attribute_of if is_correction(name)]
+    if not names:
+        raise RecipeError(
+            "only low-rank corrections would be trained, and the network has none; add"
+            " --transform low_rank:rank=8"
+        )
+    return {id(model.parameter(name)) for name in names}
 
 
 def named_scales(model: QuantizedGraph) -> Mapping[str, list[nn.Parameter]]:

@@ -29,6 +29,7 @@ from workbench.signals.registry import SIGNALS
 Optimiser = Literal["adamw", "sgd"]
 Fall = Literal["cosine", "linear", "none"]
 Precision = Literal["float32", "bfloat16"]
+Moves = Literal["everything", "scales", "weights", "branches"]
 
 #: bits that are passed through on the way to those asked for
 _MOST_BITS = 8
@@ -120,7 +121,7 @@ class NetworkPlan(Written):
         float, Field(ge=0, le=1, description="frequency at which oscillating codes are frozen")
     ] = 0.0
     moves: Annotated[
-        Literal["everything", "scales", "weights"], Field(description="what is trained")
+        Moves, Field(description="what is trained; branches are low-rank corrections")
     ] = "everything"
     course: Course = Course()
 

@@ -12,11 +12,16 @@ clips can be tried under EWGS gradients, APoT's levels under attention distillat
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from workbench.methods.network_plan import ActivationQuantizer, NetworkPlan, WeightQuantizer
+from workbench.methods.network_plan import (
+    ActivationQuantizer,
+    Moves,
+    NetworkPlan,
+    WeightQuantizer,
+)
 from workbench.methods.network_training import NetworkTraining
 from workbench.methods.registry import method
 from workbench.methods.training_options import TrainingOptions
@@ -30,7 +35,7 @@ class TrainOptions(TrainingOptions):
         ActivationQuantizer, Field(description="quantizer of the activations")
     ] = "lsq"
     moves: Annotated[
-        Literal["everything", "scales", "weights"], Field(description="what is trained")
+        Moves, Field(description="what is trained; branches are low-rank corrections")
     ] = "everything"
 
 

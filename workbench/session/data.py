@@ -54,7 +54,7 @@ class Data:
         name: for people: the file's or the sample's name.
         task: "classify" (labels are classes), "bytes" or "tokens" (the next one is the label),
             "pairs" (two sentences a row, labels are their similarity), "none", or "made" (from the
-            model itself: nothing is known but what the float model says).
+            model itself: nothing is known but what the float model says, and what it was made for).
         source: the rows.
         calibration, test: which rows belong to which split, in order.
         train: rows to train on; None where those that calibrate serve.
@@ -86,12 +86,8 @@ class Data:
 
         A model with a fixed batch gets exactly that many; a last, smaller batch is left out.
         """
-        rows = self._rows(split)[:limit]
-        size = self.fixed or size
-        stop = len(rows) - len(rows) % self.fixed if self.fixed else len(rows)
-        for start in range(0, stop, size):
-            chosen = rows[start : start + size]
-            yield self.source.read(chosen), self._targets(chosen)
+        for rows in self._chunks(split, size, limit):
+            yield self.source.read(rows), self._targets(rows)
 
     def calibrate_on(self, examples: int) -> Data:
         """The same data with (at most) that many examples in the calibration split."""
@@ -117,21 +113,35 @@ class Data:
         return replace(self, train=rows[:examples], test=rows[examples:])
 
     def lessons(self, size: int = 64) -> Iterator[Batch]:
-        """Inputs and labels to train on; of a text, each next byte or token is the label."""
-        return map(self._lesson, self.batches("train", size))
+        """Inputs and labels to train on.
+
+        Of a text, each next byte or token is the label; of made examples, the class that they were
+        made for, which teaches but does not judge.
+        """
+        for rows in self._chunks("train", size):
+            inputs = self.source.read(rows)
+            yield inputs, self._taught(inputs, rows)
 
     def shuffled(self, split: Split, size: int, chance: torch.Generator) -> Iterator[Batch]:
         """The same of any split, in an order that `chance` decides."""
         rows = self._rows(split)[torch.randperm(self.size(split), generator=chance).numpy()]
         return replace(self, train=rows).lessons(size)
 
-    def _lesson(self, batch: Batch) -> Batch:
-        inputs, labels = batch
-        if self.task not in ("bytes", "tokens"):
-            return inputs, labels if self.task == "classify" else None
-        following = torch.full_like(inputs[0], IGNORED, dtype=torch.int64)
-        following[:, :-1] = inputs[0][:, 1:]
-        return inputs, following
+    def _taught(self, inputs: tuple[Tensor, ...], rows: Rows) -> Tensor | None:
+        if self.task in ("bytes", "tokens"):
+            following = torch.full_like(inputs[0], IGNORED, dtype=torch.int64)
+            following[:, :-1] = inputs[0][:, 1:]
+            return following
+        labels = self.source.labels if self.task in ("classify", "made") else None
+        return None if labels is None else torch.from_numpy(labels[rows])
+
+    def _chunks(self, split: Split, size: int, limit: int | None = None) -> Iterator[Rows]:
+        """The rows of each batch."""
+        rows = self._rows(split)[:limit]
+        size = self.fixed or size
+        stop = len(rows) - len(rows) % self.fixed if self.fixed else len(rows)
+        for start in range(0, stop, size):
+            yield rows[start : start + size]
 
     def _pooled(self) -> Rows:
         """All rows of a pool, those that calibrate or train first."""

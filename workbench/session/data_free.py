@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 LOOKS = 200  # events of an order, about
 NOT_JUDGED = "not judged: no data"
 ON_MADE = "agreement with the float model is on the made examples"
+LABELS = "labels"
+
+Portion = tuple[Batch, Tensor | None]
 
 
 def label(session: Session, recipe: Recipe) -> str:
@@ -74,11 +77,11 @@ def synthesise(session: Session, recipe: Recipe) -> Iterator[Event]:
     """
     spec, order, kept = _spec(recipe), _order(session, recipe), _kept(session, recipe)
     maker, title = _maker(spec), MAKERS[spec.maker].title
-    batches = _load(session, kept)
-    for step in maker.run(order, len(batches)):
+    portions = _load(session, kept)
+    for step in maker.run(order, len(portions)):
         if step.batch is not None:
-            batches.append(step.batch)
-            kept.save(_named(batches), len(batches))
+            portions.append((step.batch, step.labels))
+            kept.save(_named(portions), len(portions))
         elif step.step % max(1, step.total // LOOKS) not in (0, 1):
             continue
         yield Event(
@@ -93,16 +96,21 @@ def synthesise(session: Session, recipe: Recipe) -> Iterator[Event]:
 
 
 def made(session: Session, recipe: Recipe) -> Data:
-    """The made examples, which both calibrate and, for want of others, judge; made where needed."""
-    batches = _load(session, _kept(session, recipe))
-    if len(batches) < len(_maker(_spec(recipe)).counts(_order(session, recipe))):
+    """The made examples, which both calibrate and, for want of others, judge; made where needed.
+
+    Classes that they were made for are labels to train on, never to judge by.
+    """
+    portions = _load(session, _kept(session, recipe))
+    if len(portions) < len(_maker(_spec(recipe)).counts(_order(session, recipe))):
         for _ in synthesise(session, recipe):
             pass
-        batches = _load(session, _kept(session, recipe))
+        portions = _load(session, _kept(session, recipe))
     inputs = session.graph.inputs
-    whole = joined(_order(session, recipe), batches)
+    whole = joined(_order(session, recipe), [batch for batch, _ in portions])
     arrays = {spec.name: _plain(x) for spec, x in zip(inputs, whole, strict=True)}
     source = ArraySource(arrays, inputs)
+    labels = [known for _, known in portions if known is not None]
+    source.labels = torch.cat(labels).numpy() if labels else None
     rows = np.arange(len(source))
     fixed = sizes(inputs[0])[0] if sizes(inputs[0]) else 0
     name = label(session, recipe)
@@ -164,15 +172,22 @@ def _kept(session: Session, recipe: Recipe) -> Checkpoint:
     return Checkpoint(folder / f"{spec.maker}-{key[:32]}.safetensors", key)
 
 
-def _load(session: Session, kept: Checkpoint) -> list[Batch]:
-    """The batches that are kept, in order."""
+def _load(session: Session, kept: Checkpoint) -> list[Portion]:
+    """The batches that are kept, in order, each with its labels."""
     tensors, count = kept.load() or ({}, 0)
     inputs = range(len(session.graph.inputs))
-    return [tuple(tensors[f"{index}.{i}"] for i in inputs) for index in range(count)]
+    return [
+        (tuple(tensors[f"{n}.{i}"] for i in inputs), tensors.get(f"{n}.{LABELS}"))
+        for n in range(count)
+    ]
 
 
-def _named(batches: list[Batch]) -> dict[str, Tensor]:
-    return {f"{n}.{i}": x for n, batch in enumerate(batches) for i, x in enumerate(batch)}
+def _named(portions: list[Portion]) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for n, (batch, labels) in enumerate(portions):
+        found |= {f"{n}.{i}": x for i, x in enumerate(batch)}
+        found |= {} if labels is None else {f"{n}.{LABELS}": labels}
+    return found
 
 
 def _plain(x: Tensor) -> Any:

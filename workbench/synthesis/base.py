@@ -83,12 +83,14 @@ class Step:
         step, total: of the whole order once `Maker.run` hands it on; of a batch before.
         values: such as the loss.
         batch: examples that are finished, one tensor for each input.
+        labels: the classes that these examples were made for, int64 (N,); None without any.
     """
 
     step: int
     total: int
     values: dict[str, float] = field(default_factory=dict)
     batch: Batch | None = None
+    labels: Tensor | None = None
 
 
 class Maker(ABC):

@@ -17,12 +17,11 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
 
 from workbench.foundation.options import Options
 from workbench.synthesis.base import Maker, Order, Step
+from workbench.synthesis.generator import fresh, set_gradients
 from workbench.synthesis.prior import Prior, require_prior, within
 from workbench.synthesis.registry import maker
 
@@ -41,33 +40,6 @@ class GenieOptions(Options):
         int, Field(ge=2, le=1024, description="pictures of one generator, made at once")
     ] = 128
     width: Annotated[int, Field(ge=8, le=512, description="channels of the generator")] = 128
-
-
-class Generator(nn.Module):
-    """Latents `(N, 256)` to pictures `(N, C, H, W)` of mean 0 and variance 1."""
-
-    def __init__(self, shape: tuple[int, ...], width: int) -> None:
-        super().__init__()
-        self._shape = shape
-        self._start = (width, -(-shape[2] // 4), -(-shape[3] // 4))
-        self.spread = nn.Linear(LATENT, width * self._start[1] * self._start[2])
-        self.first = nn.BatchNorm2d(width)
-        self.middle = nn.Sequential(
-            nn.Conv2d(width, width // 2, 3, padding=1),
-            nn.BatchNorm2d(width // 2),
-            nn.LeakyReLU(0.2),
-        )
-        self.last = nn.Sequential(
-            nn.Conv2d(width // 2, shape[1], 3, padding=1),
-            nn.Tanh(),
-            nn.BatchNorm2d(shape[1], affine=False),
-        )
-
-    def forward(self, z: Tensor) -> Tensor:
-        height, width = self._shape[2:]
-        x = self.first(self.spread(z).unflatten(1, self._start))
-        x = self.middle(F.interpolate(x, size=(-(-height // 2), -(-width // 2))))
-        return self.last(F.interpolate(x, size=(height, width)))
 
 
 @maker(
@@ -98,7 +70,7 @@ class Genie(Maker):
         prior, steps = Prior(order, each=False, swing=chance), self.options.iterations
         shape = order.shape(order.graph.inputs[0], count)
         z = torch.randn((count, LATENT), generator=chance).requires_grad_()
-        generator = self._generator(shape, chance)
+        generator = fresh(chance, shape, self.options.width, LATENT)
         latents = torch.optim.Adam([z], lr=self.options.latent_learning_rate)
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             latents, patience=PATIENCE, min_lr=LEAST_RATE
@@ -110,8 +82,7 @@ class Genie(Maker):
             with torch.enable_grad():
                 x = within(generator(z), order)
                 loss = prior.loss(x)
-                for held, found in zip(learned, torch.autograd.grad(loss, learned), strict=True):
-                    held.grad = found
+                set_gradients(loss, learned)
             latents.step()
             weights.step()
             plateau.step(float(loss.detach()))
@@ -122,9 +93,3 @@ class Genie(Maker):
                 {"loss": float(loss.detach())},
                 (x.detach(),) if step == steps else None,
             )
-
-    def _generator(self, shape: tuple[int, ...], chance: torch.Generator) -> Generator:
-        """A fresh one; its first weights come from `chance`, and the global seed is put back."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**31, (1,), generator=chance)))
-            return Generator(shape, self.options.width)

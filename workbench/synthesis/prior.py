@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ INPUT = (torch.zeros(()), torch.ones(()))  # what preprocessing is meant to give
 
 
 class Prior:
-    """The loss of ZeroQ and Genie-D as a function of the input.
+    """The loss of ZeroQ, Genie-D and GDFQ as a function of the input.
 
     Args:
         order: whose model is asked.
@@ -30,6 +30,7 @@ class Prior:
         self._norms = norms(order.graph.model)
         self._each = each
         self._names = {norm.value for norm in self._norms}
+        self._answer = order.graph.outputs[0].name
         module = order.graph.module
         self._module = module if swing is None else swinging(module, swing)
 
@@ -41,11 +42,20 @@ class Prior:
         """
         values = capture(self._module, [x], self._names)
         channels, pictures = x.shape[1], len(x)
-        parts = [mismatch(x, 1, INPUT, each=True) * channels / pictures]
-        for norm in self._norms:
-            wanted = norm.mean, norm.deviation
-            parts.append(mismatch(values[norm.value], norm.axis, wanted, each=self._each))
-        return torch.stack(parts).sum()
+        first = mismatch(x, 1, INPUT, each=True) * channels / pictures
+        return torch.stack([first, *self._mismatches(values)]).sum()
+
+    def answered(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean mismatch over the values known, a scalar, and the network's first output."""
+        values = capture(self._module, [x], {*self._names, self._answer})
+        return torch.stack(self._mismatches(values)).mean(), values[self._answer]
+
+    def _mismatches(self, values: Mapping[str, Tensor]) -> list[Tensor]:
+        """One scalar for each value whose statistics are known."""
+        return [
+            mismatch(values[n.value], n.axis, (n.mean, n.deviation), each=self._each)
+            for n in self._norms
+        ]
 
 
 def require_prior(order: Order, title: str, ranks: Collection[int] = (2, 3, 4, 5)) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from workbench.graph.build import Graph
+from workbench.graph.corrections import WHY_FLOAT, corrects
 from workbench.graph.sites import (
     PRODUCTS,
     WEIGHT_INPUTS,
@@ -152,8 +153,8 @@ class Planner:
             return f"no integer kernel for {node.op_type} in {self._runtime}"
         if self._is_off(name):
             return self._switched(name)
-        if name not in self._layers and node.op_type in NEED_WEIGHTS:
-            return "its weights are not constant"
+        if name not in self._layers and (corrects(node) or node.op_type in NEED_WEIGHTS):
+            return WHY_FLOAT if corrects(node) else "its weights are not constant"
         if name in self._layers and not self._widths.weights[name]:
             return self._switched(name)
         pairs = list(self._pairs(node, rule))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import onnx_ir as ir
 
 from workbench.graph.build import Graph
+from workbench.graph.corrections import WHY_FLOAT, corrects
 from workbench.graph.sites import PRODUCTS, Layer, is_constant, layers, value_shape
 from workbench.graph.targets.activations import FLOATS
 from workbench.graph.targets.base import Plan, Target
@@ -181,6 +182,8 @@ class _Table:
     def _why_stored(self, node: ir.Node, met: Meeting) -> str:
         if met.weights:
             return "its weights are stored small, its activations are float"
+        if corrects(node):
+            return WHY_FLOAT
         if node.name in self._layers and node.op_type not in self._target.weight_ops:
             return f"target '{self._target.name}' leaves {node.op_type} weights float"
         return "activations are float"
