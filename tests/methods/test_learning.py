@@ -24,6 +24,8 @@ from workbench.quantizers.registry import QUANTIZERS
 QUICK = {
     "lsq": {"epochs": 3},
     "train": {"epochs": 2},
+    "fracbits": {"epochs": 3},
+    "edmips": {"epochs": 3},
     "lapq": {"rounds": 1},
     "ptq4vit": {"candidates": 12, "rounds": 1, "examples": 16},
     **{

@@ -51,6 +51,7 @@ class Site:
         note: what the target changed about the grid that was asked for, in one sentence, or "".
         own_levels: the runtime takes an activation here whose levels are not equal steps; what
             reads it then computes in float.
+        widths: numbers of bits that the target runs a weight in here; empty where it is not known.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Site:
     shares: str | None = None
     note: str = ""
     own_levels: bool = field(default=False, compare=False)
+    widths: tuple[int, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
