@@ -231,9 +231,8 @@ class QuantizedGraph(nn.Module):
             ) from None
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
-        self._choose(
-            {k[len(BITS) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{BITS}/")}
-        )
+        start = f"{BITS}/"
+        self._choose({k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)})
         grouped: dict[tuple[str, str], dict[str, Tensor]] = {}
         for key, value in tensors.items():
             group, _, rest = key.partition("/")

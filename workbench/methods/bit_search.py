@@ -1,9 +1,9 @@
 """Bits of single weights searched by training, then settled so that a budget holds exactly.
 
-    search   each weight is a mixture of grids; a penalty on the expected cost holds it to the budget
-    settle   every mixture comes to one number of bits; while the budget is exceeded, the weight that
-             was rounded up most gets the next fewer bits, and where there is room, the one that was
-             rounded down most the next more
+    search   each weight is a mixture of grids, and a penalty holds the expected cost to the budget
+    settle   every mixture comes to one number of bits; while that exceeds the budget, the weight
+             that was rounded up most gets the next fewer bits; where there is room, the one that
+             was rounded down most gets the next more
 
 Weights that were asked for with other bits than most (by the number of values) keep them: the first
 and the last layer, and overrides. So do tables of levels, and weights that the target runs in one
@@ -102,9 +102,8 @@ class BitSearch:
 
     def bops(self, bits: Mapping[str, float]) -> float:
         """Millions of bit operations of the whole network for one example."""
-        return (
-            sum(self._costs[n].products * b for n, b in {**self._asked, **bits}.items()) / MILLION
-        )
+        every = {**self._asked, **bits}
+        return sum(self._costs[name].products * width for name, width in every.items()) / MILLION
 
     def holds(self, bits: Bits) -> bool:
         """Whether every budget is kept."""

@@ -36,7 +36,7 @@ class EdmipsOptions(SearchOptions):
     use="where FracBits stays at neighbouring bits: all widths are weighed at once",
 )
 class Edmips(NetworkTraining):
-    """Weighs the bits of each weight against each other, then takes the best that fit the budget."""
+    """Weighs the bits of each weight against each other, then takes the best that fit a budget."""
 
     options: EdmipsOptions
 

@@ -3,9 +3,9 @@
     Q(x) = Σ_b p_b Q_b(x),   p = softmax(α),   expected bits = Σ_b p_b b
 
 The quantized tensors are summed and not the layers' outputs, so that one operation serves all
-branches and they share their weights. α starts with all branches alike. The paper's steps are those
-that are best for a normal distribution; so are these, relative to the learned step of the bits asked
-for: ρ_b is the ratio of the optimum clips of N(0, 1) at b bits and at those.
+branches and they share their weights. α starts with all branches alike. The paper's steps are the
+best ones for a normal distribution; so are these, relative to the learned step of the bits that
+were asked for: ρ_b is the ratio of the optimum clips of N(0, 1) at b bits and at those.
 """
 
 from __future__ import annotations

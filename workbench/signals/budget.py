@@ -1,4 +1,4 @@
-"""A budget of bits: what the weights cost beyond it (FracBits, Yang and Jin 2021, arXiv:2007.02017).
+"""A budget of bits: what weights cost beyond it (FracBits, Yang and Jin 2021, arXiv:2007.02017).
 
     L = max(0, C / C* - 1), summed over the budgets that were given
     C = Σ n_l b_l / Σ n_l             average bits of the weights whose bits are learned
