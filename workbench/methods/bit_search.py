@@ -2,8 +2,8 @@
 
     search   each weight is a mixture of grids, and a penalty holds the expected cost to the budget
     settle   every mixture comes to one number of bits; while that exceeds the budget, the weight
-             that was rounded up most gets the next fewer bits; where there is room, the one that
-             was rounded down most gets the next more
+             that was rounded up most gets the next fewer bits; then, while there is room, the one
+             that was rounded down most gets the next more
 
 Weights that were asked for with other bits than most (by the number of values) keep them: the first
 and the last layer, and overrides. So do tables of levels, and weights that the target runs in one
@@ -72,9 +72,8 @@ class BitSearch:
 
     def quantizers(self) -> dict[str, str]:
         """What sits on each weight while its bits are searched."""
-        chosen = self._search
         return {
-            name: joined(chosen.quantizer, {"widths": worded(widths), "rate": chosen.rate})
+            name: joined(self._search.quantizer, {"widths": worded(widths)})
             for name, widths in self.open.items()
         }
 
@@ -82,6 +81,11 @@ class BitSearch:
         """Start from the bits asked for, moved together to the average that is wanted."""
         for name in self.open:
             self._mixture(name).begin(self._asked[name] + self._offset)
+
+    def pace(self, steps: int) -> None:
+        """Choose the rate by which a choice gets as far as it may in `steps` of them."""
+        for name in self.open:
+            self._mixture(name).pace(self._search.travel / max(1, steps))
 
     def settle(self) -> None:
         """Choose bits within the budget, and put a plain quantizer with them on each weight."""
@@ -193,11 +197,16 @@ class BitSearch:
                 able = [n for n in able if self._works(n)]
             worst = max(able, key=lambda name: bits[name] - expected[name])
             bits[worst] = self._beside(worst, bits[worst], -1)
-        for name in sorted(bits, key=lambda n: bits[n] - expected[n]):
-            if expected[name] > bits[name] and bits[name] < self.open[name][-1]:
-                more = {**bits, name: self._beside(name, bits[name], 1)}
-                bits = more if self.holds(more) else bits
+        while more := [n for n in bits if self._holds_more(bits, n)]:
+            least = min(more, key=lambda name: bits[name] - expected[name])
+            bits[least] = self._beside(least, bits[least], 1)
         return bits
+
+    def _holds_more(self, bits: Bits, name: str) -> bool:
+        """Whether there is room for the next more bits of a weight."""
+        if bits[name] == self.open[name][-1]:
+            return False
+        return self.holds({**bits, name: self._beside(name, bits[name], 1)})
 
     def _put(self, bits: Bits) -> None:
         for name, width in bits.items():

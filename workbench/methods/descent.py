@@ -81,8 +81,10 @@ class Descent:
             parameter.copy_(mean)
 
     def state(self) -> dict[str, Tensor]:
-        """Moments and means, to go on from."""
+        """Moments, means, and what rates were taken from at the start, to go on from."""
         tensors = {f"mean/{i}": mean for i, mean in enumerate(self._mean)}
+        tensors |= {f"size/{i}": size for i, size in enumerate(self._sizes)}
+        tensors["base/0"] = torch.tensor(self._base, dtype=torch.float64)
         for index, parameter in enumerate(self._parameters):
             for key, value in self._optimiser.state.get(parameter, {}).items():
                 if isinstance(value, Tensor):
@@ -96,6 +98,10 @@ class Descent:
             kind, index, *rest = key.split("/")
             if kind == "mean":
                 self._mean[int(index)].copy_(value)
+            elif kind == "size":
+                self._sizes[int(index)] = value.clone()
+            elif kind == "base":
+                self._base = value.tolist()
             else:
                 state = self._optimiser.state[self._parameters[int(index)]]
                 state[rest[0]] = value.clone()

@@ -112,7 +112,10 @@ class Search(Options):
 
     quantizer: Annotated[str, OneOf("quantizer that searches", searches)]
     share: Annotated[float, Field(gt=0, le=1, description="of the epochs that search")] = 0.5
-    rate: Annotated[float, Field(ge=0, le=10, description="learning rate of the choice")] = 0.05
+    travel: Annotated[
+        float,
+        Field(ge=0, le=100, description="bits, or units of α, that a choice may move"),
+    ] = 6.0
     weight: Annotated[float, Field(ge=0, le=1e6, description="of the budget in the loss")] = 1.0
     average_bits: Annotated[
         float, Field(ge=0, le=8, description="largest average; 0: as asked, or no limit with bops")

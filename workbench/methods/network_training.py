@@ -246,6 +246,9 @@ class _Course:
 
     def _begin(self) -> None:
         """A fresh optimiser and tracker, for new parameters."""
+        if self._search and self._plan.search and not self._phase:
+            epochs = self._plan.search.epochs(self._plan.course.epochs)
+            self._search.pace(epochs * self._whole)
         self._descent = Descent(self._trainable, self._plan.course, self.steps)
         self._tracker = Tracker(self._model, self._plan.freeze)
         self._kept = {}

@@ -28,9 +28,15 @@ class SearchOptions(TrainingOptions):
     budget: Annotated[
         float, Field(ge=0, le=1e6, description="weight of the budget", json_schema_extra=_RARE)
     ] = 1.0
-    bits_rate: Annotated[
-        float, Field(ge=0, le=10, description="learning rate of the bits", json_schema_extra=_RARE)
-    ] = 0.05
+    travel: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=100,
+            description="how far the search can move a weight: bits, or units of its branches",
+            json_schema_extra=_RARE,
+        ),
+    ] = 6.0
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -44,7 +50,7 @@ class SearchOptions(TrainingOptions):
         return Search(
             quantizer=quantizer,
             share=self.search,
-            rate=self.bits_rate,
+            travel=self.travel,
             weight=self.budget,
             average_bits=self.average_bits,
             bops=self.bops,

@@ -36,9 +36,10 @@ def listed(text: str) -> tuple[int, ...]:
         >>> listed("2-4"), listed("4/8")
         ((2, 3, 4), (4, 8))
     """
-    words = text.split("-") if "-" in text else text.split("/")
-    numbers = tuple(int(word) for word in words if word.strip().isdigit())
-    if "-" in text and len(numbers) == 2:
+    first, dash, last = text.partition("-")
+    words = [first, last] if dash else text.split("/")
+    numbers = tuple(int(word) if word.isdigit() else 0 for word in words)
+    if dash:
         numbers = tuple(range(numbers[0], numbers[1] + 1))
     rising = len(numbers) > 1 and numbers == tuple(sorted(set(numbers)))
     if not rising or not set(numbers) <= set(BITS):
@@ -56,7 +57,6 @@ class MixtureOptions(Options):
     """What a person may choose."""
 
     widths: Annotated[str, Field(description="bits to choose from: 2-8, or 4/8")] = "2-8"
-    rate: Annotated[float, Field(ge=0, le=10, description="learning rate of the choice")] = 0.05
 
     @field_validator("widths")
     @classmethod
@@ -79,9 +79,7 @@ class Mixture(LSQ):
         self, grid: Grid, shape: tuple[int, ...], options: MixtureOptions | None = None
     ) -> None:
         super().__init__(grid, shape, options)
-        chosen = options or MixtureOptions()
-        self.widths = listed(chosen.widths)
-        self.rates = dict.fromkeys(self.absolute, chosen.rate)
+        self.widths = listed((options or MixtureOptions()).widths)
 
     @classmethod
     def own_grid(cls, grid: Grid) -> Grid:
@@ -99,6 +97,10 @@ class Mixture(LSQ):
     @abstractmethod
     def chosen(self) -> int:
         """The width that the choice comes to."""
+
+    def pace(self, rate: float) -> None:
+        """Give the choice a learning rate of its own."""
+        self.rates = dict.fromkeys(self.absolute, rate)
 
     def begin(self, bits: float) -> None:
         """Start the choice at a number of bits, where it can be set."""
