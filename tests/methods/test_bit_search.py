@@ -137,9 +137,7 @@ def test_only_widths_that_the_target_runs(graph) -> None:
 
 
 def test_impossible_budgets_are_refused(graph) -> None:
-    with pytest.raises(
-        RecipeError, match=r"was '1\.5', and the fewest bits come to 2"
-    ):
+    with pytest.raises(RecipeError, match=r"was '1\.5', and the fewest bits come to 2"):
         learn(quantized(graph, 3), "fracbits", {"average_bits": 1.5})
     with pytest.raises(RecipeError, match=r"bops was '0\.001', and the fewest bits come to 0"):
         learn(quantized(graph, 3), "edmips", {"bops": 0.001})

@@ -14,11 +14,13 @@ from __future__ import annotations
 from workbench.methods.network_plan import NetworkPlan
 from workbench.methods.network_training import NetworkTraining
 from workbench.methods.registry import method
-from workbench.methods.search_options import SearchOptions
+from workbench.methods.search_options import SearchOptions, Travel
 
 
 class EdmipsOptions(SearchOptions):
     """Options of EdMIPS."""
+
+    travel: Travel = 6.0
 
 
 @method(

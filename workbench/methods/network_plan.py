@@ -115,8 +115,8 @@ class Search(Options):
     travel: Annotated[
         float,
         Field(ge=0, le=100, description="bits, or units of α, that a choice may move"),
-    ] = 6.0
-    weight: Annotated[float, Field(ge=0, le=1e6, description="of the budget in the loss")] = 1.0
+    ] = 4.0
+    weight: Annotated[float, Field(ge=0, le=1e6, description="of the budget in the loss")] = 0.3
     average_bits: Annotated[
         float, Field(ge=0, le=8, description="largest average; 0: as asked, or no limit with bops")
     ] = 0.0

@@ -10,6 +10,15 @@ from workbench.methods.network_plan import NetworkPlan, Search
 from workbench.methods.training_options import TrainingOptions
 
 _RARE: dict[str, Any] = {"advanced": True}
+Travel = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=100,
+        description="how far the search may move a weight: bits, or units of its branches",
+        json_schema_extra=_RARE,
+    ),
+]
 
 
 class SearchOptions(TrainingOptions):
@@ -27,16 +36,8 @@ class SearchOptions(TrainingOptions):
     search: Annotated[float, Field(gt=0, le=1, description="share of the epochs that search")] = 0.5
     budget: Annotated[
         float, Field(ge=0, le=1e6, description="weight of the budget", json_schema_extra=_RARE)
-    ] = 1.0
-    travel: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=100,
-            description="how far the search can move a weight: bits, or units of its branches",
-            json_schema_extra=_RARE,
-        ),
-    ] = 6.0
+    ] = 0.3
+    travel: Travel = 4.0
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
