@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import sys
 import time
@@ -29,6 +28,7 @@ from torch import Tensor
 import workbench
 from benchmarks.keeping import RESULTS, append, missing
 from benchmarks.machine import stamp
+from benchmarks.places import DATA
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.base import Task
@@ -38,7 +38,6 @@ from workbench.session.recipe import Recipe, Stage
 from workbench.session.scores import Comparison
 from workbench.session.session import Session
 
-DATA = Path(os.environ.get("WORKBENCH_DATA") or Path(__file__).parents[2] / "shared" / "data")
 PICTURES = DATA / "imagenet_samples_500.zip"
 
 

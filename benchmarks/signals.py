@@ -44,7 +44,8 @@ READINGS: tuple[tuple[str, str, object], ...] = (
     ("workbench.methods.training", "gradients", {}),
     ("workbench.methods.readings", "reading", {}),
     ("workbench.methods.resume", "of_model", {}),
-    ("workbench.methods.lsq.LsqTraining", "_signals", ({"held_out": 0.0}, {})),
+    ("workbench.methods.judging.Judge", "look", ({}, {}, {})),
+    ("workbench.methods.tracking.Tracker", "step", None),
 )
 
 

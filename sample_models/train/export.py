@@ -58,8 +58,10 @@ _ROLES: dict[tuple[str, int], str] = {
 }
 
 
-def export(model: nn.Module, name: str, input_name: str, example: Tensor) -> Path:
-    """Write `sample_models/<name>.onnx` and check it against `model`; the path.
+def export(
+    model: nn.Module, name: str, input_name: str, example: Tensor, folder: Path = FOLDER
+) -> Path:
+    """Write `<name>.onnx` into a folder and check it against `model`; the path.
 
     `example` is `(5, ...)`: five examples, on which both must agree, at batch 5 and at batch 1.
     """
@@ -85,7 +87,7 @@ def export(model: nn.Module, name: str, input_name: str, example: Tensor) -> Pat
         graph_model.graph, {*dict(model.named_parameters()), *dict(model.named_buffers())}
     )
     _clean(graph_model, name)
-    path = FOLDER / f"{name}.onnx"
+    path = folder / f"{name}.onnx"
     proto = onnx.shape_inference.infer_shapes(ir.to_proto(graph_model), strict_mode=True)
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -100,6 +102,13 @@ def quantized(graph: Graph, bits: int = 3, activations: int | None = 8) -> Quant
     place = target("ort-cpu" if activations else "weight-only")
     active = ActivationGrid(bits=activations) if activations else None
     return QuantizedGraph(graph, place.sites(graph, WeightGrid(bits=bits), active, edges=None))
+
+
+def labelled(graph: Graph) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
+    """`examples()` in batches, with the class that the float network puts first."""
+    for part in examples().split(BATCH):
+        with torch.no_grad():
+            yield (part,), graph.module(part)[0].argmax(-1)
 
 
 def task(**fields: object) -> Task:

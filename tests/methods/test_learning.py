@@ -9,30 +9,30 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.methods.nets import EXAMPLES, examples, network, quantized, recurrent, task
+from tests.methods.nets import EXAMPLES, examples, labelled, network, quantized, recurrent, task
 from workbench.foundation.errors import RecipeError
 from workbench.foundation.options import controls
 from workbench.foundation.taxonomy import STRATEGIES, cells
 from workbench.graph.quantized import QuantizedGraph
 from workbench.maths.metrics import sqnr_db
 from workbench.methods.base import Event
+from workbench.methods.network_training import NetworkTraining
 from workbench.methods.registry import METHODS, make
 from workbench.quantizers.codes import Codes
 from workbench.quantizers.registry import QUANTIZERS
 
+#: rows of the training loop
+TRAINED = [entry.name for entry in METHODS if issubclass(entry.make, NetworkTraining)]
 #: options that make a method fast on a network of five small layers
 QUICK = {
-    "lsq": {"epochs": 3},
-    "train": {"epochs": 2},
-    "fracbits": {"epochs": 3},
-    "edmips": {"epochs": 3},
+    **{name: {"epochs": 3, "batch_size": 16} for name in TRAINED},
     "lapq": {"rounds": 1},
     "ptq4vit": {"candidates": 12, "rounds": 1, "examples": 16},
     **{
         name: {"iterations": 20, "batch_size": 8}
         for name in (
-            "adaround", "adaquant", "autoround", "brecq", "flexround", "mrecg", "omniquant",
-            "pd_quant", "qdrop", "reconstruct",
+            "adaround", "adaquant", "autoround", "block_ap", "brecq", "flexround", "mrecg",
+            "omniquant", "pd_quant", "qdrop", "reconstruct",
         )
     },
 }  # fmt: skip
@@ -47,7 +47,10 @@ def learn(
     model: QuantizedGraph, name: str, options: Mapping | None = None, **fields
 ) -> list[Event]:
     chosen = QUICK.get(name, {}) if options is None else options
-    return list(make(name, chosen).learn(model, task(**fields)))
+    method = make(name, chosen)
+    if isinstance(method, NetworkTraining) and method.plan().needs("labels"):
+        fields["lessons"] = lambda: labelled(model.graph)
+    return list(method.learn(model, task(**fields)))
 
 
 def quality(model: QuantizedGraph) -> float:
@@ -149,7 +152,8 @@ class Memory:
 
 
 @pytest.mark.parametrize(
-    "name", ["gram", "adaround", "qdrop", "adaquant", "lsq", "lapq", "ptq4vit"]
+    "name",
+    ["gram", "adaround", "qdrop", "adaquant", "lsq", "n2uq", "qkd", "steady", "lapq", "ptq4vit"],
 )
 def test_a_stopped_run_resumed_gives_what_an_unbroken_one_gives(
     graph,

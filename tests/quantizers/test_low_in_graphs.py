@@ -22,8 +22,9 @@ from workbench.methods.registry import make
 from workbench.quantizers.codes import Codes
 from workbench.quantizers.registry import QUANTIZERS
 
+FEW = 4
 ENTRIES = [e for e in QUANTIZERS if "bits" in e.facts and "weights_only" in e.facts]
-WAYS = [(entry.name, bits, {}) for entry in ENTRIES for bits in entry.facts["bits"]]
+WAYS = [(e.name, bits, {}) for e in ENTRIES for bits in e.facts["bits"] if bits <= FEW]
 WAYS += [
     ("seq", 2, {"levels": "ternary"}),
     ("binary", 1, {"scale": "none"}),
@@ -48,7 +49,8 @@ def installed(graph, way, activations: int | None, steps: int = 3) -> QuantizedG
         given = QUANTIZERS.parsed(name, options)
         learner = QUANTIZERS[name].make(model.asked[site.name], site.shape, given)
         learner.take(model.quantizer(site.name))
-        learner.start(model.weight(site.name).detach())
+        if hasattr(learner, "start"):
+            learner.start(model.weight(site.name).detach())
         model.set_quantizer(site.name, learner)
     x = examples(seed=1, count=16)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01)

@@ -19,6 +19,10 @@ ENTRIES = [entry for entry in QUANTIZERS if entry.make.form]
 BITS = [2, 3, 4, 6, 8]
 
 
+#: an entry and bits that may be asked of it
+CASES = [(e, bits) for e in ENTRIES for bits in e.facts.get("bits", BITS)]
+
+
 def grid(bits: int) -> Grid:
     return Grid(bits, signed=False, symmetric=False)
 
@@ -34,8 +38,9 @@ def ready(kind: type[Quantizer], bits: int, x: torch.Tensor) -> Quantizer:
     return quantizer
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
-@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize(
+    ("entry", "bits"), CASES, ids=lambda v: str(v) if isinstance(v, int) else v.name
+)
 class TestContract:
     def test_values_are_levels_and_stay_where_they_are(self, entry, bits: int) -> None:
         x = probabilities()
@@ -43,13 +48,13 @@ class TestContract:
         frozen = quantizer.frozen()
         codes, values = quantizer.codes(x), quantizer(x)
         assert frozen.levels is not None
-        assert frozen.form == entry.name == type(quantizer).form
+        assert frozen.form == type(quantizer).form
         assert torch.equal(values, frozen.levels[codes.long()])
         assert torch.equal(quantizer.codes(values), codes)
         assert len(frozen.levels) <= 256
 
     def test_codes_follow_the_values(self, entry, bits: int) -> None:
-        quantizer = ready(entry.make, bits, probabilities())
+        quantizer = ready(entry.make, bits, probabilities().flatten())
         codes = quantizer.codes(torch.linspace(0, 1, 5000)).diff()
         assert bool((codes >= 0).all()) or bool((codes <= 0).all())
         levels = quantizer.frozen().levels.diff()
@@ -65,7 +70,8 @@ class TestContract:
         quantizer = ready(entry.make, bits, torch.tensor([0.0, 0.5]))
         x = torch.tensor([0.31, 0.9], requires_grad=True)
         quantizer(x).sum().backward()
-        assert x.grad.tolist() == [1.0, 0.0]
+        assert 0.999 < float(x.grad[0]) < 2
+        assert float(x.grad[1]) == 0
 
     def test_switched_off_passes_everything(self, entry, bits: int) -> None:
         x = probabilities()
@@ -74,7 +80,7 @@ class TestContract:
         assert quantizer(x) is x
 
     def test_a_tie_is_where_the_code_changes(self, entry, bits: int) -> None:
-        quantizer = ready(entry.make, bits, probabilities())
+        quantizer = ready(entry.make, bits, probabilities().flatten())
         x = torch.linspace(0.02, 0.98, 4001)
         changes = quantizer.codes(x).diff() != 0
         distance = torch.minimum(quantizer.tie_distance(x)[1:], quantizer.tie_distance(x)[:-1])
@@ -85,11 +91,13 @@ class TestContract:
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
 def test_other_grids_and_weights_are_refused(entry) -> None:
-    for refused in (Grid(16, signed=False), Grid(4, granularity=Granularity("channel", 0))):
+    bits = entry.facts.get("bits", (4,))[-1]
+    by_channel = Grid(bits, granularity=Granularity("channel", 0))
+    for refused in (Grid(16, signed=False), by_channel):
         with pytest.raises(RecipeError, match=f"'{entry.name}' does not serve the grid"):
             entry.make(refused, (4, 4))
     with pytest.raises(RecipeError, match="holds activations only"):
-        entry.make(grid(4), (4, 4)).frozen(torch.ones(4, 4))
+        entry.make(grid(bits), (4, 4)).frozen(torch.ones(4, 4))
 
 
 class TestLogSqrt2:
@@ -178,6 +186,6 @@ class TestTwin:
 
 
 def test_levels_of_their_own_belong_to_one_family() -> None:
-    assert {entry.name for entry in ENTRIES} == {"log_sqrt2", "twin"}
+    assert {e.make.form for e in ENTRIES} == {"log_sqrt2", "twin", "steps"}
     assert all(issubclass(entry.make, OwnLevels) for entry in ENTRIES)
     assert all(entry.facts["activations_only"] for entry in ENTRIES)

@@ -84,7 +84,7 @@ def test_recipes_are_frozen():
     [
         ("[weights]\nbits = 11", "weights: option 'bits' was 11: give a number of at most 8"),
         ("[weights]\nbits = 0", "weights: option 'bits' was 0: give a number of at least 1"),
-        ("[activations]\nbits = 1", "activations: option 'bits' was 1: give a number of at least"),
+        ("[activations]\nbits = 0", "activations: option 'bits' was 0: give a number of at least"),
         ("[weights]\nbitz = 4", "weights has no option 'bitz'; its options are: .*bits"),
         ("colour = 3", "recipe has no option 'colour'; its options are: .*target"),
         ("stages = []", "recipe: option 'stages' was .*at least 1 item"),
@@ -111,7 +111,6 @@ def test_recipes_are_frozen():
         ("[weights]\nbits = true", "weights: option 'bits' was True: give a whole number"),
         ("[weights]\ntable = 'nf5'", "unknown table 'nf5'; choose one of: uniform, .*nf4"),
         ("[weights]\ntable = 'nf4'\nbits = 5", "table 'nf4' is not defined for 5 bits"),
-        ("[[overrides]]\npattern = 'x'\nactivations = 1", "2 bits or more; use 2, or 0 for float"),
         ("[[overrides]]\npattern = 'x'", "changes nothing; give weights or activations"),
         (
             "activations = 'float'\n[[overrides]]\npattern = 'x'\nactivations = 8",

@@ -16,11 +16,13 @@ class Editor:
     Attributes:
         graph: changed in place.
         tensors: every value by name, those added included.
+        opset: of the standard operators.
         added_bytes: of the initializers added so far.
     """
 
     def __init__(self, model: ir.Model) -> None:
         self.graph = model.graph
+        self.opset: int = model.opset_imports[""]
         self.tensors = {str(value.name): value for value in _values(self.graph)}
         self.added_bytes = 0
         self._nodes = {node.name: node for node in self.graph}
@@ -59,6 +61,18 @@ class Editor:
         node.outputs[0].type = ir.TensorType(dtype)
         node.outputs[0].shape = inputs[0].shape
         self.tensors[name] = node.outputs[0]
+        return node
+
+    def split(self, value: ir.Value, sizes: ir.Value, outputs: list[str]) -> ir.Node:
+        """A Split along the first axis into values of one element each, named after the first."""
+        names = [self._fresh(output) for output in outputs]
+        node = ir.node("Split", [value, sizes], {"axis": 0}, num_outputs=len(names))
+        node.name = f"{names[0]}/Split"
+        assert value.shape is not None
+        for name, made in zip(names, node.outputs, strict=True):
+            made.name, made.type = name, value.type
+            made.shape = ir.Shape([1, *list(value.shape)[1:]])
+            self.tensors[name] = made
         return node
 
     def insert(self, chain: list[ir.Node], source: ir.Value) -> None:

@@ -28,6 +28,7 @@ from workbench.maths.grid import Grid
 from workbench.maths.levels import nearest_level
 from workbench.quantizers.base import Frozen, Quantizer
 from workbench.quantizers.codes import Codes
+from workbench.quantizers.own_levels import OwnLevels
 from workbench.quantizers.registry import QUANTIZERS
 
 #: what `writer` and `lookup` add for a tensor, readers before what they read
@@ -162,8 +163,11 @@ class _Reader:
     def _own_levels(self, site: Site, form: str) -> Frozen:
         """An activation with levels of its own."""
         try:
-            names = QUANTIZERS[form].make(site.grid, site.shape).state_dict()
-            held = {name: self.tensor(f"{site.tensor}__{name}") for name in names}
+            made = QUANTIZERS[form].make(site.grid, site.shape)
+            either = made.either if isinstance(made, OwnLevels) else frozenset[str]()
+            names = {name: f"{site.tensor}__{name}" for name in (*made.state_dict(), *either)}
+            lacking = {n for n in either if names[n] not in self.graph.initializers}
+            held = {n: self.tensor(place) for n, place in names.items() if n not in lacking}
             return _form(site, form, held).frozen()
         except (WorkbenchError, RuntimeError) as error:
             raise ModelError(

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from workbench.deploy.editor import Editor
 from workbench.deploy.lookup import lookup
-from workbench.deploy.own_levels import own_levels
+from workbench.deploy.own_levels import own_levels, run_in_float
 from workbench.deploy.pack import (
     FLOAT8,
     INT2_OPSET,
@@ -192,7 +192,8 @@ class _Writer:
         chain = own_levels(self.edit, site, frozen)
         self.edit.insert(chain, self.edit.tensors[site.tensor])
         self.edit.rewire(site, chain[-1].outputs[0])
-        self._remark(f"'{frozen.form}' activations are read in float arithmetic")
+        if run_in_float(frozen):
+            self._remark(f"'{frozen.form}' activations are read in float arithmetic")
 
     def _quantize(
         self, site: Site, frozen: Frozen, dtype: ir.DataType, shared: list[ir.Value]

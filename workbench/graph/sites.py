@@ -49,8 +49,9 @@ class Site:
         shape: of the tensor, 0 where a dimension is not known before run time.
         shares: name of the site whose quantizer this one uses, None where it has its own.
         note: what the target changed about the grid that was asked for, in one sentence, or "".
-        own_levels: the runtime takes an activation here whose levels are not equal steps; what
-            reads it then computes in float.
+        own_levels: the runtime takes an activation here whose thresholds or levels are not equal
+            steps; what makes it then computes in float, and what reads it does so where its levels
+            are no whole multiples of a step. Not where tensors share their codes.
         widths: numbers of bits that the target runs a weight in here; empty where it is not known.
     """
 

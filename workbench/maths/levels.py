@@ -13,7 +13,7 @@ hold the format's own values, so that a file can store them as float8.
     nf4, nf3   quantiles of N(0, 1)                           (Dettmers et al. 2023, 2305.14314)
     float4     e2m1: 0, ½, 1, 1½, 2, 3, 4, 6                  (OCP microscaling formats, 2023)
     float8     e4m3fn and e5m2                                (Micikevicius et al. 2022, 2209.05433)
-    kmeans     learned from each weight                       (Lloyd 1982; LLT, Wang et al. 2022)
+    kmeans     learned from each weight                       (Lloyd 1982; Han et al. 2016)
 
 The numbers in brackets are arXiv or OpenReview ids.
 """
@@ -142,6 +142,7 @@ def _power(bits: int) -> Tensor:
 
 #: exponents of the terms of APoT for B = bits - 1, as in the authors' code: any term may be absent
 _APOT_TERMS = {
+    1: ((1,),),
     2: ((1, 2, 3),),
     3: ((1, 2, 4), (3,)),
     4: ((1, 3, 5), (2, 4, 6)),
@@ -150,9 +151,16 @@ _APOT_TERMS = {
 }
 
 
+def apot_multiples(bits: int) -> Tensor:
+    """The 2^bits unsigned levels of APoT as whole multiples of its least term, int64, from 0."""
+    listed = _APOT_TERMS[bits]
+    finest = max(e for exponents in listed for e in exponents)
+    terms = [(0, *(2 ** (finest - e) for e in exponents)) for exponents in listed]
+    return torch.tensor(sorted({sum(chosen) for chosen in itertools.product(*terms)}))
+
+
 def _apot(bits: int) -> Tensor:
-    terms = [(0.0, *(2.0**-e for e in exponents)) for exponents in _APOT_TERMS[bits - 1]]
-    sums = torch.tensor(sorted({sum(p) for p in itertools.product(*terms)}), dtype=torch.float64)
+    sums = apot_multiples(bits - 1).double()
     return _mirrored(sums[sums > 0] / sums.max())
 
 

@@ -20,8 +20,11 @@ RISE = 1.1
 ASTRAY = 2.0
 #: more than what is left by arithmetic
 ROUNDED = 1.001
-#: steps that a course is judged by, and how far its loss may rise: times, and nats at least
-BEGIN, FAR, LEAST_NATS = 10, 3.0, 1.0
+#: of a course: steps in a running mean, and steps before it is judged
+SMOOTH, PATIENCE = 10, 20
+#: times that its loss may grow, if it is also a share of that of a network that knows nothing: a
+#: small one is worth a word, and near to it all is lost
+FAR, AT_ALL, HARDLY = 3.0, 0.01, 0.8
 #: sites that are named one by one
 NAMED = 5
 
@@ -46,6 +49,7 @@ class Watch:
 
     Attributes:
         ended: a step said that learning has to end.
+        chance: the loss of a network that gives all classes the same.
 
     Args:
         name: of the unit.
@@ -64,39 +68,57 @@ class Watch:
         self._first = self._latest = 0.0
         self._steps = 0
         self.ended = False
+        self.chance = 0.0
+        self._warned = False
+        self._said_count = 0
 
     def step(self, value: float) -> bool:
         """See the loss of one step; False if training goes astray and has to end.
 
-        The mean of the first steps is compared with a running mean of the latest ones, so that
-        it is said within `BEGIN` steps of a course that only gets worse.
+        The first loss, or the best since, is compared with a running mean of the latest ones.
         """
         self._steps += 1
         if not math.isfinite(value):
             return self._astray("the loss is no number any more")
-        if self._steps <= BEGIN:
-            self._first += (value - self._first) / self._steps
-            self._latest = self._first
+        if self._steps == 1:
+            self._first = self._latest = value
             return True
-        self._latest += (value - self._latest) / BEGIN
-        limit = max(FAR * self._first, self._first + LEAST_NATS)
-        if self._latest <= limit:
+        self._latest += (value - self._latest) / SMOOTH
+        if self._steps < PATIENCE or self._latest <= FAR * self._first:
             self._first = min(self._first, self._latest)
             return True
-        times = self._latest / max(self._first, 1e-12)
-        return self._astray(f"after {self._steps} steps the loss is {times:.3g} times what it was")
+        times = f"{self._latest / max(self._first, 1e-12):.3g} times what it was"
+        if self._latest > HARDLY * self.chance:
+            return self._astray(f"after {self._steps} steps the loss is {times}")
+        if not self._warned and self._latest > AT_ALL * self.chance:
+            self._warned = True
+            text = f"loses ground: after {self._steps} steps the loss is {times}"
+            self._note("diverged", f"{text}; stop, and lower the learning rate")
+        return True
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `fresh` would give anything."""
+        return len(self._found) > self._said_count
+
+    def fresh(self) -> list[Concern]:
+        """What was noticed since the last call, to be said at once."""
+        found = self._found[self._said_count :]
+        self._said_count = len(self._found)
+        return found
 
     def memory(self) -> list[float]:
         """What `step` remembers, as numbers."""
-        return [self._first, self._latest, float(self._steps)]
+        return [self._first, self._latest, float(self._steps), float(self._warned)]
 
     def remember(self, numbers: list[float]) -> None:
         """The inverse of `memory`."""
         self._first, self._latest, self._steps = numbers[0], numbers[1], int(numbers[2])
+        self._warned = bool(numbers[3])
 
     def forget(self) -> None:
         """The losses to come are of another kind, as after a change of bits."""
-        self.remember([0.0, 0.0, 0.0])
+        self.remember([0.0, 0.0, 0.0, 0.0])
         self._losses.clear()
         self._judged.clear()
 
@@ -159,7 +181,7 @@ class Watch:
         """Everything that was noticed; the rise of the held-out error only if it had effect."""
         quiet = best_kept or bool(self._found)
         late = [] if quiet else [*self._grew(), *self._rose()]
-        return [*self._found, *late, *self._dead()]
+        return [*self.fresh(), *late, *self._dead()]
 
     def _grew(self) -> Iterator[Concern]:
         """A loss that ended above where it began."""

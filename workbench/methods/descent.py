@@ -43,6 +43,7 @@ class Descent:
         self._weights = groups["weights"]
         self._scales = groups["scales"]
         self._parameters = [p for held in groups.values() for p in held]
+        self._penalties = list(_penalties(trainable))
         self._sizes = _sizes(trainable, self._weights) if course.relative else []
         listed = [*self._listed(groups), *_of_scales(trainable, course)]
         self._base = [group["lr"] for group in listed]
@@ -55,6 +56,9 @@ class Descent:
         course = self._course
         for group, base in zip(self._optimiser.param_groups, self._base, strict=True):
             group["lr"] = base * factor(course, number, self._steps)
+        for parameter, penalty in self._penalties:
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter.detach(), alpha=2 * penalty)
         limit = course.clip_norm or math.inf
         self.norm = float(nn.utils.clip_grad_norm_(self._parameters, limit))
         before = [weight.detach().clone() for weight in self._weights] if self._sizes else []
@@ -81,7 +85,7 @@ class Descent:
             parameter.copy_(mean)
 
     def state(self) -> dict[str, Tensor]:
-        """Moments, means, and what rates were taken from at the start, to go on from."""
+        """Rates, moments and means, to go on from; rates are shares of what scales began with."""
         tensors = {f"mean/{i}": mean for i, mean in enumerate(self._mean)}
         tensors |= {f"size/{i}": size for i, size in enumerate(self._sizes)}
         tensors["base/0"] = torch.tensor(self._base, dtype=torch.float64)
@@ -99,7 +103,7 @@ class Descent:
             if kind == "mean":
                 self._mean[int(index)].copy_(value)
             elif kind == "size":
-                self._sizes[int(index)] = value.clone()
+                self._sizes[int(index)].copy_(value)
             elif kind == "base":
                 self._base = value.tolist()
             else:
@@ -144,6 +148,13 @@ def _of_scales(trainable: Trainable, course: Course) -> Iterator[Group]:
             share = 1.0 if name in quantizer.absolute else max(size, SMALLEST)
             rate = quantizer.rates.get(name, course.scale_learning_rate * share)
             yield {"params": [parameter], "lr": rate, "weight_decay": 0.0}
+
+
+def _penalties(trainable: Trainable) -> Iterator[tuple[nn.Parameter, float]]:
+    """(parameter, λ) of what is held back by λ p², such as PACT's clips."""
+    for quantizer in trainable.quantizers():
+        if quantizer.penalty:
+            yield from ((p, quantizer.penalty) for p in quantizer.parameters() if p.requires_grad)
 
 
 def _sizes(trainable: Trainable, weights: list[nn.Parameter]) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
@@ -59,6 +60,17 @@ def served(wanted: str, site: Site, grid: Grid) -> str:
     return PLAIN if entry.make.form and not site.own_levels else wanted
 
 
+def replaced(model: QuantizedGraph, plan: NetworkPlan) -> str:
+    """A sentence on sites that take a plain quantizer instead of the plan's; "" if none does."""
+    kinds = {"weight": plan.weights, "activation": plan.activations}
+    names = {kind: spelled.partition(":")[0] for kind, spelled in kinds.items()}
+    own = [s for s in model.sites.values() if s.kind in kinds and s.shares is None]
+    plain = (s for s in own if served(kinds[s.kind], s, model.asked[s.name]) == PLAIN)
+    found = Counter(names[site.kind] for site in plain)
+    parts = [f"'{name}' on {count}" for name, count in found.items() if name != PLAIN]
+    return f"'{PLAIN}' takes the place of {' and of '.join(parts)} sites" if parts else ""
+
+
 def _put(model: QuantizedGraph, site: Site, wanted: str, least_bits: int) -> None:
     before, asked = model.quantizer(site.name), model.asked[site.name]
     grid = asked if asked.bits >= least_bits or not asked.uniform else asked.with_bits(least_bits)
@@ -66,7 +78,7 @@ def _put(model: QuantizedGraph, site: Site, wanted: str, least_bits: int) -> Non
         _fix(model, site, before)
         return
     learner = make(served(wanted, site, grid), grid, site.shape)
-    if type(before) is type(learner) and before.grid == learner.grid:
+    if _alike(before, learner):
         return
     if before.form and not learner.form:
         return
@@ -74,6 +86,19 @@ def _put(model: QuantizedGraph, site: Site, wanted: str, least_bits: int) -> Non
         _settle(model, site.name, before)
     _start(learner, before, model, site, asked)
     model.set_quantizer(site.name, learner)
+
+
+def _alike(before: Quantizer, learner: Quantizer) -> bool:
+    """True if the site has such a quantizer already, so that what it has learned stays."""
+    if type(before) is not type(learner) or before.grid != learner.grid:
+        return False
+    return _given(before) == _given(learner)
+
+
+def _given(quantizer: Quantizer) -> dict[str, object]:
+    """Options that are not the default ones."""
+    options = quantizer.options
+    return {} if options is None else options.model_dump(exclude_defaults=True)
 
 
 @torch.no_grad()

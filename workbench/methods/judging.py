@@ -77,7 +77,7 @@ class Judge:
 
     def _loss(self, lesson: Lesson) -> float:
         parts = self._trainable.parts
-        loss = float(self._trainable.loss(lesson))
+        loss = float(self._trainable.of(lesson))
         self._trainable.parts = parts
         return loss
 

@@ -21,7 +21,8 @@ from workbench.foundation.options import OneOf, Options
 from workbench.foundation.spelling import split
 from workbench.maths.estimators.base import Estimator
 from workbench.maths.estimators.registry import make as make_estimator
-from workbench.methods.plan import SignalUse
+from workbench.methods.plan import SignalUse, without_gaps
+from workbench.methods.written import Written
 from workbench.quantizers.registry import QUANTIZERS
 from workbench.signals.registry import SIGNALS
 
@@ -137,7 +138,7 @@ class Search(Options):
         return min(max(1, round(self.share * every)), max(1, every - 1))
 
 
-class NetworkPlan(Options):
+class NetworkPlan(Written):
     """Everything that decides how a network trains."""
 
     weights: Annotated[WeightQuantizer, Field(description="quantizer of the weights")] = "lsq"
@@ -163,6 +164,7 @@ class NetworkPlan(Options):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         self.make_estimator()
+        without_gaps(self.signals)
         wrong = [b for b in self.bits if not 1 <= b <= _MOST_BITS]
         if wrong:
             raise ValueError(f"bits on the way were '{wrong[0]}'; give 1 to {_MOST_BITS}")
@@ -184,6 +186,8 @@ class NetworkPlan(Options):
         return any(fact in entry.facts.get("needs", ()) for entry in used)
 
 
-def use(name: str, weight: float = 1.0, **options: Any) -> SignalUse:
+def use(
+    name: str, weight: float = 1.0, *, begin: float = 0.0, end: float = 1.0, **options: Any
+) -> SignalUse:
     """A term of the loss, said in one line."""
-    return SignalUse(name=name, weight=weight, options=options)
+    return SignalUse(name=name, weight=weight, options=options, begin=begin, end=end)

@@ -27,6 +27,7 @@ from workbench.methods.bit_search import BitSearch
 from workbench.methods.calibrate import ensure_ranges
 from workbench.methods.concerns import Watch
 from workbench.methods.descent import Descent
+from workbench.methods.installing import replaced
 from workbench.methods.judging import Judge
 from workbench.methods.lessons import Lesson, augmented, chance, collect, order
 from workbench.methods.network_plan import NetworkPlan
@@ -55,6 +56,8 @@ class NetworkTraining(Method):
         yield from (self.event("note", task, text=text) for text in course.remarks)
         thinned = Thinned(plan.course.epochs)
         for told in course.run():
+            for concern in course.watch.fresh():
+                yield self.concern(task, concern, step=told.step, total=course.steps)
             whole = told.kind == "layer"
             yield self.event(
                 told.kind,
@@ -113,6 +116,7 @@ class _Course:
         self.steps = plan.course.epochs * self._whole
         self._begin()
         self._judge = Judge(model, self._trainable, self._shown(), self._held)
+        self.watch.chance = self._trainable.chance(self._shown())
         self._epoch_sum = 0.0
         self._saved = time.monotonic()
         self._best = (math.inf, 0)
@@ -127,7 +131,8 @@ class _Course:
             if self._enter(epoch):
                 self._begin()
                 self.watch.forget()
-                self._good, self._best = self._state(), (math.inf, epoch)
+                self._best = (math.inf, epoch)  # with other bits nothing compares
+                self._good = self._state()
                 yield from self._say(epoch, epoch * self._whole)
             first = start - epoch * self._whole if epoch == start // self._whole else 0
             yield from self._epoch(epoch, first)
@@ -146,7 +151,8 @@ class _Course:
             if not self.watch.step(loss):
                 self._load(self._good)
                 return
-            if index % every == every - 1 and index + 1 < len(groups):
+            news = self.watch.has_news
+            if (index % every == every - 1 or news) and index + 1 < len(groups):
                 text = f"epoch {epoch + 1}: step {index + 1} of {len(groups)}"
                 yield Told("step", epoch, number + 1, self._now(loss), text=text)
             if time.monotonic() - self._saved > SAVE_SECONDS:
@@ -160,7 +166,7 @@ class _Course:
         self._descent.clear()
         for place, chosen in enumerate(chunks):
             lesson = self._lesson(chosen, number, place)
-            loss = self._trainable.loss(lesson, number + 1, self.steps)
+            loss = self._trainable.of(lesson, number + 1, self.steps)
             share = len(chosen) / count
             (loss * share).backward()
             total += float(loss.detach()) * share
@@ -221,6 +227,7 @@ class _Course:
             self._load(self._kept)
         elif not self.watch.ended:
             self._descent.settle()
+            self._tracker.hold()
         if self._search is not None and self._searching:
             self._search.settle()
         make_room_for_biases(self._model)
@@ -273,7 +280,9 @@ class _Course:
         assert self._lessons is not None
         held = 0 if self._held is None else len(self._held)
         labels = "with labels" if self._plan.needs("labels") else "without labels"
-        return [f"training on {len(self._lessons)} examples {labels}, {held} held out"]
+        found = [f"training on {len(self._lessons)} examples {labels}, {held} held out"]
+        note = replaced(self._model, self._plan)
+        return [*found, note] if note else found
 
     def _shown(self) -> Lesson:
         """Examples to look at the activations with."""

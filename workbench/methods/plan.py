@@ -24,13 +24,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
-import tomlkit
 from pydantic import Field, model_validator
-from tomlkit.exceptions import TOMLKitError
 
-from workbench.foundation.errors import RecipeError
 from workbench.foundation.options import Options
 from workbench.maths.calibrators.registry import ActivationCalibrator, WeightCalibrator
+from workbench.methods.written import Written
 from workbench.quantizers.registry import QUANTIZERS
 from workbench.signals.registry import SIGNALS
 
@@ -57,16 +55,36 @@ class Learnable(Options):
 
 
 class SignalUse(Options):
-    """A term of the loss: a registered signal, its weight and its options."""
+    """A term of the loss: a registered signal, its weight, its options, and when it counts.
+
+    A course in phases has terms that begin late or end early, as shares of its steps.
+    """
 
     name: Annotated[str, Field(description="a registered signal")]
     weight: Annotated[float, Field(ge=0, le=1e6, description="factor in the loss")] = 1.0
     options: dict[str, Any] = Field(default_factory=dict, description="of the signal")
+    begin: Annotated[float, Field(ge=0, lt=1, description="share of the steps before it")] = 0.0
+    end: Annotated[float, Field(gt=0, le=1, description="share of the steps that it ends at")] = 1.0
 
     @model_validator(mode="after")
     def _known(self) -> Self:
         self.parsed()
+        if self.begin >= self.end:
+            raise ValueError(
+                f"signal '{self.name}' begins at '{self.begin}' and ends at '{self.end}' of the"
+                " steps; let it end later"
+            )
         return self
+
+    def weight_at(self, step: int, steps: int) -> float:
+        """The factor at a step, from 1 to `steps`; 0 before it begins and after it ends.
+
+        Example:
+            >>> late = SignalUse(name="logits", begin=0.5)
+            >>> [late.weight_at(step, 4) for step in (1, 2, 3, 4)]
+            [0.0, 0.0, 1.0, 1.0]
+        """
+        return self.weight if self.begin * steps < step <= self.end * steps else 0.0
 
     def parsed(self) -> Options:
         """The signal's typed options.
@@ -97,7 +115,7 @@ class Schedule(Options):
     ] = 0.1
 
 
-class Plan(Options):
+class Plan(Written):
     """One row of the framework: learnables × signals × scope × data × schedule."""
 
     quantizer: Annotated[str, Field(description="learner on the weights")] = "rounding"
@@ -131,6 +149,7 @@ class Plan(Options):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        without_gaps(self.signals)
         roles = [learnable.name for learnable in self.learnables]
         if len(set(roles)) < len(roles):
             raise ValueError(f"learnables {roles} name one twice; give each once")
@@ -160,22 +179,22 @@ class Plan(Options):
         used = (SIGNALS[use.name] for use in self.signals if use.weight)
         return any(fact in entry.facts.get("needs", ()) for entry in used)
 
-    def toml(self) -> str:
-        """As TOML text."""
-        return tomlkit.dumps(self.model_dump(mode="json"))
 
-    @classmethod
-    def from_toml(cls, text: str) -> Self:
-        """The inverse of `toml`.
+def without_gaps(signals: Iterable[SignalUse]) -> None:
+    """Refuse phases that leave a part of the course without any signal.
 
-        Raises:
-            RecipeError: not TOML, or not a possible plan.
-        """
-        try:
-            values = tomlkit.parse(text).unwrap()
-        except (TOMLKitError, ValueError) as error:
-            raise RecipeError(f"the plan is not TOML: {error}; correct that line") from None
-        return cls.parse(values, "plan")
+    Raises:
+        ValueError: says where.
+    """
+    reached = 0.0
+    for use in sorted((use for use in signals if use.weight), key=lambda use: use.begin):
+        if use.begin > reached:
+            break
+        reached = max(reached, use.end)
+    if reached < 1:
+        raise ValueError(
+            f"no signal counts after '{reached}' of the steps; let one begin there, or end later"
+        )
 
 
 def _of_units(signals: Iterable[SignalUse]) -> None:

@@ -45,7 +45,14 @@ class Tracker:
         for name, codes in self._sites.items():
             codes.see(self._now(name))
             if self._threshold and self._follows(name):
-                self._hold(name, codes, limit)
+                codes.freeze(limit)
+                self._hold(name, codes)
+
+    @torch.no_grad()
+    def hold(self) -> None:
+        """Put frozen weights back on their codes, after something else has moved them."""
+        for name, codes in self._sites.items():
+            self._hold(name, codes)
 
     def readings(self) -> dict[str, dict[str, float]]:
         """Of each weight: flips a step, and shares that oscillate and are frozen."""
@@ -78,8 +85,7 @@ class Tracker:
         kind = type(self._model.quantizer(name))
         return all(e.facts.get("projects", True) for e in QUANTIZERS if e.make is kind)
 
-    def _hold(self, name: str, codes: _Codes, limit: float) -> None:
-        codes.freeze(limit)
+    def _hold(self, name: str, codes: _Codes) -> None:
         if not bool(codes.frozen.any()):
             return
         quantizer, weight = self._model.quantizer(name), self._model.weight(name)

@@ -105,12 +105,24 @@ class Trainable(nn.Module):
         """Whether the teacher's logits are all that is wanted of it, so that they can be kept."""
         return self.plan.needs("prediction") and not self._pairs
 
-    def loss(self, lesson: Lesson, step: int = 1, steps: int = 1) -> Tensor:
+    def loss(
+        self, *inputs: Tensor, labels: Tensor | None = None, step: int = 1, steps: int = 1
+    ) -> Tensor:
+        """What a training loop of one's own minimises; see `of`.
+
+        Args:
+            inputs: of the network.
+            labels: int64 classes, where the plan learns from them.
+            step, steps: how far training is.
+        """
+        return self.of(Lesson(inputs, labels), step, steps)
+
+    def of(self, lesson: Lesson, step: int = 1, steps: int = 1) -> Tensor:
         """The weighted sum of the plan's signals, a scalar with gradient.
 
         Args:
             lesson: inputs, with labels and the teacher's answers where they are known.
-            step, steps: how far training is; some signals are annealed.
+            step, steps: how far training is; some signals are annealed, some have their phase.
 
         Raises:
             RecipeError: the plan learns from labels, and the lesson has none.
@@ -122,11 +134,27 @@ class Trainable(nn.Module):
         total = found[0].new_zeros(())
         self.parts = {}
         for use in self.plan.signals:
-            if not use.weight:
+            weight = use.weight_at(step, steps)
+            if not weight:
                 continue
             term = SIGNALS[use.name].make(seen, use.parsed())
             self.parts[use.name] = term.detach()
-            total = total + use.weight * term
+            total = total + weight * term
+        return total
+
+    @torch.no_grad()
+    def chance(self, lesson: Lesson) -> float:
+        """The loss of a network that gives all classes the same; 0 where classes do not count."""
+        answers = lesson.answers
+        if answers is None:
+            answers = self.teacher(lesson.inputs)[0]
+        nothing = torch.zeros_like(answers)
+        seen = Seen((), prediction=(answers, nothing), logits=nothing, labels=lesson.labels)
+        total = 0.0
+        for use in self.plan.signals:
+            needs = set(SIGNALS[use.name].facts.get("needs", ()))
+            if use.weight and needs and needs <= {"prediction", "labels"}:
+                total += use.weight * float(SIGNALS[use.name].make(seen, use.parsed()))
         return total
 
     def groups(self) -> dict[Kind, list[nn.Parameter]]:

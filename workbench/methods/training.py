@@ -201,10 +201,12 @@ class Training:
         if prediction is not None:
             pair = prediction, self._stop.predict(batch, values)
         seen = Seen(outputs, step, self._steps, pair, self._learners.roundings())
+        now = self._steps if judged else step  # phases are judged by the last of them
+        counting = ((use, use.weight_at(now, self._steps)) for use in self._plan.signals)
         return {
-            use.name: use.weight * SIGNALS[use.name].make(seen, use.parsed())
-            for use in self._plan.signals
-            if use.weight and not (judged and use.name in REGULARISERS)
+            use.name: weight * SIGNALS[use.name].make(seen, use.parsed())
+            for use, weight in counting
+            if weight and not (judged and use.name in REGULARISERS)
         }
 
     def _inputs(self, batch: int) -> dict[fx.Node, object]:

@@ -13,7 +13,7 @@ _RARE: dict[str, Any] = {"advanced": True}
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
-class TrainingOptions(Course):
+class TeachingOptions(Course):
     """The course, the weights of the signals, and what keeps training steady."""
 
     labels: Annotated[Weight, Field(description="weight of the loss on labels")] = 0.0
@@ -46,10 +46,6 @@ class TrainingOptions(Course):
             json_schema_extra=_RARE,
         ),
     ] = 0.0
-    estimator: Annotated[
-        str,
-        Field(description="gradient of rounding: ste, ewgs:delta=0.01", json_schema_extra=_RARE),
-    ] = "clipped_ste"
     bits: Annotated[
         str,
         Field(
@@ -63,6 +59,10 @@ class TrainingOptions(Course):
     def _listed(cls, text: str) -> str:
         path(text)
         return text
+
+    def gradient(self) -> str:
+        """The estimator of the gradient of rounding, with its options."""
+        return "clipped_ste"
 
     def course(self) -> Course:
         """The schedule alone."""
@@ -86,12 +86,24 @@ class TrainingOptions(Course):
         """The plan that these options amount to, with what a row adds."""
         own = {
             "signals": self.signals(),
-            "estimator": self.estimator,
+            "estimator": self.gradient(),
             "bits": path(self.bits),
             "freeze": self.freeze,
             "course": self.course(),
         }
         return NetworkPlan.parse({**own, **fields}, "the plan of training")
+
+
+class TrainingOptions(TeachingOptions):
+    """The same, and which gradient rounding has."""
+
+    estimator: Annotated[
+        str,
+        Field(description="gradient of rounding: ste, ewgs:delta=0.01", json_schema_extra=_RARE),
+    ] = "clipped_ste"
+
+    def gradient(self) -> str:
+        return self.estimator
 
 
 def path(text: str) -> tuple[int, ...]:

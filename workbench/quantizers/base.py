@@ -81,10 +81,12 @@ class Quantizer(nn.Module, ABC):
         absolute: names of parameters whose learning rate is not a share of their own size, such as
             logarithms.
         rates: learning rates of parameters that have one of their own, by name.
+        penalty: λ of λ Σ p² over the parameters p, which training adds to its loss; usually 0.
     """
 
     form: ClassVar[str] = ""
     absolute: ClassVar[frozenset[str]] = frozenset()
+    penalty: float = 0.0
     scale: Tensor
     zero_point: Tensor
     levels: Tensor | None

@@ -8,6 +8,7 @@ computes in float. A target says at each site whether it takes them (`Site.own_l
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,16 +28,23 @@ class OwnLevels(Quantizer):
     Subclasses name themselves in `form`, hold what they export as buffers, and give `codes`,
     `code_levels` and `tie_distance`. The zero-point has no meaning here and is 0.
 
+    Attributes:
+        called: the registered name, where the form has another.
+        either: names of tensors of which a file holds only some.
+
     Raises:
         RecipeError: more than 8 bits, a table, or more than one scale.
     """
+
+    called: ClassVar[str] = ""
+    either: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, grid: Grid, shape: tuple[int, ...], options: Options | None = None) -> None:
         super().__init__(grid, shape, options)
         if grid.bits > MOST_BITS or not grid.uniform or not grid.per_tensor:
             raise RecipeError(
-                f"quantizer '{self.form}' does not serve the grid '{grid.describe()}';"
-                f" use up to {MOST_BITS} bits, one scale and table 'uniform'"
+                f"quantizer '{self.called or self.form}' does not serve the grid"
+                f" '{grid.describe()}'; use up to {MOST_BITS} bits, one scale and table 'uniform'"
             )
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("zero_point", torch.zeros(()), persistent=False)

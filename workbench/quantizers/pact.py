@@ -17,7 +17,10 @@ For activations; the paper's weights are DoReFa's (quantizer `dorefa`).
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from workbench.foundation.options import Options
@@ -29,17 +32,29 @@ from workbench.quantizers.registry import quantizer
 SMALLEST = 1e-8
 
 
+class PactOptions(Options):
+    """What a person may choose."""
+
+    decay: Annotated[
+        float, Field(ge=0, le=1, description="λ of the penalty λ α², without which clips grow")
+    ] = 2e-4
+
+
 @quantizer(
     "pact",
     title="PACT: learned clips of activations",
     citation="Choi et al. 2018, arXiv:1805.06085",
+    options=PactOptions,
     activations_only=True,
 )
 class Pact(Quantizer):
     """Learns where an activation is clipped, from the values beyond."""
 
-    def __init__(self, grid: Grid, shape: tuple[int, ...], options: Options | None = None) -> None:
+    def __init__(
+        self, grid: Grid, shape: tuple[int, ...], options: PactOptions | None = None
+    ) -> None:
         super().__init__(grid, shape, options)
+        self.penalty = (options or PactOptions()).decay
         size = grid.granularity.shape(self.shape)
         self.alpha = nn.Parameter(torch.ones(size))
         if not grid.symmetric:

@@ -1,11 +1,13 @@
-"""Level tables: a scale, and levels that may be learned (LLT, Wang et al. 2022, CVPR, p. 12414).
+"""Level tables: a scale, and levels that may be learned: k-means (Lloyd 1982), then training of the
+centroids (Deep Compression, Han et al. 2016, arXiv:1510.00149, sec. 3).
 
     ŵ = s L[argmin |w / s - L[i]|]
 
 Fixed tables (NF4, APoT, float8 ...) come from the grid. Of a learned one the levels start where
 Lloyd's algorithm leaves them on the normalised weight, and are a parameter: each receives the
-gradient of the weights that it stands for, as in LLT's lookup tables, and the weights receive the
-straight-through gradient. The scale is learned too, as in LSQ.
+gradient of the weights that it stands for, as shared weights do there, and the weights receive the
+straight-through gradient. The scale is learned too, as in LSQ. `llt` learns where the code changes
+instead, between equal levels.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ ROUNDS = 4
 @quantizer(
     "table",
     title="Level table, fixed or learned",
-    citation="Wang et al. 2022, doi:10.1109/CVPR52688.2022.01210",
+    citation="Lloyd 1982; Han et al. 2016, arXiv:1510.00149",
 )
 class Table(Quantizer):
     """Snaps to the nearest level of a table; learned tables move with the weights."""

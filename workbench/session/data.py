@@ -118,13 +118,20 @@ class Data:
 
     def lessons(self, size: int = 64) -> Iterator[Batch]:
         """Inputs and labels to train on; of a text, each next byte or token is the label."""
-        for inputs, labels in self.batches("train", size):
-            if self.task in ("bytes", "tokens"):
-                following = torch.full_like(inputs[0], IGNORED, dtype=torch.int64)
-                following[:, :-1] = inputs[0][:, 1:]
-                yield inputs, following
-            else:
-                yield inputs, labels if self.task == "classify" else None
+        return map(self._lesson, self.batches("train", size))
+
+    def shuffled(self, split: Split, size: int, chance: torch.Generator) -> Iterator[Batch]:
+        """The same of any split, in an order that `chance` decides."""
+        rows = self._rows(split)[torch.randperm(self.size(split), generator=chance).numpy()]
+        return replace(self, train=rows).lessons(size)
+
+    def _lesson(self, batch: Batch) -> Batch:
+        inputs, labels = batch
+        if self.task not in ("bytes", "tokens"):
+            return inputs, labels if self.task == "classify" else None
+        following = torch.full_like(inputs[0], IGNORED, dtype=torch.int64)
+        following[:, :-1] = inputs[0][:, 1:]
+        return inputs, following
 
     def _pooled(self) -> Rows:
         """All rows of a pool, those that calibrate or train first."""

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from workbench.session.execute import Diagnosis, Extent
     from workbench.session.inspection import Inspection
     from workbench.session.jobs import Job
+    from workbench.session.own_loop import OwnTraining
     from workbench.session.whatif import WhatIf
 
 log = logging.getLogger(__name__)
@@ -378,6 +379,29 @@ class Session:
         files = self.prepare(recipe, out, extent)
         self.make(files, progress)
         return Run(files.directory)
+
+    def trainable(
+        self,
+        weights: int | WeightSpec = 4,
+        activations: int | Float | ActivationSpec | None = 8,
+        method: str = "lsq",
+        edges: int | None = 8,
+        recipe: Recipe | None = None,
+        **options: Any,
+    ) -> OwnTraining:
+        """The quantized network for a training loop of one's own; see `session.own_loop`.
+
+        Args:
+            weights, activations, method, edges, recipe, options: as for `quantize`.
+
+        Raises:
+            RecipeError: the method trains no network.
+        """
+        from workbench.session.own_loop import trainable
+
+        return trainable(
+            self, recipe or self.recipe(weights, activations, method, edges, **options)
+        )
 
     def make(self, files: RunFiles, progress: Watch | None = None) -> None:
         """Make, or go on with, a prepared run in this process."""

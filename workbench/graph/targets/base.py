@@ -17,13 +17,18 @@ from workbench.graph.build import Graph
 from workbench.graph.sites import WEIGHT_INPUTS, Layer, Site, layers
 from workbench.graph.targets.activations import Planner, Tensors, activation_sites
 from workbench.graph.targets.meetings import Meetings
-from workbench.graph.targets.requests import ActivationGrid, Override, WeightGrid
+from workbench.graph.targets.requests import (
+    FEWEST_ACTIVATION_BITS,
+    ActivationGrid,
+    Override,
+    WeightGrid,
+)
 from workbench.graph.targets.rules import Meeting, Rule, has_body, no_doubt
 from workbench.graph.targets.weights import bias_sites, weight_sites
 from workbench.graph.targets.widths import Widths, widths
 
 ANY_WEIGHTS = tuple(range(1, 9))
-ANY_ACTIVATIONS = tuple(range(2, 17))
+ANY_ACTIVATIONS = tuple(range(FEWEST_ACTIVATION_BITS, 17))
 STANDARD = ("", "ai.onnx")
 MOST_WEIGHT_BITS = 8
 _RANK = {"activation": 0, "weight": 1, "bias": 2}
@@ -146,7 +151,7 @@ class Target:
             rules = {name: self.rule(node) for name, node in nodes.items()}
             tensors = Planner(graph, found, asked, rules, self.runtime, self.constants).run()
             active = activation_sites(tensors, self._settled(activations), asked, order)
-            active = [replace(site, own_levels=self.own_levels) for site in active]
+            active = _with_own_levels(active) if self.own_levels else active
         inputs = _input_bits(found, active)
         held = weight_sites(self, found, nodes, weights, asked, inputs)
         if tensors is not None and any(site.note for site in held):  # a limit may be for nothing
@@ -325,6 +330,15 @@ class Target:
         if activations.symmetric is not None:
             return activations
         return activations.model_copy(update={"symmetric": not self.zero_points})
+
+
+def _with_own_levels(active: list[Site]) -> list[Site]:
+    """Tensors that share their codes with others keep equal steps: codes pass between them."""
+    leaders = {site.shares for site in active}
+    return [
+        replace(site, own_levels=site.shares is None and site.name not in leaders)
+        for site in active
+    ]
 
 
 def nearest(bits: int, legal: Sequence[int]) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from workbench.foundation.errors import RecipeError
 from workbench.foundation.options import Options
 from workbench.maths.levels import UNIFORM, table, table_serves
 
-FEWEST_ACTIVATION_BITS = 2
+FEWEST_ACTIVATION_BITS = 1
 
 
 def _whole(value: Any) -> Any:
@@ -76,13 +76,6 @@ class Override(Options):
     pattern: Annotated[str, Field(min_length=1, description="name, pattern, or op:, after: ...")]
     weights: Annotated[OverrideBits | None, Field(description="bits; 0 is float")] = None
     activations: Annotated[OverrideBits | None, Field(description="bits; 0 is float")] = None
-
-    @field_validator("activations")
-    @classmethod
-    def _not_one(cls, value: int | None) -> int | None:
-        if value == 1:
-            raise ValueError("activations have 2 bits or more; use 2, or 0 for float")
-        return value
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
