@@ -46,8 +46,9 @@ CASES = [
     for entry in ENTRIES
     for grid in grids(entry)
 ]
-#: those that are trained with the network; the others decide the rounding of frozen weights
-FORWARD = [case for case in CASES if "learns" not in case.values[0].facts]
+#: those that are trained with the network; the others decide the rounding of frozen weights, or
+#: mix several grids until bits are chosen
+FORWARD = [case for case in CASES if not {"learns", "searches"} & set(case.values[0].facts)]
 #: of these, those that leave alone what lies on their levels; behind a curve that is not so
 PROJECTIONS = [case for case in FORWARD if case.values[0].facts.get("projects", True)]
 

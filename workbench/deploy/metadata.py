@@ -22,7 +22,7 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def annotate(path: str | Path, entries: Mapping[str, str]) -> None:
 
 def site_record(site: Site) -> dict[str, Any]:
     """A site as plain JSON values; what is at its default is left out."""
-    return _without_defaults(site)
+    return _without_defaults(replace(site, widths=()))  # of learning, which is over
 
 
 def site_of(record: Mapping[str, Any]) -> Site:

@@ -16,7 +16,7 @@ from workbench.foundation.spelling import joined
 from workbench.graph.build import Graph
 from workbench.graph.sites import Site
 from workbench.graph.taps import value_nodes
-from workbench.maths.grid import Grid
+from workbench.maths.grid import Grid, over_range
 from workbench.quantizers.base import Frozen, Quantizer
 from workbench.quantizers.bias import Bias
 from workbench.quantizers.codes import Codes
@@ -28,6 +28,8 @@ Make = Callable[[Site], Quantizer]
 
 #: key of a stored grid, where codes lie on another than was asked for; and what it says
 GRID = "grid"
+#: group of keys of sites whose bits were chosen by learning, not asked for
+BITS = "bits"
 _GRID_FIELDS = ("bits", "signed", "symmetric", "narrow", "label")
 
 
@@ -46,7 +48,8 @@ class QuantizedGraph(nn.Module):
 
     Attributes:
         sites: by name, with the grids that the quantizers on them have now.
-        asked: the grids that were asked for; some quantizers have codes of their own instead.
+        asked: the grids that were asked for, or that `regrid` has put in their place; some
+            quantizers have codes of their own instead.
     """
 
     def __init__(self, graph: Graph, sites: Sequence[Site], make: Make = uniform) -> None:
@@ -54,6 +57,7 @@ class QuantizedGraph(nn.Module):
         self.graph = graph
         self.sites = {site.name: site for site in sites}
         self.asked = {site.name: site.grid for site in sites}
+        self._first_bits = {site.name: site.grid.bits for site in sites}
         self.module = copy.deepcopy(graph.module)
         self._keys = {name: f"quantizer_{index}" for index, name in enumerate(self.sites)}
         for site in sorted(sites, key=_dependence):  # a follower needs its leader
@@ -96,6 +100,30 @@ class QuantizedGraph(nn.Module):
                 follower.follow(*self._meeting(other))
             elif isinstance(follower, Shared) and other.shares == site:
                 follower.follow(quantizer)
+
+    def regrid(self, site: str, bits: int) -> None:
+        """Ask for other bits on a site, as where they are learned; a plain quantizer is put there.
+
+        It covers what the one before covered. On a site that shares, the whole group changes.
+
+        Raises:
+            RecipeError: a bias, or levels that do not come in so many bits.
+        """
+        site = self.sites[site].shares or site
+        before = self.quantizer(site)
+        if isinstance(before, Bias) or before.form:
+            raise RecipeError(f"'{site}' has no bits to choose; choose those of other sites")
+        for name, other in self.sites.items():
+            if site in (name, other.shares):
+                grid = self.asked[name].with_bits(bits)
+                self.asked[name], self.sites[name] = grid, replace(other, grid=grid)
+                self.quantizer(name).grid = grid if other.shares else before.grid
+        plain = uniform(self.sites[site])
+        if plain.grid.uniform and before.grid.uniform:
+            plain.set_affine(*over_range(*before.affine(), before.grid, plain.grid))
+        else:
+            plain.set_range(-before.reach(), before.reach())
+        self.set_quantizer(site, plain)
 
     def weight(self, site: str) -> nn.Parameter:
         """The float parameter behind a weight or bias site."""
@@ -154,9 +182,10 @@ class QuantizedGraph(nn.Module):
         """Everything that learning may have changed, as flat tensors.
 
         Keys are `quantizer/<kind>/<site>/<tensor>` and `parameter/<initializer>`; only parameters
-        that differ from the float graph are kept. Options stand behind the kind.
+        that differ from the float graph are kept. Options stand behind the kind. Where bits were
+        chosen, they are in `bits/<site>`.
         """
-        tensors: dict[str, Tensor] = {}
+        tensors = {f"{BITS}/{name}": torch.tensor(bits) for name, bits in self._chosen().items()}
         for name, site in self.sites.items():
             if site.kind == "bias" or site.shares is not None:
                 continue
@@ -180,6 +209,8 @@ class QuantizedGraph(nn.Module):
             if group == "parameter":
                 self.parameter(rest).copy_(value)
                 continue
+            if group == BITS:
+                continue
             place, _, tensor = rest.partition("/")[2].rpartition("/")
             if tensor == GRID:
                 continue
@@ -200,11 +231,15 @@ class QuantizedGraph(nn.Module):
             ) from None
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        start = f"{BITS}/"
+        self._choose({k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)})
         grouped: dict[tuple[str, str], dict[str, Tensor]] = {}
         for key, value in tensors.items():
             group, _, rest = key.partition("/")
             if group == "parameter":
                 self.parameter(rest).copy_(value)
+                continue
+            if group == BITS:
                 continue
             kind, _, place = rest.partition("/")
             site, _, tensor = place.rpartition("/")
@@ -218,6 +253,20 @@ class QuantizedGraph(nn.Module):
             quantizer = make_quantizer(kind, grid, self.sites[name].shape)
             quantizer.load_state_dict(state)
             self.set_quantizer(name, quantizer)
+
+    def _chosen(self) -> dict[str, int]:
+        """Bits by site, where they are not those that the graph was made with."""
+        own = (name for name, site in self.sites.items() if site.shares is None)
+        now = {name: self.asked[name].bits for name in own}
+        return {name: bits for name, bits in now.items() if bits != self._first_bits[name]}
+
+    def _choose(self, stored: Mapping[str, Tensor]) -> None:
+        """Ask for stored bits, and for the first ones where none are stored."""
+        wanted = {name: self._first_bits[name] for name in self._chosen()}
+        wanted |= {name: int(value) for name, value in stored.items()}
+        for name, bits in wanted.items():
+            if self.asked[name].bits != bits:
+                self.regrid(name, bits)
 
     def _built(self, site: Site, make: Make) -> Quantizer:
         if site.kind == "bias":

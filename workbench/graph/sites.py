@@ -53,6 +53,7 @@ class Site:
         own_levels: the runtime takes an activation here whose thresholds or levels are not equal
             steps; what makes it then computes in float, and what reads it does so where its levels
             are no whole multiples of a step. Not where tensors share their codes.
+        widths: numbers of bits that the target runs a weight in here; empty where it is not known.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Site:
     shares: str | None = None
     note: str = ""
     own_levels: bool = field(default=False, compare=False)
+    widths: tuple[int, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,24 @@ def affine_range(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tensor]
     return scale, zero_point
 
 
+def over_range(
+    scale: Tensor, zero_point: Tensor, before: Grid, after: Grid
+) -> tuple[Tensor, Tensor]:
+    """Scale and zero-point that put another number of uniform codes over the same ends.
+
+    Example:
+        >>> eight, four = Grid(8), Grid(4)
+        >>> s, z = over_range(torch.tensor(1.0), torch.tensor(0.0), eight, four)
+        >>> float(s), float(z)
+        (17.0, 0.0)
+    """
+    share = (before.qmax - before.qmin) / (after.qmax - after.qmin)
+    if after.symmetric:
+        return scale * share, torch.full_like(zero_point, 0.0 if after.signed else after.qmin)
+    place = (zero_point - before.qmin) / share + after.qmin
+    return scale * share, place.round()
+
+
 def quantize(
     x: Tensor,
     scale: Tensor,

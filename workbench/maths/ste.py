@@ -82,6 +82,21 @@ class _Snap(torch.autograd.Function):
         return inside, own, None, None
 
 
+class _ClampInward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.ends = low, high
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        low, high = ctx.ends
+        outward = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
+        return gradient.masked_fill(outward, 0.0), None, None
+
+
 def snap(x: Tensor, scale: Tensor, low: float, high: float) -> Tensor:
     """`clip(round(x / s), low, high) s` in one piece, which takes a third of the time.
 
@@ -108,6 +123,14 @@ def round_with_slope(x: Tensor, slope: Tensor) -> Tensor:
 def clamp_ste(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     """`x` limited to [low, high]; the gradient passes unchanged, and the limits receive none."""
     return _ClampSte.apply(x, low, high)
+
+
+def clamp_inward(x: Tensor, low: float, high: float) -> Tensor:
+    """`x` limited to [low, high]; on the ends and beyond, only a gradient that leads back passes.
+
+    So descent neither drifts away from an end nor is caught there.
+    """
+    return _ClampInward.apply(x, low, high)
 
 
 def straight_through(value: Tensor, like: Tensor) -> Tensor:

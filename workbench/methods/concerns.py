@@ -120,6 +120,7 @@ class Watch:
         """The losses to come are of another kind, as after a change of bits."""
         self.remember([0.0, 0.0, 0.0, 0.0])
         self._losses.clear()
+        self._judged.clear()
 
     def _astray(self, what: str) -> bool:
         self._note("diverged", f"diverged: {what}, so {self._kept}; lower the learning rate")

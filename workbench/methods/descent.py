@@ -146,11 +146,8 @@ def _of_scales(trainable: Trainable, course: Course) -> Iterator[Group]:
                 continue
             size = float(parameter.detach().abs().mean())
             share = 1.0 if name in quantizer.absolute else max(size, SMALLEST)
-            yield {
-                "params": [parameter],
-                "lr": course.scale_learning_rate * share,
-                "weight_decay": 0.0,
-            }
+            rate = quantizer.rates.get(name, course.scale_learning_rate * share)
+            yield {"params": [parameter], "lr": rate, "weight_decay": 0.0}
 
 
 def _penalties(trainable: Trainable) -> Iterator[tuple[nn.Parameter, float]]:

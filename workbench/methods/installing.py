@@ -12,7 +12,7 @@ from workbench.foundation.errors import RecipeError
 from workbench.graph.corrections import is_correction
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Site
-from workbench.maths.grid import Grid
+from workbench.maths.grid import Grid, over_range
 from workbench.methods.network_plan import NetworkPlan
 from workbench.quantizers.base import Quantizer
 from workbench.quantizers.codes import Codes
@@ -24,7 +24,12 @@ PLAIN = "lsq"
 FIXED = "codes"
 
 
-def install(model: QuantizedGraph, plan: NetworkPlan, least_bits: int = 0) -> None:
+def install(
+    model: QuantizedGraph,
+    plan: NetworkPlan,
+    least_bits: int = 0,
+    own: Mapping[str, str] | None = None,
+) -> None:
     """Put the plan's quantizers on every weight and activation site, with the range it has now.
 
     Biases and followers stay; so do activations with levels of their own that are on a site
@@ -34,12 +39,14 @@ def install(model: QuantizedGraph, plan: NetworkPlan, least_bits: int = 0) -> No
         model: calibrated.
         plan: says which quantizers, and what moves.
         least_bits: more bits than were asked for, on the way down to them; 0 for none.
+        own: quantizers of single sites, by name, instead of the plan's.
     """
     estimator = plan.make_estimator()
     for name, site in model.sites.items():
         if site.kind == "bias" or site.shares is not None:
             continue
         wanted = plan.weights if site.kind == "weight" else plan.activations
+        wanted = (own or {}).get(name, wanted)
         _put(model, site, wanted, least_bits)
         model.quantizer(name).estimator = estimator
     _freeze(model, plan)
@@ -127,11 +134,7 @@ def _start(
     elif site.kind == "weight":
         learner.fit(model.weight(site.name).detach(), "mse")
     else:
-        scale, zero_point = before.affine()
-        steps = before.grid.qmax - before.grid.qmin
-        share = steps / (learner.grid.qmax - learner.grid.qmin)
-        place = (zero_point - before.grid.qmin) / share + learner.grid.qmin
-        learner.set_affine(scale * share, place.round() if not learner.grid.symmetric else place)
+        learner.set_affine(*over_range(*before.affine(), before.grid, learner.grid))
 
 
 def _fit(learner: Quantizer, model: QuantizedGraph, site: Site) -> None:

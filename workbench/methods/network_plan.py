@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from workbench.foundation.errors import unknown_name
-from workbench.foundation.options import Options
+from workbench.foundation.options import OneOf, Options
 from workbench.foundation.spelling import split
 from workbench.maths.estimators.base import Estimator
 from workbench.maths.estimators.registry import make as make_estimator
@@ -38,7 +38,13 @@ _MOST_BITS = 8
 def trains(kind: str) -> list[str]:
     """Quantizers that a network can train with, on "weights" or on "activations"."""
     other = "activations_only" if kind == "weights" else "weights_only"
-    return [e.name for e in QUANTIZERS if other not in e.facts and not e.facts.get("learns")]
+    known = (e for e in QUANTIZERS if other not in e.facts)
+    return [e.name for e in known if not {"learns", "searches"} & set(e.facts)]
+
+
+def searches() -> list[str]:
+    """Quantizers that learn a number of bits, which something else has to settle."""
+    return [e.name for e in QUANTIZERS if "searches" in e.facts]
 
 
 def _checked(kind: str) -> AfterValidator:
@@ -103,6 +109,36 @@ class Course(Options):
         return bool(self.crop or self.flip or self.mixup)
 
 
+class Search(Options):
+    """How the bits of weights are searched, and under which budget."""
+
+    quantizer: Annotated[str, OneOf("quantizer that searches", searches)]
+    share: Annotated[float, Field(gt=0, le=1, description="of the epochs that search")] = 0.5
+    travel: Annotated[
+        float,
+        Field(ge=0, le=100, description="bits, or units of α, that a choice may move"),
+    ] = 4.0
+    weight: Annotated[float, Field(ge=0, le=1e6, description="of the budget in the loss")] = 0.3
+    average_bits: Annotated[
+        float, Field(ge=0, le=8, description="largest average; 0: as asked, or no limit with bops")
+    ] = 0.0
+    bops: Annotated[
+        float, Field(ge=0, description="most millions of bit operations; 0: no limit")
+    ] = 0.0
+    least: Annotated[int, Field(ge=2, le=8, description="fewest bits of a weight")] = 2
+    most: Annotated[int, Field(ge=2, le=8, description="most bits of a weight")] = 8
+
+    @model_validator(mode="after")
+    def _chooses(self) -> Self:
+        if self.least >= self.most:
+            raise ValueError(f"least was '{self.least}'; give less than most, '{self.most}'")
+        return self
+
+    def epochs(self, every: int) -> int:
+        """How many epochs search; one at least, and all but one at most where there are more."""
+        return min(max(1, round(self.share * every)), max(1, every - 1))
+
+
 class NetworkPlan(Written):
     """Everything that decides how a network trains."""
 
@@ -123,6 +159,7 @@ class NetworkPlan(Written):
     moves: Annotated[
         Moves, Field(description="what is trained; branches are low-rank corrections")
     ] = "everything"
+    search: Annotated[Search | None, Field(description="of the bits of each weight")] = None
     course: Course = Course()
 
     @model_validator(mode="after")
@@ -132,6 +169,8 @@ class NetworkPlan(Written):
         wrong = [b for b in self.bits if not 1 <= b <= _MOST_BITS]
         if wrong:
             raise ValueError(f"bits on the way were '{wrong[0]}'; give 1 to {_MOST_BITS}")
+        if self.bits and self.search:
+            raise ValueError("bits on the way and a search for bits do not go together; drop one")
         for use in self.signals:
             if set(SIGNALS[use.name].facts.get("needs", ())) & {"importance", "roundings"}:
                 raise ValueError(f"signal '{use.name}' is for the reconstruction of blocks")

@@ -14,6 +14,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from workbench.foundation.errors import RecipeError
 from workbench.graph.build import Graph
 from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.base import Event, Method, SiteSignals, Task
+from workbench.methods.bit_search import BitSearch
 from workbench.methods.calibrate import ensure_ranges
 from workbench.methods.concerns import Watch
 from workbench.methods.descent import Descent
@@ -58,7 +60,7 @@ class NetworkTraining(Method):
                 yield self.concern(task, concern, step=told.step, total=course.steps)
             whole = told.kind == "layer"
             yield self.event(
-                "layer" if whole else "step",
+                told.kind,
                 task,
                 site=f"epoch {told.epoch + 1}",
                 values=told.values,
@@ -76,9 +78,9 @@ class NetworkTraining(Method):
 
 @dataclass(frozen=True)
 class Told:
-    """What there is to say at a step, or at the end of an epoch (kind "layer")."""
+    """What there is to say at a step, at the end of an epoch (kind "layer"), or in between."""
 
-    kind: str
+    kind: Literal["step", "layer", "note"]
     epoch: int
     step: int
     values: Mapping[str, float]
@@ -100,7 +102,8 @@ class _Course:
         self, model: QuantizedGraph, plan: NetworkPlan, task: Task, teacher: Graph | None = None
     ) -> None:
         self._model = model
-        self._plan = plan
+        self._search = BitSearch(model, plan.search) if plan.search else None
+        self._plan = plan = self._search.plan(plan) if self._search else plan
         self._task = task
         self._teacher = teacher
         self._phase = -1
@@ -130,11 +133,13 @@ class _Course:
                 self.watch.forget()
                 self._best = (math.inf, epoch)  # with other bits nothing compares
                 self._good = self._state()
+                yield from self._say(epoch, epoch * self._whole)
             first = start - epoch * self._whole if epoch == start // self._whole else 0
             yield from self._epoch(epoch, first)
             if self.watch.ended or self._patient(epoch):
                 break
         self._end()
+        yield from self._say(self._plan.course.epochs - 1, self.steps)
 
     def _epoch(self, epoch: int, first: int) -> Iterator[Told]:
         groups = self._groups(epoch)
@@ -187,6 +192,8 @@ class _Course:
         values = {**self._now(loss), **values}
         if "held_out" in values:
             self.watch.judged(epoch + 1, loss, values["held_out"])
+        if self._search:
+            values, sites = {**values, **self._search.values()}, self._search.readings(sites)
         self._good = self._state()
         if values.get("held_out", loss) < self._best[0]:
             self._best = (values.get("held_out", loss), epoch)
@@ -203,7 +210,17 @@ class _Course:
     def _patient(self, epoch: int) -> bool:
         """True if the held-out loss has not improved for longer than is waited."""
         patience = self._plan.course.patience
-        return bool(patience) and epoch - self._best[1] >= patience
+        return bool(patience) and epoch - self._best[1] >= patience and not self._searching
+
+    @property
+    def _searching(self) -> bool:
+        """Whether bits are still to be chosen."""
+        return self._search is not None and not self._search.settled
+
+    def _say(self, epoch: int, step: int) -> Iterator[Told]:
+        """The bits that were chosen."""
+        if self._search is not None and self._search.settled:
+            yield Told("note", epoch, step, {}, text=self._search.sentence())
 
     def _end(self) -> None:
         if self._plan.course.keep_best and math.isfinite(self._best[0]):
@@ -211,22 +228,34 @@ class _Course:
         elif not self.watch.ended:
             self._descent.settle()
             self._tracker.hold()
+        if self._search is not None and self._searching:
+            self._search.settle()
         make_room_for_biases(self._model)
 
     def _enter(self, epoch: int) -> bool:
         """Begin the phase of an epoch, with its bits; False if it goes on."""
-        path = self._plan.bits
-        phase = min(epoch * (len(path) + 1) // self._plan.course.epochs, len(path))
+        path, epochs, search = self._plan.bits, self._plan.course.epochs, self._search
+        phase = min(epoch * (len(path) + 1) // epochs, len(path))
+        if self._plan.search:
+            phase = int(epoch >= self._plan.search.epochs(epochs))
         if phase == self._phase:
             return False
         self._phase = phase
+        if search and phase and not search.settled:
+            search.settle()
         bits = path[phase] if phase < len(path) else 0
-        self._trainable = Trainable(self._model, self._plan, self._teacher, least_bits=bits)
+        own = search.quantizers() if search and not phase else {}
+        self._trainable = Trainable(self._model, self._plan, self._teacher, bits, own)
+        if search and not phase:
+            search.begin()
         make_room_for_biases(self._model)
         return True
 
     def _begin(self) -> None:
         """A fresh optimiser and tracker, for new parameters."""
+        if self._search and self._plan.search and not self._phase:
+            epochs = self._plan.search.epochs(self._plan.course.epochs)
+            self._search.pace(epochs * self._whole)
         self._descent = Descent(self._trainable, self._plan.course, self.steps)
         self._tracker = Tracker(self._model, self._plan.freeze)
         self._kept = {}
@@ -276,7 +305,8 @@ class _Course:
         module = {f"module/{k}": v.detach().clone() for k, v in self._values().items()}
         descent = {f"descent/{k}": v.detach().clone() for k, v in self._descent.state().items()}
         tracker = {f"tracker/{k}": v.clone() for k, v in self._tracker.state().items()}
-        return {**module, **descent, **tracker}
+        search = self._search.state() if self._search else {}
+        return {**module, **descent, **tracker, **{f"search/{k}": v for k, v in search.items()}}
 
     def _values(self) -> dict[str, Tensor]:
         return self._model.module.state_dict(keep_vars=True)
@@ -295,6 +325,9 @@ class _Course:
             return 0
         tensors, step = stored
         last = max(0, step - 1) // self._whole
+        chosen = {k[7:]: v for k, v in tensors.items() if k.startswith("search/")}
+        if self._search and chosen:
+            self._search.load(chosen)
         if self._enter(last):
             self._begin()
         self._load({k: v for k, v in tensors.items() if "/" in k and not k.startswith("kept/")})
@@ -307,7 +340,8 @@ class _Course:
     @torch.no_grad()
     def _load(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore what `_state` gave."""
-        parts: dict[str, dict[str, Tensor]] = {"module": {}, "descent": {}, "tracker": {}}
+        kinds = ("module", "descent", "tracker", "search")
+        parts: dict[str, dict[str, Tensor]] = {kind: {} for kind in kinds}
         for key, value in tensors.items():
             kind, _, name = key.partition("/")
             parts[kind][name] = value

@@ -12,7 +12,7 @@ The teacher is the float network itself, or another one with the same outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -21,6 +21,7 @@ from torch import Tensor, fx, nn
 
 from workbench.foundation.errors import RecipeError
 from workbench.graph.build import Graph
+from workbench.graph.costs import costs
 from workbench.graph.outlets import with_outlets
 from workbench.graph.pairing import Pair, pairs
 from workbench.graph.quantized import QuantizedGraph
@@ -64,6 +65,7 @@ class Trainable(nn.Module):
         plan: what is put on its sites and what it is taught by.
         teacher: of distillation; None takes the float graph.
         least_bits: more bits than the sites were asked for, on the way down to them.
+        own: quantizers of single sites, by name, instead of the plan's.
 
     Attributes:
         parts: the terms of the last loss, by signal, without gradient.
@@ -78,12 +80,14 @@ class Trainable(nn.Module):
         plan: NetworkPlan,
         teacher: Graph | None = None,
         least_bits: int = 0,
+        own: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.plan = plan
         self.parts: dict[str, Tensor] = {}
-        install(model, plan, least_bits)
+        install(model, plan, least_bits, own)
+        self._costs = costs(model.graph, model.sites.values())
         self._pairs: tuple[Pair, ...] = ()
         if plan.needs("features"):
             self._pairs = pairs(model.graph, teacher or model.graph)
@@ -172,7 +176,8 @@ class Trainable(nn.Module):
     def trained(self) -> tuple[Trained, ...]:
         """The weights, each with its quantizer."""
         names = (site.name for site in self.model.of_kind("weight"))
-        return tuple(Trained(n, self.model.weight(n), self.model.quantizer(n)) for n in names)
+        held = ((n, self.model.weight(n), self.model.quantizer(n)) for n in names)
+        return tuple(Trained(*own, self._costs[own[0]].products) for own in held)
 
     def _seen(self, found: tuple[Tensor, ...], lesson: Lesson, step: int, steps: int) -> Seen:
         logits, answers, features = found[0], lesson.answers, ()

@@ -16,7 +16,7 @@ class Written(Options):
 
     def toml(self) -> str:
         """As TOML text."""
-        return tomlkit.dumps(self.model_dump(mode="json"))
+        return tomlkit.dumps(self.model_dump(mode="json", exclude_none=True))
 
     @classmethod
     def from_toml(cls, text: str) -> Self:

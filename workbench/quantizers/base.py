@@ -80,6 +80,7 @@ class Quantizer(nn.Module, ABC):
         form: name of those whose levels are neither equal steps nor a table of the grid, else "".
         absolute: names of parameters whose learning rate is not a share of their own size, such as
             logarithms.
+        rates: learning rates of parameters that have one of their own, by name.
         penalty: λ of λ Σ p² over the parameters p, which training adds to its loss; usually 0.
     """
 
@@ -98,6 +99,7 @@ class Quantizer(nn.Module, ABC):
         self.options = options
         self.enabled = True
         self.estimator: Estimator | None = None
+        self.rates: dict[str, float] = {}
         table = None if grid.uniform else grid.levels().clone()
         self.register_buffer("levels", table, persistent=grid.learns_levels)
 

@@ -35,11 +35,13 @@ class Trained:
         site: its name.
         weight: the latent float values, with gradient.
         quantizer: that sits on it.
+        products: what one bit of it costs: multiply-adds of an example times the bits of the data.
     """
 
     site: str
     weight: Tensor
     quantizer: Quantizer
+    products: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -16,5 +16,5 @@ SIGNALS: Registry[Signal] = Registry("signal", "workbench.signals")
 
 #: registers a function of (seen, options) to a scalar; the fact `needs` names what of `Seen` it
 #: reads beyond the outputs: "importance", "prediction" or "roundings"; in the training of a whole
-#: network also "labels", "features" or "weights"
+#: network also "labels", "features" or "weights" ("bits" where those are learned)
 signal = SIGNALS.register

@@ -68,8 +68,18 @@ def weight_sites(
                 grid=grid,
                 shape=weight.shape,
                 note=note,
+                widths=_widths(target, grid, active, limit),
             )
     return list(seen.values())
+
+
+def _widths(target: Target, grid: Grid, active: int, limit: int) -> tuple[int, ...]:
+    """The numbers of bits that the target runs a weight in, on a grid otherwise the same."""
+    legal = set(target.weight_bits if active else target.stored_bits)
+    if grid.granularity.kind == "group":
+        legal &= set(target.grouped_beside_integers if active else target.grouped_bits)
+    known = (bits for bits in sorted(legal) if bits <= limit)
+    return tuple(bits for bits in known if grid.uniform or table_serves(grid.table, bits))
 
 
 def _grid(
