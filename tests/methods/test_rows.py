@@ -49,6 +49,8 @@ OWN = {
     "steady": (3, 8, "lsq", "lsq"),
     "kure": (3, 8, "lsq", "lsq"),
     "e2e_qp": (4, 4, "codes", "lsq"),
+    "fracbits": (3, 8, "lsq", "lsq"),
+    "edmips": (3, 8, "lsq", "lsq"),
     "train": (2, 8, "lsq", "lsq"),
 }
 QUICK = {"epochs": 2, "batch_size": 16}
