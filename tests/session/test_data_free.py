@@ -131,10 +131,10 @@ def test_a_maker_without_classes_gives_no_labels(session: workbench.Session):
 @pytest.mark.slow
 def test_training_without_data_beats_nearest_rounding_on_real_digits():
     session = workbench.open("digits-mobilenet")
-    options = {"warm_up": 150, "width": 32, "batch_size": 512}
-    asked = {"maker": "gdfq", "examples": 512, "options": options}
-    recipe = session.recipe(3, 3, "lsq", synthetic=asked, epochs=4)
-    scores = session.quantize(recipe=recipe, extent=replace(QUICK, naive=True)).scores
+    options = {"warm_up": 100, "width": 32, "step_size": 32}
+    asked = {"maker": "gdfq", "examples": 384, "options": options}
+    recipe = session.recipe(3, 3, "lsq", synthetic=asked, epochs=4, batch_size=32)
+    scores = session.quantize(recipe=recipe, extent=replace(QUICK, examples=500)).scores
     assert scores["learned"]["metric"] == "top-1"
     assert scores["learned"]["score"] > scores["naive"]["score"] + 5
 

