@@ -84,7 +84,7 @@ def test_calibration_and_test_never_share(tiny_npz: Path):
 
 def test_an_unknown_split_is_refused(tiny_npz: Path):
     with pytest.raises(DataError, match="no split 'train'; choose"):
-        open_data(tiny_npz, [GREY]).size("train")
+        open_data(tiny_npz, [GREY]).size("dev")
 
 
 # --- arrays ---------------------------------------------------------------------------------------
