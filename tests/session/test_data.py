@@ -83,7 +83,7 @@ def test_calibration_and_test_never_share(tiny_npz: Path):
 
 
 def test_an_unknown_split_is_refused(tiny_npz: Path):
-    with pytest.raises(DataError, match="no split 'train'; choose"):
+    with pytest.raises(DataError, match="no split 'dev'; choose"):
         open_data(tiny_npz, [GREY]).size("dev")
 
 
