@@ -171,7 +171,7 @@ def test_what_each_site_learned_is_drawn_and_comes_back(page, served):
 
 def test_stop_and_resume(page, served):
     opened(page, served)
-    choose_method(page, "LSQ")
+    choose_method(page, "LSQ: learned")
     page.locator("#wb-options > button").click()
     page.locator("#wb-option-lsq-epochs input").fill("900")
     page.locator("#wb-option-lsq-epochs input").blur()

@@ -31,6 +31,8 @@ Fall = Literal["cosine", "linear", "none"]
 Precision = Literal["float32", "bfloat16"]
 Moves = Literal["everything", "scales", "weights", "branches"]
 
+#: options that a form need not show
+RARE: dict[str, Any] = {"advanced": True}
 #: bits that are passed through on the way to those asked for
 _MOST_BITS = 8
 
@@ -69,8 +71,12 @@ class Course(Options):
 
     epochs: Annotated[int, Field(ge=1, le=10_000, description="passes over the data")] = 10
     batch_size: Annotated[int, Field(ge=1, le=65_536, description="examples per step")] = 50
-    accumulate: Annotated[int, Field(ge=1, le=1024, description="batches per step")] = 1
-    optimiser: Annotated[Optimiser, Field(description="AdamW, or SGD with momentum")] = "adamw"
+    accumulate: Annotated[
+        int, Field(ge=1, le=1024, description="batches per step", json_schema_extra=RARE)
+    ] = 1
+    optimiser: Annotated[
+        Optimiser, Field(description="AdamW, or SGD with momentum", json_schema_extra=RARE)
+    ] = "adamw"
     learning_rate: Annotated[float, Field(ge=0, le=10, description="of the weights")] = 1e-3
     scale_learning_rate: Annotated[
         float, Field(ge=0, le=10, description="of scales and clips, as a share of each")
@@ -78,30 +84,65 @@ class Course(Options):
     relative: Annotated[
         bool, Field(description="a weight's rate is in proportion to its channel's size")
     ] = False
-    weight_decay: Annotated[float, Field(ge=0, le=1, description="of the weights alone")] = 0.0
-    fall: Annotated[Fall, Field(description="how the rates fall to zero")] = "cosine"
-    warm_up: Annotated[float, Field(ge=0, lt=1, description="share of the steps it takes")] = 0.0
+    weight_decay: Annotated[
+        float, Field(ge=0, le=1, description="of the weights alone", json_schema_extra=RARE)
+    ] = 0.0
+    fall: Annotated[
+        Fall, Field(description="how the rates fall to zero", json_schema_extra=RARE)
+    ] = "cosine"
+    warm_up: Annotated[
+        float, Field(ge=0, lt=1, description="share of the steps it takes", json_schema_extra=RARE)
+    ] = 0.0
     clip_norm: Annotated[
-        float, Field(ge=0, le=1e6, description="largest norm of the gradient; 0: any")
+        float,
+        Field(
+            ge=0, le=1e6, description="largest norm of the gradient; 0: any", json_schema_extra=RARE
+        ),
     ] = 0.0
     held_out: Annotated[
-        float, Field(ge=0, le=0.5, description="share of the examples that only judges")
+        float,
+        Field(
+            ge=0,
+            le=0.5,
+            description="share of the examples that only judges",
+            json_schema_extra=RARE,
+        ),
     ] = 0.05
     patience: Annotated[
-        int, Field(ge=0, le=1000, description="epochs without progress before stopping; 0: never")
+        int,
+        Field(
+            ge=0,
+            le=1000,
+            description="epochs without progress before stopping; 0: never",
+            json_schema_extra=RARE,
+        ),
     ] = 0
-    keep_best: Annotated[bool, Field(description="end with the best epoch on held-out data")] = (
-        False
-    )
+    keep_best: Annotated[
+        bool, Field(description="end with the best epoch on held-out data", json_schema_extra=RARE)
+    ] = False
     mean: Annotated[
-        float, Field(ge=0, lt=1, description="decay of a running mean of the weights; 0: none")
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="decay of a running mean of the weights; 0: none",
+            json_schema_extra=RARE,
+        ),
     ] = 0.0
     crop: Annotated[int, Field(ge=0, le=64, description="pixels that pictures are moved by")] = 0
     flip: Annotated[bool, Field(description="mirror pictures with an even chance")] = False
     mixup: Annotated[
-        float, Field(ge=0, le=10, description="α of mixing pairs of pictures; 0: none")
+        float,
+        Field(
+            ge=0,
+            le=10,
+            description="α of mixing pairs of pictures; 0: none",
+            json_schema_extra=RARE,
+        ),
     ] = 0.0
-    precision: Annotated[Precision, Field(description="of the forward pass")] = "float32"
+    precision: Annotated[
+        Precision, Field(description="of the forward pass", json_schema_extra=RARE)
+    ] = "float32"
 
     @property
     def augments(self) -> bool:

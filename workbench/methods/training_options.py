@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from workbench.methods.network_plan import Course, NetworkPlan, use
+from workbench.methods.network_plan import RARE, Course, NetworkPlan, use
 from workbench.methods.plan import SignalUse
 
-_RARE: dict[str, Any] = {"advanced": True}
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
@@ -20,22 +19,27 @@ class TeachingOptions(Course):
     logits: Annotated[Weight, Field(description="weight of distillation from the float model")] = (
         1.0
     )
-    temperature: Annotated[float, Field(gt=0, le=100, description="T of the distillation")] = 2.0
+    temperature: Annotated[
+        float, Field(gt=0, le=100, description="T of the distillation", json_schema_extra=RARE)
+    ] = 2.0
     smoothing: Annotated[
-        float, Field(ge=0, lt=1, description="of the labels", json_schema_extra=_RARE)
+        float, Field(ge=0, lt=1, description="of the labels", json_schema_extra=RARE)
     ] = 0.0
-    features: Annotated[Weight, Field(description="weight of distillation of inner tensors")] = 0.0
-    attention: Annotated[Weight, Field(description="weight of distillation of attention maps")] = (
-        0.0
-    )
+    features: Annotated[
+        Weight, Field(description="weight of distillation of inner tensors", json_schema_extra=RARE)
+    ] = 0.0
+    attention: Annotated[
+        Weight,
+        Field(description="weight of distillation of attention maps", json_schema_extra=RARE),
+    ] = 0.0
     kurtosis: Annotated[
-        Weight, Field(description="weight of uniform weights (KURE)", json_schema_extra=_RARE)
+        Weight, Field(description="weight of uniform weights (KURE)", json_schema_extra=RARE)
     ] = 0.0
     dampening: Annotated[
-        Weight, Field(description="weight of dampening", json_schema_extra=_RARE)
+        Weight, Field(description="weight of dampening", json_schema_extra=RARE)
     ] = 0.0
     bins: Annotated[
-        Weight, Field(description="weight of bin regularisation", json_schema_extra=_RARE)
+        Weight, Field(description="weight of bin regularisation", json_schema_extra=RARE)
     ] = 0.0
     freeze: Annotated[
         float,
@@ -43,14 +47,14 @@ class TeachingOptions(Course):
             ge=0,
             le=1,
             description="frequency at which oscillating codes are frozen; 0: never",
-            json_schema_extra=_RARE,
+            json_schema_extra=RARE,
         ),
     ] = 0.0
     bits: Annotated[
         str,
         Field(
             description="bits to pass through before those asked for: 8,4",
-            json_schema_extra=_RARE,
+            json_schema_extra=RARE,
         ),
     ] = ""
 
@@ -99,7 +103,7 @@ class TrainingOptions(TeachingOptions):
 
     estimator: Annotated[
         str,
-        Field(description="gradient of rounding: ste, ewgs:delta=0.01", json_schema_extra=_RARE),
+        Field(description="gradient of rounding: ste, ewgs:delta=0.01", json_schema_extra=RARE),
     ] = "clipped_ste"
 
     def gradient(self) -> str:

@@ -47,6 +47,7 @@ class APoTOptions(Options):
     citation="Li et al. 2020, openreview BkgXT24tDS",
     options=APoTOptions,
     weights_only=True,
+    projects=False,
     bits=BITS,
 )
 class APoTWeight(Normalised):

@@ -28,6 +28,7 @@ BITS = (2, 3, 4, 5)
     title="N2UQ: balanced weights with a learned clip",
     citation="Liu et al. 2022, arXiv:2111.14826",
     weights_only=True,
+    projects=False,
     bits=BITS,
 )
 class N2UQWeight(Normalised):

@@ -8,7 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from workbench.foundation.options import Control, controls
+from workbench.foundation.options import Control, Options, controls
+from workbench.methods.network_plan import Course
 from workbench.methods.registry import METHODS
 
 
@@ -34,7 +35,17 @@ class MethodForm:
 
 def method_forms(chosen: str) -> list[MethodForm]:
     """A column of controls for each method; only that of `chosen` is visible."""
-    return [_form(entry.name, controls(entry.options), chosen) for entry in METHODS]
+    return [_form(entry.name, shown(entry.options), chosen) for entry in METHODS]
+
+
+def shown(options: type[Options]) -> list[Control]:
+    """The controls that a form has; of the many that all training methods share, the main ones.
+
+    A page with all of them for each of these methods takes seconds to load. The rest is reached by
+    recipe and command line.
+    """
+    trains = issubclass(options, Course)
+    return [control for control in controls(options) if not (trains and control.advanced)]
 
 
 def choices() -> list[tuple[str, str]]:
