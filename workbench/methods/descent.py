@@ -1,7 +1,7 @@
 """Steps of training: rates by kind of parameter, their schedule, and a mean of the weights.
 
-Scales get a rate in proportion to their size and no decay (CATALOGUED traps of LSQ: a decayed scale
-shrinks its range, and Adam ignores how large a gradient is). Weights may get theirs in proportion
+Scales get a rate in proportion to their size and no decay: a decayed scale shrinks its
+range, and Adam ignores how large a gradient is. Weights may get theirs in proportion
 to their channel's size: in a network whose batch norms were folded, channels differ by factors of a
 hundred, and one rate for all moves the small ones by many levels and the large ones by none.
 """
@@ -41,7 +41,6 @@ class Descent:
         self._steps = max(1, steps)
         groups = trainable.groups()
         self._weights = groups["weights"]
-        self._scales = groups["scales"]
         self._parameters = [p for held in groups.values() for p in held]
         self._penalties = list(_penalties(trainable))
         self._sizes = _sizes(trainable, self._weights) if course.relative else []

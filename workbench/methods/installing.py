@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping
 
 import torch
-from torch import nn
 
 from workbench.foundation.errors import RecipeError
 from workbench.graph.corrections import is_correction
@@ -172,9 +171,3 @@ def _branches(model: QuantizedGraph) -> set[int]:
             " --transform low_rank:rank=8"
         )
     return {id(model.parameter(name)) for name in names}
-
-
-def named_scales(model: QuantizedGraph) -> Mapping[str, list[nn.Parameter]]:
-    """What the quantizers learn, by site."""
-    own = (site for site in model.sites.values() if site.kind != "bias" and site.shares is None)
-    return {site.name: list(model.quantizer(site.name).parameters()) for site in own}

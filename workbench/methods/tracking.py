@@ -12,7 +12,7 @@ since codes have to move at first.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -71,11 +71,6 @@ class Tracker:
         for key, value in tensors.items():
             name, _, field = key.rpartition("/")
             self._sites[name].held()[field].copy_(value)
-
-    def restart(self, names: Iterable[str] = ()) -> None:
-        """Begin anew where codes have another meaning now; all, if none are named."""
-        for name in names or self._sites:
-            self._sites[name] = _Codes(self._now(name))
 
     def _now(self, name: str) -> Tensor:
         return self._model.quantizer(name).codes(self._model.weight(name).detach())
