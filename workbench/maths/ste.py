@@ -82,6 +82,17 @@ class _Snap(torch.autograd.Function):
         return inside, own, None, None
 
 
+class _ScaleGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float | Tensor) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return gradient * ctx.factor, None
+
+
 class _ClampInward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
@@ -139,8 +150,11 @@ def straight_through(value: Tensor, like: Tensor) -> Tensor:
 
 
 def scale_gradient(x: Tensor, factor: float | Tensor) -> Tensor:
-    """The value of `x` with its gradient multiplied by `factor` (LSQ, arXiv:1902.08153, eq. 4)."""
-    return straight_through(x, x * factor)
+    """The value of `x` with its gradient multiplied by `factor` (LSQ, arXiv:1902.08153, eq. 4).
+
+    A factor that is a tensor is a constant, of `x`'s shape or one number.
+    """
+    return _ScaleGradient.apply(x, factor)
 
 
 def clamp_strict(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
