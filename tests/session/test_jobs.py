@@ -123,3 +123,22 @@ def test_a_stubborn_process_is_killed(tmp_path: Path):
 def test_there_is_no_such_run():
     with pytest.raises(RunError, match="there is no run 'nothing'; list them with: workbench runs"):
         Job("nothing")
+
+
+@pytest.mark.slow
+def test_training_that_was_killed_ends_with_the_same_weights(tiny):
+    """SIGKILL after a checkpoint: what came after it is learned again, bit for bit."""
+    course = {"epochs": 60, "learning_rate": 1e-3, "batch_size": 4}
+    recipe = tiny.recipe(3, 4, "lsq", **course)
+    job = tiny.start(recipe, extent=QUICK)
+    wait_for(job, job.run.files.checkpoint)
+    os.kill(job.progress()["pid"], signal.SIGKILL)
+    assert job.wait(10) == "stopped"
+    assert not job.run.files.state.exists(), "killed too late to show anything"
+    assert job.resume().wait(PATIENCE) == "done", job._files.log.read_text()
+    undisturbed = tiny.quantize(recipe=recipe, extent=QUICK)
+    first, second = (Checkpoint.read(r.files.state) for r in (job.run, undisturbed))
+    assert first is not None
+    assert second is not None
+    assert set(first) == set(second)
+    assert all(torch.equal(first[name], second[name]) for name in second)

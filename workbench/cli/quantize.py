@@ -98,6 +98,14 @@ Training = Annotated[
         " those that calibrate].",
     ),
 ]
+TeacherName = Annotated[
+    str | None,
+    typer.Option(
+        "--teacher",
+        help="A float model, file or name, that methods with distillation learn from \\[the model"
+        " itself].",
+    ),
+]
 SyntheticName = Annotated[
     str | None,
     typer.Option(
@@ -126,6 +134,7 @@ RECIPE_FIELDS = {
         for name in (
             "weights", "activations", "method", "option", "granularity", "table", "zero_points",
             "edges", "override", "target", "transform", "store", "augment", "synthetic", "seed",
+            "teacher",
         )
     },
     "calibration": "calibration_examples",
@@ -150,6 +159,7 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
     store: Store = None,
     calibration: Calibration = None,
     training: Training = None,
+    teacher: TeacherName = None,
     augment: Augment = None,
     synthetic: SyntheticName = None,
     seed: Seed = None,

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from torch import Tensor
 
 from workbench.foundation.options import Options
+from workbench.graph.build import Graph
 from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.concerns import Concern
 
@@ -108,6 +109,8 @@ class Task:
         checkpoint: where to save between layers or epochs.
         stage: index of the stage in its recipe.
         calibrator: name of the activation calibrator; weight_calibrator: of the weight one.
+        lessons: makes a fresh iterator over what a network trains on, with labels if there are any.
+        teacher: float network to be taught by; None is the model's own.
     """
 
     batches: Callable[[], Iterator[Batch]]
@@ -118,6 +121,7 @@ class Task:
     calibrator: str = "mse"
     weight_calibrator: str = "mse"
     lessons: Callable[[], Iterator[tuple[Batch, Tensor | None]]] | None = None
+    teacher: Graph | None = None
 
     def examples_to_learn(self) -> Iterator[tuple[Batch, Tensor | None]]:
         """What a network trains on, batch by batch."""

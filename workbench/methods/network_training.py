@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from workbench.foundation.errors import RecipeError
-from workbench.graph.build import Graph
 from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.base import Event, Method, SiteSignals, Task
 from workbench.methods.bit_search import BitSearch
@@ -98,14 +97,11 @@ class _Course:
         remarks: what a person should know before it starts.
     """
 
-    def __init__(
-        self, model: QuantizedGraph, plan: NetworkPlan, task: Task, teacher: Graph | None = None
-    ) -> None:
+    def __init__(self, model: QuantizedGraph, plan: NetworkPlan, task: Task) -> None:
         self._model = model
         self._search = BitSearch(model, plan.search) if plan.search else None
         self._plan = plan = self._search.plan(plan) if self._search else plan
         self._task = task
-        self._teacher = teacher
         self._phase = -1
         self.watch = Watch("network", CLOSED, steady=True)
         self._lessons = self._held = None
@@ -245,7 +241,7 @@ class _Course:
             search.settle()
         bits = path[phase] if phase < len(path) else 0
         own = search.quantizers() if search and not phase else {}
-        self._trainable = Trainable(self._model, self._plan, self._teacher, bits, own)
+        self._trainable = Trainable(self._model, self._plan, self._task.teacher, bits, own)
         if search and not phase:
             search.begin()
         make_room_for_biases(self._model)
@@ -281,6 +277,9 @@ class _Course:
         held = 0 if self._held is None else len(self._held)
         labels = "with labels" if self._plan.needs("labels") else "without labels"
         found = [f"training on {len(self._lessons)} examples {labels}, {held} held out"]
+        taught = self._plan.needs("prediction") or self._plan.needs("features")
+        if self._task.teacher is not None and not taught:
+            found.append("this stage learns nothing from the teacher: logits and features weigh 0")
         note = replaced(self._model, self._plan)
         return [*found, note] if note else found
 

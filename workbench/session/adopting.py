@@ -56,7 +56,7 @@ def adopt(
             transformations came before it and the float model is not at hand.
         DataError: the session has no data.
     """
-    recipe = recipe_of(file)
+    recipe = recipe_of(file).changed(teacher="")  # nothing is learned any more
     if recipe.transforms and session is file and not file.has_original:
         raise ModelError(
             f"'{file.path.name}' was made after {', '.join(recipe.transforms)}; open its float"

@@ -42,6 +42,7 @@ from workbench.session.recipe import Recipe
 from workbench.session.restored import file_metadata
 from workbench.session.scores import Comparison, Model
 from workbench.session.store import Checkpoint, RunFiles, finite, write_json
+from workbench.session.teaching import teacher
 
 if TYPE_CHECKING:
     import pandas
@@ -180,6 +181,7 @@ class _Execution:
         if self.measured is None:
             self.measured = session.observe(recipe)
         self.model = build(session, recipe, self.measured).eval()
+        self.teacher = teacher(session, recipe, files.read_run().get("teacher", ""))
         self.report: dict[str, Any] = {}
         self._naive: QuantizedGraph | None = None
         self._key = state_key(session, recipe)
@@ -251,6 +253,7 @@ class _Execution:
         examples = self.calibration.size("calibration") * recipe.augment
         task = Task(batches, examples, recipe.seed, stage=stage)
         task.lessons = lambda: self.calibration.lessons(self.session.batch_size)
+        task.teacher = self.teacher.graph if self.teacher else None
         if keep:
             task.checkpoint = Checkpoint(self.files.checkpoint, f"{self._key}/{stage}")
         return task

@@ -31,6 +31,7 @@ from workbench.session.execute import Extent, build, state_key
 from workbench.session.recipe import Recipe
 from workbench.session.runs import Run
 from workbench.session.store import Checkpoint
+from workbench.session.teaching import located, teacher
 
 if TYPE_CHECKING:
     from workbench.session.session import Session
@@ -76,22 +77,24 @@ def trainable(session: Session, recipe: Recipe) -> OwnTraining:
     Raises:
         RecipeError: the last stage trains no network.
     """
+    recipe = located(recipe)
     stage = recipe.stages[-1]
     method = make(stage.method, stage.options)
     if not isinstance(method, NetworkTraining):
         known = ", ".join(e.name for e in METHODS if issubclass(e.make, NetworkTraining))
         raise RecipeError(f"method '{stage.method}' trains no network; choose one of: {known}")
     model, data = build(session, recipe), session.calibrating(recipe)
-    size = session.batch_size
+    size, taught = session.batch_size, teacher(session, recipe)
     task = Task(
         lambda: (inputs for inputs, _ in data.batches("calibration", size)),
         data.size("calibration"),
         recipe.seed,
         lessons=lambda: data.lessons(size),
+        teacher=taught.graph if taught else None,
     )
     for before in recipe.stages[:-1]:
         for _ in make(before.method, before.options).learn(model, task):
             pass
     for _ in ensure_ranges(model, task):
         pass
-    return OwnTraining(session, recipe, Trainable(model, method.plan()))
+    return OwnTraining(session, recipe, Trainable(model, method.plan(), task.teacher))

@@ -5,6 +5,7 @@
     store = "packed"             # or "int8": low-bit codes in 8-bit containers, larger and faster
     seed = 0
     calibration_examples = 512
+    teacher = "bigger.onnx"      # of methods that distil; without it, the float model itself
     training_examples = 0        # of methods that train the network; 0: all that are meant for it
     augment = 1                  # or more: each picture mirrored and moved, so often
     transforms = ["equalize", "smooth:alpha=0.7"]   # prepare the float graph; none by default
@@ -175,6 +176,14 @@ class Recipe(_Part):
         ),
     ] = 0
 
+    teacher: Annotated[
+        str,
+        Field(
+            max_length=4096,
+            description="float model that teaches, a file or a known name; none: the model itself",
+        ),
+    ] = ""
+
     @field_validator("weights", mode="before")
     @classmethod
     def _weight_table(cls, value: Any) -> Any:
@@ -240,6 +249,7 @@ class Recipe(_Part):
         values["edges"] = SAME if self.edges is None else self.edges
         values["overrides"] = [_without(item, None) for item in values["overrides"]]
         values["stages"] = [_without(item, {}) for item in values["stages"]]
+        values = values if self.teacher else _without(values, "")
         made = values.pop("synthetic")
         values |= {} if made is None else {"synthetic": _without(made, {})}
         plain = {k: v for k, v in values.items() if not isinstance(v, dict | list | tuple)}

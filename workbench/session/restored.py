@@ -28,6 +28,7 @@ from workbench.session.data_free import label
 from workbench.session.known import Known
 from workbench.session.recipe import Recipe
 from workbench.session.session import Origin, Session
+from workbench.session.teaching import unlocated
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -188,7 +189,7 @@ def file_metadata(
         measured: what the recipe's transformations saw in the data.
     """
     found = {
-        meta.RECIPE: recipe.toml(),
+        meta.RECIPE: unlocated(recipe).toml(),
         meta.MODEL: session.name,
         meta.SOURCE: session.sha256,
     }

@@ -441,13 +441,15 @@ class Session:
             recipe, out, extent: as for `quantize`.
             measured: what the recipe's transformations saw in the data; by default they look now.
         """
-        from workbench.session import data_free
+        from workbench.session import data_free, teaching
         from workbench.session.execute import Extent, build, state_key
 
         if recipe.synthetic is not None:
             data_free.check(self, recipe)
         if measured is None:
             measured = self.observe(recipe)
+        recipe = teaching.located(recipe)
+        teacher = teaching.teacher(self, recipe)
         build(self, recipe, measured)
         real = self.data if self.has_data or recipe.synthetic is None else None
         record = data_free.no_record(self) if real is None else dict(real.record)
@@ -462,6 +464,7 @@ class Session:
             "data_free": data_free.label(self, recipe),
             "version": VERSION,
             "extent": asdict(extent or Extent()),
+            **({"teacher": teacher.sha256} if teacher else {}),
         }
         files = create(directory.resolve(), recipe, about)
         files.write_measured(measured, state_key(self, recipe))

@@ -37,7 +37,7 @@ def features(seen: Seen, options: object) -> Tensor:  # noqa: ARG001
     alike = [o for o in seen.outputs if o.reference.shape == o.value.shape]
     if not alike:
         raise RecipeError(
-            f"none of '{len(seen.outputs)}' inner tensors has the shape of the teacher's; use the"
-            " signal 'attention', or a teacher of the same width"
+            f"none of '{len(seen.outputs)}' inner tensors has the shape of the teacher's; set"
+            " features to 0 and attention to 1, or give a teacher of the same width"
         )
     return torch.stack([relative_distance(o.reference, o.value) for o in alike]).mean()
