@@ -136,8 +136,9 @@ def test_training_that_was_killed_ends_with_the_same_weights(tiny):
     assert job.wait(10) == "stopped"
     assert not job.run.files.state.exists(), "killed too late to show anything"
     assert job.resume().wait(PATIENCE) == "done", job._files.log.read_text()
-    undisturbed = tiny.quantize(recipe=recipe, extent=QUICK)
-    first, second = (Checkpoint.read(r.files.state) for r in (job.run, undisturbed))
+    undisturbed = tiny.start(recipe, extent=QUICK)  # a job too: as many threads
+    assert undisturbed.wait(PATIENCE) == "done", undisturbed._files.log.read_text()
+    first, second = (Checkpoint.read(j.run.files.state) for j in (job, undisturbed))
     assert first is not None
     assert second is not None
     assert set(first) == set(second)

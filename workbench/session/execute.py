@@ -181,7 +181,8 @@ class _Execution:
         if self.measured is None:
             self.measured = session.observe(recipe)
         self.model = build(session, recipe, self.measured).eval()
-        self.teacher = teacher(session, recipe, files.read_run().get("teacher", ""))
+        begun = files.read_run() if files.run.exists() else {}
+        self.teacher = teacher(session, recipe, begun.get("teacher", ""))
         self.report: dict[str, Any] = {}
         self._naive: QuantizedGraph | None = None
         self._key = state_key(session, recipe)
