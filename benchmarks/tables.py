@@ -53,20 +53,20 @@ other work shares the cores (a load average beyond their number); memory does no
 """
 CIFAR = """## ResNet-20, CIFAR-10: `python -m benchmarks.cifar.qat --environments DIR`
 
-Training with the quantizer in the loop: the same float weights, batches and number of steps for each
-tool, AdamW on the labels (`lsq + kd`: and the float model's logits), one seed, no error bars. The
-picture, the first and the last layer and what each residual sum adds have 8 bits in all tools. The
-workbench folds batch norms before it trains, Brevitas trains with them. A cell is top-1 in percent
-of the simulation, in brackets the points lost against float, and behind a stroke top-1 of the file in
-ONNX Runtime. torchao refuses convolutions ("does not have QAT support"), so its row has all of
-them in float and the linear layer alone at 4-bit weights, 8-bit inputs.
+Training with the quantizer in the loop: the same float weights, batches and number of steps for
+each tool, AdamW on the labels (`lsq + kd`: and on the float model's logits), one seed, so no spread
+is known. In the workbench and in Brevitas the picture, the first and the last layer and what each
+residual sum adds have 8 bits. The workbench folds batch norms before it trains, Brevitas trains
+with them. A cell is top-1 in percent of the simulation, in brackets its difference to float in
+points, and behind a stroke top-1 of the file in ONNX Runtime. torchao refuses convolutions ("does
+not have QAT support"), so in its row all of them are float: it is no W4A4.
 """
 #: method -> points lost at 4, 3 and 2 bits, as its authors say; others gave none that was found
 PUBLISHED = {"apot": (0.51, 0.47, 2.00)}
 PUBLISHED_SOURCE = """
-*Published*: points lost at W4A4, W3A3, W2A2 from 92.96 in float, after full training on 50,000
-pictures (table in the README of github.com/yhhhli/APoT_Quantization). The other rows have no figure
-here because no source with this network was at hand.
+*Published*: difference to float at W4A4, W3A3, W2A2, from 92.96 in float, by the table in the
+README of github.com/yhhhli/APoT_Quantization, with the training there. The other rows have no
+figure here because no source with this network was at hand.
 """
 CIFAR_BITS = (4, 3, 2)
 AXES = {
