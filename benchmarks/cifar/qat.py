@@ -52,7 +52,8 @@ log = logging.getLogger("benchmarks")
 ROOT = Path(__file__).resolve().parents[2]
 FLOAT = Path(__file__).parent / "resnet20.onnx"
 CALIBRATION, SEED, TAIL = 512, 0, 300
-#: what residual sums add, beside the output of the block before
+#: what residual sums add, beside the output of the block before; by the shortcut's pooling the 8
+#: bits reach `blocks.2.relu_2` too, which has the bits of the setting in Brevitas
 SUMMANDS = ("blocks.*.norm2", "blocks.*.shortcut.every_second")
 LABELS = {"labels": 1.0, "logits": 0.0}
 #: row -> method with its options; labels alone teach, as in the other tools, unless it says kd
@@ -66,8 +67,8 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {
 PEERS = {"Brevitas": "brevitas_qat", "torchao": "torchao_qat"}
 #: the most telling first
 SETTINGS = (4, 2, 3)
-#: (tool, bits) -> rate of the weights: the best of three with `lsq` and Brevitas, judged on training
-#: pictures that were not trained on; 3 bits take the rate of 4
+#: (tool, bits) -> rate of the weights: the best of three for `lsq` and for Brevitas, judged on
+#: training pictures that were not trained on; 3 bits take the rate of 4
 RATES: dict[tuple[str, int], float] = {
     ("workbench", 4): 3e-4,
     ("workbench", 3): 3e-4,
