@@ -7,6 +7,7 @@ picture and the inputs of both ends of the network at 8 bits, the output of each
 bits what each residual sum adds, as in the workbench.
 """
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 from pathlib import Path

@@ -7,6 +7,7 @@ bits, one scale for each example, and all convolutions stay float. The record ha
 layers.
 """
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 from pathlib import Path
