@@ -65,9 +65,9 @@ Not alike: in the workbench one more tensor has 8 bits, the output of the third 
 (`blocks.2.relu_2`), since the 8 bits of the shortcut that pools it reach it; in Brevitas it has the
 bits of the setting. This favours the workbench by an amount that was not measured. Rates: the best
 of three for `lsq` and for Brevitas at 4 and 2 bits, by 1,000 training pictures that were not
-trained on; the other methods take those of `lsq`. An empty cell was not measured. The goals, half
-a point at W4A4 and three and a half at W2A2, need longer training than what is below: it tells
-how far each tool comes in as many steps as it says, no more.
+trained on; other methods take those of `lsq`, and 3 bits those of 4, so that W3A3 is tuned for no
+tool; nor is torchao. An empty cell was not measured. The goals, half a point at W4A4 and three and
+a half at W2A2, are not reached in so few steps: the table tells how far each comes, no more.
 """
 #: method -> points lost at 4, 3 and 2 bits, as its authors say; others gave none that was found
 PUBLISHED = {"apot": (0.51, 0.47, 2.00)}
