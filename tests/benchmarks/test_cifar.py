@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
-from benchmarks.cifar import data
+import workbench
+from benchmarks.cifar import data, qat
 from benchmarks.cifar.resnet20 import ResNet20, Shortcut
 from benchmarks.cifar.train import Plan, Training
+from benchmarks.places import DATA
+from workbench.methods.trainable import Trainable
+from workbench.session.execute import build
 from workbench.session.images import Layout, to_input
 
 
@@ -75,3 +80,60 @@ def test_refuses_a_checkpoint_of_another_schedule(tmp_path):
     Training(Plan(epochs=2), steps=2).save(tmp_path / "net.pt")
     with pytest.raises(ValueError, match="of 2 epochs, not 3"):
         Training(Plan(epochs=3), steps=2).restore(tmp_path / "net.pt")
+
+
+# --- training with the quantizer in the loop ------------------------------------------------------
+
+
+def small(**fields):
+    usual = {"tool": "workbench", "method": "lsq", "bits": 4, "pictures": 200, "epochs": 1}
+    rest = {"batch": 200, "rate": 1e-3, "judged": "test", "tested": 100}
+    return qat.Case(**{**usual, **rest, **fields})
+
+
+def test_the_recipe_puts_eight_bits_on_the_ends_and_the_summands():
+    session = workbench.open(qat.FLOAT)
+    sites = build(session, qat.recipe(small())).sites
+    bits = {name: site.grid.bits for name, site in sites.items()}
+    eight = {name for name, width in bits.items() if width == 8}
+    summands = {f"blocks.{i}.norm2" for i in range(9)}
+    ends = {"image", "stem.weight", "reshape", "head.weight"}
+    assert eight == ends | summands
+    assert {width for name, width in bits.items() if name not in eight} <= {4, 32}
+
+
+def test_the_weights_of_the_file_make_the_same_network():
+    pictures = np.random.default_rng(5).normal(size=(4, 3, 32, 32)).astype(np.float32)
+    session = onnxruntime.InferenceSession(qat.FLOAT, providers=["CPUExecutionProvider"])
+    expected = np.asarray(session.run(["logits"], {"image": pictures})[0])
+    with torch.no_grad():
+        found = qat.weights()(torch.from_numpy(pictures)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (DATA / "cifar10_jpeg_test.zip").exists(), reason="no CIFAR-10")
+def test_one_step_on_two_hundred_pictures_trains_and_exports():
+    found = qat.ours(small())
+    assert found["learned"] > 50
+    assert abs(found["learned"] - found["onnxruntime"]) <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (DATA / "cifar10_jpeg_test.zip").exists(), reason="no CIFAR-10")
+def test_other_tools_get_the_batches_that_the_workbench_trains_on(monkeypatch):
+    seen = []
+    step = Trainable.of
+
+    def watched(self, lesson, *places):
+        seen.append((lesson.inputs[0].detach().numpy().copy(), lesson.labels.numpy().copy()))
+        return step(self, lesson, *places)
+
+    monkeypatch.setattr(Trainable, "of", watched)
+    case = small(batch=100)
+    qat.ours(case)
+    steps = list(qat.batches(case))
+    assert len(steps) == 2
+    for (pictures, labels), (x, y) in zip(steps, seen, strict=True):
+        np.testing.assert_allclose(pictures, x, rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(labels, y)

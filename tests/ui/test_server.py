@@ -167,6 +167,18 @@ def test_options_are_read_back_from_their_components():
     assert forms.options_of(drawn, "gram", values) == {}
 
 
+def test_options_without_a_control_are_kept_while_their_method_is():
+    import gradio as gr
+
+    with gr.Blocks():
+        drawn = forms.method_forms("lsq")
+    options = {"epochs": 3, "mixup": 0.2, "bits": "8,4"}
+    hidden = forms.unseen(drawn, "lsq", options)
+    assert hidden == {"mixup": 0.2, "bits": "8,4"}
+    values = forms.values_for(drawn, "lsq", options)
+    assert hidden | forms.options_of(drawn, "lsq", values) == options
+
+
 def test_each_method_says_what_it_learns():
     for _, name in forms.choices():
         assert "learns" in forms.about(name)

@@ -41,8 +41,8 @@ def method_forms(chosen: str) -> list[MethodForm]:
 def shown(options: type[Options]) -> list[Control]:
     """The controls that a form has; of the many that all training methods share, the main ones.
 
-    A page with all of them for each of these methods takes seconds to load. The rest is reached by
-    recipe and command line.
+    A page with all of them for each of these methods takes seconds to load. The rest is set by
+    recipe and command line, and kept when such a recipe is shown (`unseen`).
     """
     trains = issubclass(options, Course)
     return [control for control in controls(options) if not (trains and control.advanced)]
@@ -80,6 +80,12 @@ def options_of(forms: Sequence[MethodForm], method: str, values: Sequence[Any]) 
                 if value != control.default:
                     found[control.name] = value
     return found
+
+
+def unseen(forms: Sequence[MethodForm], method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a method's `options` that its form has no control for."""
+    drawn = {control.name for form in forms if form.method == method for control, _ in form.fields}
+    return {name: value for name, value in options.items() if name not in drawn}
 
 
 def values_for(forms: Sequence[MethodForm], method: str, options: Mapping[str, Any]) -> list[Any]:

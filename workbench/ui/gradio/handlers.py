@@ -303,7 +303,9 @@ class Handlers:
 
     def _read(self, values: Sequence[Any], previous: Form) -> Form:
         target, weights, activations, edges, table, made, transforms, method, *options = values
-        chosen = forms.options_of(self.page.controls.forms, method, options)
+        drawn = self.page.controls.forms
+        kept = forms.unseen(drawn, method, previous.options) if method == previous.method else {}
+        chosen = kept | forms.options_of(drawn, method, options)
         return Form(
             weights=int(weights),
             activations=int(activations),
