@@ -150,7 +150,8 @@ def cifar(records: Sequence[Record]) -> Iterator[str]:
             row = {r["bits"]: r for r in own if (r["tool"], r["method"]) == (tool, method)}
             cells = (_trained(row.get(bits), reference) for bits in CIFAR_BITS)
             yield _row(_versioned(tool, row), method, _rates(row), *cells, *_costs(method, row))
-        yield PUBLISHED_SOURCE
+        yield ""
+    yield PUBLISHED_SOURCE
 
 
 def plain(title: str, records: Sequence[Record]) -> Iterator[str]:
@@ -211,8 +212,9 @@ def _score(records: Sequence[Record]) -> str:
 
 def _budget(record: Record) -> str:
     steps = record["epochs"] * -(-record["pictures"] // record["batch"])
+    epochs = f"{record['epochs']} epoch" + "s" * (record["epochs"] > 1)
     return (
-        f"{record['pictures']:,} pictures, {record['epochs']} epochs, batch {record['batch']}"
+        f"{record['pictures']:,} pictures, {epochs}, batch {record['batch']}"
         f" ({steps} steps), judged on {record['tested']:,}"
     )
 
