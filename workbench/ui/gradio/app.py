@@ -107,6 +107,7 @@ def main(
         ssr_mode=False,
         max_file_size=MAX_UPLOAD,
         strict_cors=True,
+        _frontend=False,  # no second look at the server, which gives up after three slow seconds
     )
     if not prevent_thread_lock:
         Console(stderr=True).print(f"the workbench is open at {url} (Ctrl-C ends it)")

@@ -1,0 +1,18 @@
+"""Starting the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from workbench.ui.gradio import app
+
+
+def test_a_busy_machine_is_no_reason_not_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradio's second look at its own server fails where an answer takes more than 3 seconds."""
+    monkeypatch.setattr("gradio.networking.url_ok", lambda url: False)
+    demo = app.main(port=0, root=tmp_path, prevent_thread_lock=True)
+    demo.close()
