@@ -14,5 +14,6 @@ def test_a_busy_machine_is_no_reason_not_to_start(
 ) -> None:
     """Gradio's second look at its own server fails where an answer takes more than 3 seconds."""
     monkeypatch.setattr("gradio.networking.url_ok", lambda url: False)
+    monkeypatch.setattr("workbench.ui.gradio.baselines.Baselines.ensure", lambda *_: None)
     demo = app.main(port=0, root=tmp_path, prevent_thread_lock=True)
     demo.close()
