@@ -91,8 +91,7 @@ def served(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     """The app on a free port, opened on the tiny model, its baseline made."""
     from workbench.session.execute import Extent
     from workbench.session.jobs import Job
-    from workbench.ui.gradio import theme
-    from workbench.ui.gradio.app import build
+    from workbench.ui.gradio.app import build, launch
     from workbench.ui.gradio.baselines import Baselines
 
     root = tmp_path_factory.mktemp("app")
@@ -106,18 +105,7 @@ def served(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     made = baselines.find(*asked)
     assert Job(made.directory).wait(240) == "done", made.message
     demo = build(root, extent, str(tiny.model), str(tiny.data))
-    _, url, _ = demo.launch(
-        server_name="127.0.0.1",
-        prevent_thread_lock=True,
-        quiet=True,
-        theme=theme.theme(),
-        head=theme.head(),
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        share=False,
-        inbrowser=False,
-    )
+    url = launch(demo)
     yield Served(url, root)
     demo.close()
     for run in root.glob("users/*/runs/*"):

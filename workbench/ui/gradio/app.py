@@ -64,6 +64,36 @@ def build(
     return demo
 
 
+def launch(
+    demo: gr.Blocks,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    password: str | None = None,
+    *,
+    open_browser: bool = False,
+) -> str:
+    """Start a server for the page and return at once; its address. See `main`."""
+    _, url, _ = demo.launch(
+        server_name=host,
+        server_port=port or None,
+        auth=("workbench", password) if password else None,
+        inbrowser=open_browser,
+        prevent_thread_lock=True,
+        share=False,
+        quiet=True,
+        theme=theme.theme(),
+        head=theme.head(),
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        max_file_size=MAX_UPLOAD,
+        strict_cors=True,
+        _frontend=False,  # no second look at the server, which gives up after three slow seconds
+    )
+    return url
+
+
 def main(
     host: str = "127.0.0.1",
     port: int = 7860,
@@ -91,24 +121,7 @@ def main(
         log.warning("no password is set, so only this machine can connect")
         host = "127.0.0.1"
     demo = build(root, model=model, data=data)
-    _, url, _ = demo.launch(
-        server_name=host,
-        server_port=port or None,
-        auth=("workbench", password) if password else None,
-        inbrowser=open_browser,
-        prevent_thread_lock=True,
-        share=False,
-        quiet=True,
-        theme=theme.theme(),
-        head=theme.head(),
-        footer_links=[],
-        run_history=False,
-        enable_monitoring=False,
-        ssr_mode=False,
-        max_file_size=MAX_UPLOAD,
-        strict_cors=True,
-        _frontend=False,  # no second look at the server, which gives up after three slow seconds
-    )
+    url = launch(demo, host, port, password, open_browser=open_browser)
     if not prevent_thread_lock:
         Console(stderr=True).print(f"the workbench is open at {url} (Ctrl-C ends it)")
         demo.block_thread()
