@@ -20,7 +20,6 @@ import logging
 import os
 import subprocess
 import time
-import venv
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -34,6 +33,7 @@ import torch
 from onnx import numpy_helper
 
 import workbench
+from benchmarks import environments
 from benchmarks.cifar import data
 from benchmarks.cifar.resnet20 import ResNet20
 from benchmarks.keeping import RESULTS, fill
@@ -171,9 +171,9 @@ def ours(case: Case) -> dict[str, Any]:
     return found | {"cpu_seconds": round(time.process_time() - start, 1)}
 
 
-def peer(case: Case, environments: Path) -> dict[str, Any]:
+def peer(case: Case, place: Path) -> dict[str, Any]:
     """The same in another tool's process; an error is recorded."""
-    python = environments / case.tool.lower() / "bin" / "python"
+    python = environments.python(place / case.tool.lower())
     with TemporaryDirectory() as made:
         folder = Path(made)
         prepare(case, folder)
@@ -225,15 +225,10 @@ def weights() -> ResNet20:
     return model.eval()
 
 
-def install(environments: Path) -> None:
+def install(folder: Path) -> None:
     """Make the virtual environments that are missing."""
     for tool in map(str.lower, PEERS):
-        folder = environments / tool
-        if (folder / "bin" / "python").exists():
-            continue
-        venv.create(folder, with_pip=True)
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "-q"]
-        subprocess.run([*pip, "torch==2.13.0", "numpy", "setuptools", tool], check=True)
+        environments.install(folder / tool, ("numpy", "setuptools", tool))
 
 
 def cases(given: argparse.Namespace) -> list[Case]:
@@ -252,10 +247,10 @@ def cases(given: argparse.Namespace) -> list[Case]:
     return found
 
 
-def run(case: Case, environments: Path) -> dict[str, Any]:
+def run(case: Case, place: Path) -> dict[str, Any]:
     """The record of a case."""
     try:
-        made = ours(case) if case.tool == "workbench" else peer(case, environments)
+        made = ours(case) if case.tool == "workbench" else peer(case, place)
     except WorkbenchError as error:
         made = {"error": str(error)}
     return asdict(case) | made | {"threads": torch.get_num_threads()}
@@ -279,7 +274,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if given.install:
         install(given.environments)
-    fill(cases(given), partial(run, environments=given.environments), given.out)
+    fill(cases(given), partial(run, place=given.environments), given.out)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,8 @@ import onnxruntime
 
 import workbench
 from benchmarks.accuracy import PICTURES
+from benchmarks.environments import install as add
+from benchmarks.environments import python
 from benchmarks.keeping import RESULTS, append
 from benchmarks.machine import stamp
 
@@ -122,12 +123,9 @@ def _python(peer: Peer, environments: Path, install: bool) -> Path:
     if not peer.packages:
         return Path(sys.executable)
     folder = environments / peer.name.lower()
-    python = folder / "bin" / "python"
-    if not python.exists() and install:
-        venv.create(folder, with_pip=True)
-        wanted = ["torch==2.13.0", *peer.packages]
-        subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True)
-    return python
+    if install:
+        add(folder, peer.packages)
+    return python(folder)
 
 
 def rows(
