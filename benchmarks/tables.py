@@ -62,9 +62,10 @@ points, and behind a stroke top-1 of the file in ONNX Runtime. torchao refuses c
 not have QAT support"), so in its row all of them are float: it is no W4A4.
 
 Not alike: in the workbench the shortcuts that only pool have the bits of the setting, in Brevitas
-8. Rates: the best of three for `lsq` and for Brevitas at 4 and 2 bits, found with courses of 20
-steps, by 1,000 training pictures that were not trained on; other methods take those of `lsq`, and
-3 bits those of 4. An empty cell was not measured. So few steps tell how far each comes, no more.
+8. Rates, where none was given: the best of three for `lsq` and for Brevitas at 4 and 2 bits, found
+with courses of 20 steps, by 1,000 training pictures that were not trained on; other methods take
+those of `lsq`, and 3 bits those of 4. An empty cell was not measured. So few steps tell how far
+each comes, no more.
 """
 #: method -> points lost at 4, 3 and 2 bits, as its authors say; others gave none that was found
 PUBLISHED = {"apot": (0.51, 0.47, 2.00)}
