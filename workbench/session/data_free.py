@@ -125,6 +125,13 @@ def sample(session: Session) -> Batch:
     return next(step.batch for step in steps if step.batch is not None)
 
 
+def some(session: Session) -> Batch:
+    """A few inputs to try a model on: the session's own, or random ones where it has no data."""
+    if not session.has_data:
+        return sample(session)
+    return session.data.split("calibration", session.data.fixed or 2)
+
+
 def no_record(session: Session) -> dict[str, Any]:
     """What a run notes in place of its data."""
     preprocess = session.preprocess

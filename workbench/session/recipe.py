@@ -243,13 +243,12 @@ class Recipe(_Part):
 
     def toml(self) -> str:
         """The recipe as TOML; `parse` gives an equal one back."""
-        values = self.model_dump(exclude={"transforms"})
+        values = self.model_dump(exclude={"transforms", *(() if self.teacher else ("teacher",))})
         active = values["activations"]
         values["activations"] = FLOAT if active is None else _without(active, None)
         values["edges"] = SAME if self.edges is None else self.edges
         values["overrides"] = [_without(item, None) for item in values["overrides"]]
         values["stages"] = [_without(item, {}) for item in values["stages"]]
-        values = values if self.teacher else _without(values, "")
         made = values.pop("synthetic")
         values |= {} if made is None else {"synthetic": _without(made, {})}
         plain = {k: v for k, v in values.items() if not isinstance(v, dict | list | tuple)}

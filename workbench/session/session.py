@@ -446,15 +446,14 @@ class Session:
 
         if recipe.synthetic is not None:
             data_free.check(self, recipe)
-        if measured is None:
-            measured = self.observe(recipe)
         recipe = teaching.located(recipe)
         teacher = teaching.teacher(self, recipe)
+        if measured is None:
+            measured = self.observe(recipe)
         build(self, recipe, measured)
         real = self.data if self.has_data or recipe.synthetic is None else None
         record = data_free.no_record(self) if real is None else dict(real.record)
-        some = real.split("calibration", real.fixed or 2) if real else data_free.sample(self)
-        trial(self.graph, some)
+        trial(self.graph, data_free.some(self))
         directory = Path(out).expanduser() if out else runs_dir() / run_name(self.name, recipe)
         about = {
             "name": self.name,

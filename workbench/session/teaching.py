@@ -16,7 +16,7 @@ from workbench.foundation.errors import ModelError, RecipeError, RunError
 from workbench.graph import Graph
 from workbench.methods.network_training import NetworkTraining
 from workbench.methods.registry import METHODS
-from workbench.session.data_free import sample
+from workbench.session.data_free import some
 from workbench.session.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -77,20 +77,18 @@ def teacher(session: Session, recipe: Recipe, sha256: str = "") -> Teacher | Non
 
 
 def _require_training(recipe: Recipe) -> None:
-    methods = [METHODS[stage.method].make for stage in recipe.stages]
-    if not any(isinstance(made, type) and issubclass(made, NetworkTraining) for made in methods):
-        names = ", ".join(stage.method for stage in recipe.stages)
+    names = [stage.method for stage in recipe.stages]
+    if not any(issubclass(METHODS[name].make, NetworkTraining) for name in names):
         raise RecipeError(
-            f"teacher was '{recipe.teacher}', and none of the stages ({names}) trains the network;"
-            " add one that does, such as kd, or leave the teacher out"
+            f"teacher was '{recipe.teacher}', and none of the stages ({', '.join(names)})"
+            " trains the network; add one that does, such as kd, or leave the teacher out"
         )
 
 
 @torch.no_grad()
 def _require_same_question(session: Session, other: Session, name: str) -> None:
     """The same inputs go in, and logits of the same shape come out."""
-    real = session.data if session.has_data else None
-    inputs = real.split("calibration", real.fixed or 2) if real else sample(session)
+    inputs = some(session)
     own = session.graph.module(*inputs)[0]
     try:
         theirs = other.graph.module(*inputs)[0]
