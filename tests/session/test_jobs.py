@@ -31,6 +31,15 @@ def wait_for(job: Job, path: Path) -> None:
         time.sleep(0.02)
 
 
+def assert_same_weights(one: Run, other: Run) -> None:
+    """Bit for bit."""
+    first, second = (Checkpoint.read(run.files.state) for run in (one, other))
+    assert first is not None
+    assert second is not None
+    assert set(first) == set(second)
+    assert all(torch.equal(first[name], second[name]) for name in second)
+
+
 @pytest.fixture
 def long_recipe(tiny: workbench.Session) -> workbench.Recipe:
     return tiny.recipe(3, 8, "adaround", iterations=600)
@@ -55,10 +64,7 @@ def test_stop_then_resume_gives_what_an_undisturbed_run_gives(tiny, long_recipe)
     json.loads(job.run.files.progress.read_text())
     assert job.resume().wait(PATIENCE) == "done", job._files.log.read_text()
     undisturbed = tiny.quantize(recipe=long_recipe, extent=QUICK)
-    first, second = (Checkpoint.read(r.files.state) for r in (job.run, undisturbed))
-    assert first is not None
-    assert second is not None
-    assert all(torch.equal(first[name], second[name]) for name in second)
+    assert_same_weights(job.run, undisturbed)
     assert job.progress()["fraction"] == 1.0
 
 
@@ -138,8 +144,4 @@ def test_training_that_was_killed_ends_with_the_same_weights(tiny):
     assert job.resume().wait(PATIENCE) == "done", job._files.log.read_text()
     undisturbed = tiny.start(recipe, extent=QUICK)  # a job too: as many threads
     assert undisturbed.wait(PATIENCE) == "done", undisturbed._files.log.read_text()
-    first, second = (Checkpoint.read(j.run.files.state) for j in (job, undisturbed))
-    assert first is not None
-    assert second is not None
-    assert set(first) == set(second)
-    assert all(torch.equal(first[name], second[name]) for name in second)
+    assert_same_weights(job.run, undisturbed.run)

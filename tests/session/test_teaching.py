@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,11 @@ def saved(path: Path, module: nn.Module, side: int = SIDE) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def bigger_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tmp_path_factory.mktemp("teachers") / "bigger.onnx", bigger())
+
+
 @pytest.fixture
 def session(tiny_path: Path, tiny_npz: Path) -> Session:
     return workbench.open(tiny_path, data=tiny_npz)
@@ -55,29 +61,33 @@ def share_of_last(run: Run, session: Session) -> float:
     return float((run.model(*inputs)[0].argmax(1) == CLASSES - 1).float().mean())
 
 
-def test_the_network_learns_the_teachers_answers(session: Session, tmp_path: Path) -> None:
-    path = saved(tmp_path / "bigger.onnx", bigger())
+def test_the_network_learns_the_teachers_answers(
+    session: Session, bigger_path: Path, tmp_path: Path
+) -> None:
     alone = session.quantize(recipe=recipe(""), extent=BRIEF, out=tmp_path / "alone")
-    taught = session.quantize(recipe=recipe(str(path)), extent=BRIEF, out=tmp_path / "taught")
+    taught = session.quantize(
+        recipe=recipe(str(bigger_path)), extent=BRIEF, out=tmp_path / "taught"
+    )
     assert share_of_last(taught, session) > share_of_last(alone, session) + 0.3
 
 
 def test_a_relative_path_is_found_from_anywhere_and_stays_at_home(
-    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    session: Session, bigger_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saved(tmp_path / "bigger.onnx", bigger())
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(bigger_path.parent)
     files = session.prepare(recipe("bigger.onnx", epochs=1), tmp_path / "run", BRIEF)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     session.make(files)
-    assert Run(files.directory).recipe.teacher == str(tmp_path / "bigger.onnx")
+    assert Run(files.directory).recipe.teacher == str(bigger_path)
     written = workbench.open(files.model)
     assert written.made_by.teacher == "bigger.onnx"
 
 
-def test_a_teacher_that_changed_under_way_is_refused(session: Session, tmp_path: Path) -> None:
-    path = saved(tmp_path / "bigger.onnx", bigger())
+def test_a_teacher_that_changed_under_way_is_refused(
+    session: Session, bigger_path: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(bigger_path, tmp_path))
     files = session.prepare(recipe(str(path)), tmp_path / "run", BRIEF)
     saved(path, bigger(bias=1.0))
     again = reopen(files.directory)
@@ -100,15 +110,17 @@ def test_a_teacher_that_does_not_fit_is_refused(
         session.prepare(recipe(str(path)), tmp_path / "run")
 
 
-def test_a_teacher_of_nobody_is_refused(session: Session, tmp_path: Path) -> None:
-    path = saved(tmp_path / "bigger.onnx", bigger())
+def test_a_teacher_of_nobody_is_refused(
+    session: Session, bigger_path: Path, tmp_path: Path
+) -> None:
     with pytest.raises(RecipeError, match=r"none of the stages \(rtn\) trains the network"):
-        session.prepare(recipe(str(path), "rtn"), tmp_path / "run")
+        session.prepare(recipe(str(bigger_path), "rtn"), tmp_path / "run")
 
 
-def test_a_stage_that_does_not_listen_says_so(session: Session, tmp_path: Path) -> None:
-    path = saved(tmp_path / "bigger.onnx", bigger())
-    deaf = recipe(str(path), "train", epochs=1, labels=1.0, logits=0.0)
+def test_a_stage_that_does_not_listen_says_so(
+    session: Session, bigger_path: Path, tmp_path: Path
+) -> None:
+    deaf = recipe(str(bigger_path), "train", epochs=1, labels=1.0, logits=0.0)
     run = session.quantize(recipe=deaf, extent=BRIEF, out=tmp_path / "run")
     assert any("learns nothing from the teacher" in e.get("text", "") for e in run.events())
 
