@@ -40,6 +40,7 @@ def model(graph, bits: int, form: str, place: str = "ort-cpu") -> QuantizedGraph
     return found
 
 
+@pytest.mark.usefixtures("any_processor")
 @pytest.mark.parametrize("form", PLACES)
 @pytest.mark.parametrize("bits", [3, 4, 8])
 def test_codes_and_values_are_those_of_the_simulation(graph, tmp_path, form: str, bits: int):
