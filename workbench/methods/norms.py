@@ -145,7 +145,9 @@ class Norms:
             self._model.module.add_submodule(f"live_norm_{index}", norm)
             with graph.inserting_after(call):
                 after = graph.call_module(f"live_norm_{index}", (call,))
-            call.replace_all_uses_with(after, delete_user_cb=lambda user, own=after: user is not own)
+            call.replace_all_uses_with(
+                after, delete_user_cb=lambda user, own=after: user is not own
+            )
             after.meta["onnx_value"] = call.meta.pop("onnx_value")
         graph.lint()
         self._model.module.recompile()
