@@ -12,7 +12,8 @@ from workbench.session.recipe import Recipe, WeightSpec
 from workbench.ui.gradio import forms, screen
 from workbench.ui.gradio.exact import exact_range
 from workbench.ui.gradio.handlers import _recipe_words
-from workbench.ui.gradio.settings import Form, Settings, run_label, run_settings
+from workbench.ui.gradio.recipe_form import Form
+from workbench.ui.gradio.settings import Settings, run_label, run_settings
 from workbench.ui.gradio.shelf import Shelf
 from workbench.ui.gradio.workspace import Desk
 from workbench.views.code import command, python

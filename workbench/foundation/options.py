@@ -160,5 +160,8 @@ def _choices(field: Any) -> tuple[Any, ...]:
 
 
 def _kind(annotation: Any) -> Literal["number", "integer", "flag", "text"]:
+    """The kind of an annotation, also where None is allowed besides."""
+    kinds = [each for each in get_args(annotation) if each is not type(None)]
+    only = kinds[0] if len(kinds) == 1 else annotation
     plain = {bool: "flag", int: "integer", float: "number"}
-    return plain.get(annotation, "text")  # type: ignore[return-value]
+    return plain.get(only, "text")  # type: ignore[return-value]
