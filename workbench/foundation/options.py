@@ -70,12 +70,15 @@ class OneOf:
 
 
 def explain(error: ValidationError, owner: str, known: list[str]) -> str:
-    """One sentence for the first fault that pydantic found."""
-    first = error.errors()[0]
+    """One sentence for the first fault that pydantic found; unknown options come first."""
+    faults = error.errors()
+    first = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
     field = ".".join(str(part) for part in first["loc"]) or "value"
     if first["type"] == "extra_forbidden":
         choices = ", ".join(known) or "none"
         return f"{owner} has no option '{field}'; its options are: {choices}"
+    if first["type"] == "missing":
+        return f"{owner} needs the option '{field}'; give it"
     return f"{owner}: option '{field}' was {first['input']!r}: {_cure(first)}"
 
 

@@ -207,7 +207,7 @@ class Handlers:
         self._asked += 1
         model = settings.model if settings.model == settings.title else f"{settings.title}.onnx"
         data = Path(settings.data).name if settings.data else None
-        view = code_view(_recipe_words(form), toml, model, data)
+        view = code_view(recipe_words(form), toml, model, data)
         return {self.page.code: payload({**view, "asked": self._asked})}
 
     def _after(
@@ -303,7 +303,8 @@ def _copied(path: Path, key: str, run: str) -> str:
     return str(copy)
 
 
-def _recipe_words(form: Form) -> dict[str, Any]:
+def recipe_words(form: Form) -> dict[str, Any]:
+    """The form as `views.code` takes it."""
     return {
         "weights": form.weights,
         "activations": form.activations or None,
