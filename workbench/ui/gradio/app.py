@@ -162,12 +162,14 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
     ):
         button.upload(handler, [key, button], [*form, *everything], **quiet)
     possible = [*(drawn.pictures[n] for n in ("meaning", "refusal", "export")), controls.run]
-    possible += controls.drawn
-    for component in (*controls.plain, *controls.options):
+    for component in controls.plain:
         component.input(handlers.change_form, recipe, possible, **light)
     controls.more.blur(handlers.change_form, recipe, possible, **light)
-    changed = [*possible, drawn.pictures["changed"]]
-    controls.transforms.input(handlers.change_transforms, recipe, changed, **light)
+    for component, kinds in controls.choices.items():
+        chosen = [*possible, *controls.following(kinds)]
+        if component is controls.transforms:
+            chosen.append(drawn.pictures["changed"])
+        component.input(handlers.choose(kinds), recipe, chosen, **light)
     drawn.view.input(handlers.choose_view, [key, drawn.view], everything, **light)
     drawn.pictures["export"].select(
         handlers.select_export, [key], [*form, *everything], trigger_mode="always_last", **light

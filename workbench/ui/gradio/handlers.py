@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,18 +96,26 @@ class Handlers:
         return self._after(workspace, lambda: path and workspace.open_teacher(Path(path)))
 
     def change_form(self, key: str | None, *values: Any) -> Updates:
-        """Keep what the form says; show what it leads to, and say whether it can be."""
+        """Keep what the form says, and say whether it can be."""
         workspace = self.desk.workspace(key)
-        form = self._read(workspace, values)
-        return {
-            **self._possible(workspace),
-            **recipe_card.consequences(self.page.controls, form),
-        }
+        self._read(workspace, values)
+        return self._possible(workspace)
 
-    def change_transforms(self, key: str | None, *values: Any) -> Iterator[Updates]:
-        """Keep it, and measure what the transformations change in the float network."""
-        yield self.change_form(key, *values)
-        workspace = self.desk.workspace(key)
+    def choose(self, kinds: Collection[str]) -> Callable[..., Iterator[Updates]]:
+        """A handler that also shows the options of what was chosen, of these `kinds`."""
+
+        def choose(key: str | None, *values: Any) -> Iterator[Updates]:
+            workspace = self.desk.workspace(key)
+            form = self._read(workspace, values)
+            shown = recipe_card.consequences(self.page.controls, form, kinds)
+            yield {**self._possible(workspace), **shown}
+            if "transform" in kinds:
+                yield from self._transformed(workspace)
+
+        return choose
+
+    def _transformed(self, workspace: Workspace) -> Iterator[Updates]:
+        """Measure what the transformations change in the float network."""
         names = workspace.settings.form.transforms
         picture = self.page.pictures["changed"]
         if names:

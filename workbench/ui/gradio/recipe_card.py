@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,28 @@ class Controls:
 
     @property
     def plain(self) -> list[Any]:
-        """The components that every recipe has, but for the text and those that do more."""
-        return [
-            self.target, self.weights, self.activations, self.edges, self.table, self.synthetic,
-            self.method, self.teacher,
-        ]  # fmt: skip
+        """Components that change nothing but the recipe."""
+        return [self.target, self.weights, self.edges, self.table, self.teacher, *self.options]
+
+    @property
+    def choices(self) -> dict[Any, tuple[str, ...]]:
+        """Components that decide which others there are -> the kinds of parts they decide on."""
+        return {
+            self.activations: ("activations",),
+            self.synthetic: ("synthetic", "maker"),
+            self.method: ("method", TRAINING),
+            self.transforms: ("transform",),
+        }
+
+    def groups_of(self, kinds: Collection[str]) -> list[Group]:
+        """The groups of some kinds of parts."""
+        return [group for group in self.groups if group.part.partition(":")[0] in kinds]
+
+    def following(self, kinds: Collection[str]) -> list[Any]:
+        """What `consequences` may draw anew."""
+        groups = self.groups_of(kinds)
+        blank = [f.component for group in groups for f in group.fields if f.part == TRAINING]
+        return [*(group.column for group in groups), *blank, self.about]
 
     @property
     def options(self) -> list[Any]:
@@ -78,7 +95,7 @@ class Controls:
     @property
     def recipe(self) -> list[Any]:
         """Components that make up the form, in the order in which `read` takes their values."""
-        return [*self.plain, self.transforms, self.more, *self.options]
+        return [*self.choices, self.more, *self.plain]
 
     @property
     def drawn(self) -> list[Any]:
@@ -89,8 +106,9 @@ class Controls:
 
 def read(controls: Controls, values: Sequence[Any]) -> Form:
     """What the components of `controls.recipe` say."""
-    target, weights, activations, edges, table, made, method, teacher, names, more, *rest = values
-    said = forms.said(controls.fields, rest)
+    activations, made, method, names, more, *plain = values
+    target, weights, edges, table, teacher, *options = plain
+    said = forms.said(controls.fields, options)
     chosen = [name for name in in_order() if name in (names or ())]
     return Form(
         weights=int(weights),
@@ -137,14 +155,21 @@ def shown(controls: Controls, settings: Settings) -> dict[Any, Any]:
     }
 
 
-def consequences(controls: Controls, form: Form) -> dict[Any, Any]:
-    """What follows from the choice of method, transformations and maker: other options, words."""
-    hints = forms.hints(controls.fields, form.method)
-    return {
-        **{component: gr.update(**hint) for component, hint in hints.items()},
-        **{group.column: gr.Column(visible=_counts(group.part, form)) for group in controls.groups},
-        controls.about: forms.about(form.method),
-    }
+def consequences(
+    controls: Controls, form: Form, kinds: Collection[str] | None = None
+) -> dict[Any, Any]:
+    """What follows from a choice: which options there are, and words.
+
+    Args:
+        kinds: of the parts that were decided on; all by default.
+    """
+    groups = controls.groups if kinds is None else controls.groups_of(kinds)
+    found: dict[Any, Any] = {g.column: gr.Column(visible=_counts(g.part, form)) for g in groups}
+    if kinds is None or "method" in kinds:
+        hints = forms.hints(controls.fields, form.method)
+        found |= {component: gr.update(**hint) for component, hint in hints.items()}
+        found[controls.about] = forms.about(form.method)
+    return found
 
 
 def model_choices(settings: Settings) -> list[tuple[str, str]]:
