@@ -112,11 +112,12 @@ def test_options_that_training_methods_share_stay_with_the_page(page, served):
     choose_method(page, "LSQ: learned")
     unfold(page, "wb-options", "wb-training")
     mixup = page.locator("#wb-option-training-mixup textarea")
-    mixup.fill("lots")
+    mixup.press_sequentially("lots")
     expect(page.locator("#wb-refusal")).to_contain_text(
         "'mixup' was 'lots': give a number", timeout=PATIENCE
     )
-    mixup.fill("0.5")
+    mixup.press("ControlOrMeta+a")
+    mixup.press_sequentially("0.5")
     expect(page.locator("#wb-run")).to_be_enabled(timeout=PATIENCE)
     choose_method(page, "Gram-space rounding")
     expect(mixup).not_to_be_visible(timeout=PATIENCE)
