@@ -13,6 +13,7 @@ from workbench.foundation.options import Options
 from workbench.graph.build import Graph
 from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.concerns import Concern
+from workbench.methods.together import Together
 
 EventKind = Literal["start", "step", "layer", "note", "done"]
 Batch = tuple[Tensor, ...]
@@ -111,6 +112,7 @@ class Task:
         calibrator: name of the activation calibrator; weight_calibrator: of the weight one.
         lessons: makes a fresh iterator over what a network trains on, with labels if there are any.
         teacher: float network to be taught by; None is the model's own.
+        together: the processes that train it, of which this is one.
     """
 
     batches: Callable[[], Iterator[Batch]]
@@ -122,6 +124,7 @@ class Task:
     weight_calibrator: str = "mse"
     lessons: Callable[[], Iterator[tuple[Batch, Tensor | None]]] | None = None
     teacher: Graph | None = None
+    together: Together = field(default_factory=Together)
 
     def examples_to_learn(self) -> Iterator[tuple[Batch, Tensor | None]]:
         """What a network trains on, batch by batch."""

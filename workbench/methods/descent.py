@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.methods.network_plan import Course
+from workbench.methods.together import Together
 from workbench.methods.trainable import Kind, Trainable
 
 Group = dict[str, Any]
@@ -67,6 +68,10 @@ class Descent:
                 weight.copy_(torch.lerp(old, weight, size))
             for mean, parameter in zip(self._mean, self._parameters, strict=False):
                 mean.lerp_(parameter, 1 - course.mean)
+
+    def gather(self, together: Together) -> None:
+        """Sum the gradients over all processes."""
+        together.gather(self._parameters)
 
     def clear(self) -> None:
         """Forget the gradients."""

@@ -38,6 +38,11 @@ class Lesson(NamedTuple):
     labels: Tensor | None = None
     answers: Tensor | None = None
 
+    def rows(self, chosen: Sequence[int]) -> Lesson:
+        """Some of the examples."""
+        labels, answers = (None if x is None else x[chosen] for x in self[1:])
+        return Lesson(tuple(x[chosen] for x in self.inputs), labels, answers)
+
 
 class Lessons:
     """Lessons on single examples; what does not fit memory is in files."""

@@ -29,7 +29,7 @@ from workbench.methods.descent import Descent
 from workbench.methods.installing import replaced
 from workbench.methods.judging import Judge
 from workbench.methods.lessons import Lesson, augmented, chance, collect, order
-from workbench.methods.network_plan import NetworkPlan
+from workbench.methods.network_plan import NetworkPlan, Precision
 from workbench.methods.norms import Norms
 from workbench.methods.overflow import make_room_for_biases
 from workbench.methods.readings import Thinned
@@ -100,6 +100,8 @@ class _Course:
 
     def __init__(self, model: QuantizedGraph, plan: NetworkPlan, task: Task) -> None:
         self._model = model
+        self._together = task.together
+        plan = _in_precision(plan, self._together.precision)
         self._search = BitSearch(model, plan.search) if plan.search else None
         self._plan = plan = self._search.plan(plan) if self._search else plan
         self._task = task
@@ -114,7 +116,7 @@ class _Course:
         self.steps = plan.course.epochs * self._whole
         self._begin()
         self._judge = Judge(model, self._trainable, self._shown(), self._held)
-        self.watch.chance = self._trainable.chance(self._shown())
+        self.watch.chance = self._together.agreed(self._trainable.chance(self._shown()))
         self._epoch_sum = 0.0
         self._saved = time.monotonic()
         self._best = (math.inf, 0)
@@ -130,13 +132,13 @@ class _Course:
 
     def _run(self) -> Iterator[Told]:
         start = self._restore()
-        self._good = self._state()
+        self._good = self._agree()
         for epoch in range(start // self._whole, self._plan.course.epochs):
             if self._enter(epoch):
                 self._begin()
                 self.watch.forget()
                 self._best = (math.inf, epoch)  # with other bits nothing compares
-                self._good = self._state()
+                self._good = self._agree()
                 yield from self._say(epoch, epoch * self._whole)
             first = start - epoch * self._whole if epoch == start // self._whole else 0
             yield from self._epoch(epoch, first)
@@ -165,27 +167,45 @@ class _Course:
 
     def _step(self, chunks: list[list[int]], number: int) -> float:
         """One step of the optimiser; the mean loss of its batches."""
-        assert self._lessons is not None
-        total, count = 0.0, sum(map(len, chunks))
+        total, weight, count = 0.0, 1.0, sum(map(len, chunks))
         self._descent.clear()
         for place, chosen in enumerate(chunks):
-            lesson = self._lesson(chosen, number, place)
-            share = len(chosen) / count
-            with self._norms.live():
+            lesson, weight = self._lesson(chosen, number, place)
+            share = len(chosen) / count * weight
+            with self._norms.live(self._together, counts=weight > 0):
                 loss = self._trainable.of(lesson, number + 1, self.steps)
             (loss * share).backward()
             total += float(loss.detach()) * share
+        total = self._over_all(total, weight)
         self._descent.step(number)
         self._tracker.step((number + 1) / self.steps)
         return total
 
-    def _lesson(self, chosen: list[int], number: int, place: int) -> Lesson:
+    def _lesson(self, chosen: list[int], number: int, place: int) -> tuple[Lesson, float]:
+        """This process's share of a batch, and its weight in it.
+
+        Chance changes the batch as a whole, so that it does not depend on how many share it.
+        """
         assert self._lessons is not None
-        lesson, course = self._lessons.part(chosen), self._plan.course
+        course = self._plan.course
         if not course.augments:
-            return lesson
+            own, weight = self._together.share(chosen)
+            return self._lessons.part(own), weight
         draw = chance(self._task.seed, number, place, 1)
-        return augmented(lesson, course, self._classes, draw)
+        whole = augmented(self._lessons.part(chosen), course, self._classes, draw)
+        rows, weight = self._together.share(range(len(chosen)))
+        return (whole if weight == 1 else whole.rows(rows)), weight
+
+    def _over_all(self, loss: float, weight: float) -> float:
+        """Gradients and terms of the loss over all processes; the loss over them."""
+        if self._together.count == 1:
+            return loss
+        self._descent.gather(self._together)
+        parts = self._trainable.parts
+        own = [float(value) * weight for value in parts.values()]
+        loss, *terms = self._together.totals([loss, *own])
+        self._trainable.parts = dict(zip(parts, map(torch.tensor, terms), strict=True))
+        return loss
 
     def _close(self, epoch: int, count: int) -> Told:
         """The end of an epoch: make the network whole, look at it, and keep it."""
@@ -194,7 +214,7 @@ class _Course:
         self.watch.loss(loss)
         self._epoch_sum = 0.0
         values, sites, counts = self._judge.look(self._tracker.readings(), self.watch)
-        values = {**self._now(loss), **values}
+        values = {**self._now(loss), **self._together.agreed(values)}
         if "held_out" in values:
             self.watch.judged(epoch + 1, loss, values["held_out"])
         if self._search:
@@ -288,6 +308,8 @@ class _Course:
         held = 0 if self._held is None else len(self._held)
         labels = "with labels" if self._plan.needs("labels") else "without labels"
         found = [f"training on {len(self._lessons)} examples {labels}, {held} held out"]
+        if self._together.count > 1:
+            found.append(f"{self._together.count} processes share each batch")
         taught = self._plan.needs("prediction") or self._plan.needs("features")
         if self._task.teacher is not None and not taught:
             found.append("this stage learns nothing from the teacher: logits and features weigh 0")
@@ -311,6 +333,12 @@ class _Course:
         """The batches of each step."""
         chunks, each = self._order(epoch), self._plan.course.accumulate
         return [chunks[i : i + each] for i in range(0, len(chunks), each)]
+
+    def _agree(self) -> dict[str, Tensor]:
+        """The state from here on, which is that of the first process in all of them."""
+        state = self._together.agreed(self._state())
+        self._load(state)
+        return state
 
     def _state(self) -> dict[str, Tensor]:
         """Everything that a step changes."""
@@ -362,3 +390,11 @@ class _Course:
             held[name].copy_(value)
         self._descent.load(parts["descent"])
         self._tracker.load(parts["tracker"])
+
+
+def _in_precision(plan: NetworkPlan, precision: Precision | None) -> NetworkPlan:
+    """The plan with the precision that a launcher asks for, if it asks for one."""
+    if precision is None:
+        return plan
+    course = plan.course.model_copy(update={"precision": precision})
+    return plan.model_copy(update={"course": course})

@@ -34,6 +34,7 @@ from workbench.methods.base import Batch, Task
 from workbench.methods.installing import served
 from workbench.methods.network_plan import NetworkPlan
 from workbench.methods.outputs import movable, node_of, offset, shift
+from workbench.methods.together import Together, total
 from workbench.quantizers.base import Quantizer
 from workbench.quantizers.codes import Codes
 from workbench.quantizers.registry import make
@@ -63,9 +64,13 @@ class LiveNorm(nn.Module):
         self.epsilon = EPSILON * max(float(variance.mean()), 1e-12)
         self.momentum = MOMENTUM
         self.live = False
+        self.together = Together()
+        self.counts = True
 
     def forward(self, y: Tensor) -> Tensor:
-        """The normalised outputs, of the same shape."""
+        """The normalised outputs, of the same shape; the batch is that of all processes."""
+        if self.live and self.together.count > 1:
+            return self._by_all(y)
         return functional.batch_norm(
             y,
             self.mean,
@@ -76,6 +81,20 @@ class LiveNorm(nn.Module):
             self.momentum,
             self.epsilon,
         )
+
+    def _by_all(self, y: Tensor) -> Tensor:
+        """The same, where several processes hold a share of the batch each."""
+        over, shape = [0, *range(2, y.ndim)], [-1, *[1] * (y.ndim - 2)]
+        held, own = y.float(), float(self.counts)
+        number = self.together.totals([own * (y.numel() // y.shape[1])])[0]
+        mean = total(self.together, held.sum(over) * own) / number
+        centred = held - mean.reshape(shape)
+        variance = total(self.together, centred.square().sum(over) * own) / number
+        with torch.no_grad():
+            self.mean.lerp_(mean, self.momentum)
+            self.variance.lerp_(variance * number / max(1.0, number - 1), self.momentum)
+        factor = self.gain.abs() * (variance + self.epsilon).rsqrt()
+        return (centred * factor.reshape(shape) + self.middle.reshape(shape)).to(y.dtype)
 
     @torch.no_grad()
     def factors(self) -> Tensor:
@@ -111,9 +130,14 @@ class Norms:
             offset(self._model, layer).requires_grad_(False)
 
     @contextmanager
-    def live(self) -> Iterator[None]:
-        """Within, outputs are normalised by their batch."""
-        self._set(live=True)
+    def live(self, together: Together | None = None, *, counts: bool = True) -> Iterator[None]:
+        """Until the loss is known, outputs are normalised by their batch.
+
+        Args:
+            together: the processes that hold a share of the batch each.
+            counts: whether this one's share is part of it.
+        """
+        self._set(live=True, together=together or Together(), counts=counts)
         try:
             yield
         finally:
