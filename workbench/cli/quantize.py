@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,9 +31,11 @@ from workbench.cli.console import (
 from workbench.foundation.errors import RecipeError
 
 if TYPE_CHECKING:
+    from workbench.methods.together import Together
     from workbench.session.recipe import Recipe
     from workbench.session.runs import Run
     from workbench.session.session import Session
+    from workbench.session.store import RunFiles
 
 DEMO_MODEL = "digits-mobilenet"
 CANDIDATES = {
@@ -167,8 +169,10 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
         "calibration_examples": calibration, "training_examples": training,
     }  # fmt: skip
     wanted, session = recipe_of(given, recipe), open_session(model, data, mean, std, size)
-    begin = _start if background else partial(_wait, fast=fast)
-    begin(session, wanted, out, as_json)
+    if background:
+        _start(session, wanted, out, as_json)
+    else:
+        _wait(session, wanted, out, as_json, fast=fast)
 
 
 @app.command()
@@ -191,19 +195,44 @@ def demo(
 
 
 def make(session: Session, recipe: Recipe, out: Path | None, fast: bool = False) -> Run:
-    """Make a run here, with progress on standard error; Ctrl-C leaves it resumable."""
+    """Make a run here, with progress on standard error; Ctrl-C leaves it resumable.
+
+    Of several processes the first returns, and the others end.
+    """
     from workbench.session.execute import Extent
     from workbench.session.runs import Run
 
     extent = Extent(layers=not fast, verify=not fast, latency=not fast)
-    files = session.prepare(recipe, out, extent)
+    with leading(lambda: (session, recipe)) as together:
+        files = session.prepare(recipe, out, extent)
+        _make(session, files, together)
+    return Run(files.directory)
+
+
+def _make(session: Session, files: RunFiles, together: Together) -> None:
     try:
         with watching(session.name) as watch:
-            session.make(files, watch)
+            session.make(files, watch, together)
     except KeyboardInterrupt:
         say(f"stopped; go on with: workbench resume {files.directory}")
         raise typer.Exit(130) from None
-    return Run(files.directory)
+
+
+@contextmanager
+def leading(work: Callable[[], tuple[Session, Recipe]]) -> Iterator[Together]:
+    """A block for the first of the processes that train; the others learn along, and end.
+
+    Args:
+        work: the model and the recipe, for the others.
+    """
+    from workbench.session.execute import follow
+    from workbench.session.launched import launched
+
+    with launched() as together:
+        if not together.leads:
+            follow(*work(), together)
+            raise typer.Exit
+        yield together
 
 
 def summary(run: Run) -> dict[str, Any]:
@@ -331,6 +360,9 @@ def _wait(session: Session, recipe: Recipe, out: Path | None, as_json: bool, *, 
 
 
 def _start(session: Session, recipe: Recipe, out: Path | None, as_json: bool) -> None:
+    from workbench.session.launched import require_alone
+
+    require_alone("--background")
     job = session.start(recipe, out)
     if as_json:
         emit({"directory": str(job.directory), **job.progress()})

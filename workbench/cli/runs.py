@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench.cli.console import AsJson, RunName, app, emit, output, say, show, watching
-from workbench.cli.quantize import summary
+from workbench.cli.quantize import leading, summary
 from workbench.foundation.errors import RunError, WorkbenchError
 
 if TYPE_CHECKING:
+    from workbench.session.jobs import Job
+    from workbench.session.recipe import Recipe
     from workbench.session.runs import Run
+    from workbench.session.session import Session
 
 LOOK_SECONDS = 0.5  # between two looks at a run that is being made
 
@@ -71,18 +74,35 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on with a run that was stopped or has failed."""
+    from workbench.session.launched import require_alone
+
+    if background:
+        require_alone("--background")
+        job = _to_resume(run).resume()
+        emit(job.progress()) if as_json else say(f"started {job.directory}")
+        return
+    with leading(lambda: _learned_from(run)) as together:
+        job = _to_resume(run)
+        with watching(job.run.name) as watch:
+            job.run.session.make(job.run.files, watch, together)
+    emit(summary(job.run)) if as_json else say(f"done: {job.directory}")
+
+
+def _to_resume(run: str) -> Job:
     from workbench.session.jobs import Job
 
     job = Job(run)
     if job.state in ("done", "running"):
         raise RunError(f"run '{job.run.name}' is {job.state}; there is nothing to resume")
-    if background:
-        job.resume()
-        emit(job.progress()) if as_json else say(f"started {job.directory}")
-        return
-    with watching(job.run.name) as watch:
-        job.run.session.make(job.run.files, watch)
-    emit(summary(job.run)) if as_json else say(f"done: {job.directory}")
+    return job
+
+
+def _learned_from(run: str) -> tuple[Session, Recipe]:
+    """What a process needs that learns along."""
+    from workbench.session.runs import Run
+
+    found = Run(run)
+    return found.session, found.recipe
 
 
 @app.command()

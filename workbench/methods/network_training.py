@@ -310,6 +310,8 @@ class _Course:
         found = [f"training on {len(self._lessons)} examples {labels}, {held} held out"]
         if self._together.count > 1:
             found.append(f"{self._together.count} processes share each batch")
+        if self._together.precision:
+            found.append(f"the forward pass is in {self._together.precision}, as was launched")
         taught = self._plan.needs("prediction") or self._plan.needs("features")
         if self._task.teacher is not None and not taught:
             found.append("this stage learns nothing from the teacher: logits and features weigh 0")

@@ -26,7 +26,8 @@ Value = TypeVar("Value")
 class Together:
     """One of `count` processes that train one network; by default the only one.
 
-    A launcher of several overrides `total` and `agreed`, which all of them have to call alike.
+    A launcher of several overrides `total` and `agreed`, which all of them have to call alike, and
+    `leave`.
 
     Args:
         rank: its number, from 0.
@@ -53,6 +54,9 @@ class Together:
     def agreed(self, own: Value) -> Value:
         """What the first process has, in all of them."""
         return own
+
+    def leave(self) -> None:
+        """Part from the others: from here on nothing is summed or agreed on."""
 
     def totals(self, own: Iterable[float]) -> list[float]:
         """The sums of numbers over all processes."""

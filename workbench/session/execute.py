@@ -34,9 +34,11 @@ from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.targets import target, why_nothing
 from workbench.methods.base import Event, Task
 from workbench.methods.registry import make
+from workbench.methods.together import Together
 from workbench.session.augment import augmented
 from workbench.session.data import BATCH_MOST, Data
 from workbench.session.data_free import judged, label, synthesise
+from workbench.session.launched import Shared
 from workbench.session.progress import Clock, Progress
 from workbench.session.recipe import Recipe
 from workbench.session.restored import file_metadata
@@ -91,22 +93,35 @@ class Extent:
 
 
 def execute(
-    session: Session, recipe: Recipe, directory: Path, extent: Extent | None = None
+    session: Session,
+    recipe: Recipe,
+    directory: Path,
+    extent: Extent | None = None,
+    together: Together | None = None,
 ) -> Iterator[tuple[Event, Progress]]:
     """Do everything `recipe` asks, leaving it in `directory`; yields events as they happen.
 
     Each event is in `events.jsonl` before it is yielded. Run again over the same directory, it
-    goes on where the last one ended.
+    goes on where the last one ended. Where several processes learn `together`, this is the first,
+    and the others `follow`.
     """
     extent = extent or Extent()
     files = RunFiles(directory)
     clock = Clock(files, phases(recipe, extent), len(recipe.stages))
-    for phase, event in _Execution(session, recipe, files, extent).events():
+    for phase, event in _Execution(session, recipe, files, extent, together).events():
         progress = clock.at(phase, event.stage, event.step, event.total, describe(event))
         files.append_event({"phase": phase, **event.record(), "time": time.time()})
         yield event, progress
     files.checkpoint.unlink(missing_ok=True)
     yield Event("done", text="done"), clock.done()
+
+
+def follow(session: Session, recipe: Recipe, together: Together) -> None:
+    """Learn along with the process that makes the run, and keep nothing."""
+    with TemporaryDirectory() as folder:
+        files = RunFiles(Path(folder))
+        for _ in _Execution(session, recipe, files, Extent(), together).learning():
+            pass
 
 
 def phases(recipe: Recipe, extent: Extent) -> list[str]:
@@ -172,11 +187,19 @@ class Diagnosis:
 class _Execution:
     """The state of one run while it is made."""
 
-    def __init__(self, session: Session, recipe: Recipe, files: RunFiles, extent: Extent) -> None:
+    def __init__(
+        self,
+        session: Session,
+        recipe: Recipe,
+        files: RunFiles,
+        extent: Extent,
+        together: Together | None = None,
+    ) -> None:
         self.session = session
         self.recipe = recipe
         self.files = files
         self.extent = extent
+        self.together = together or Together()
         self.measured = files.read_measured()
         if self.measured is None:
             self.measured = session.observe(recipe)
@@ -204,6 +227,12 @@ class _Execution:
                 yield phase, event
         self._write_report()
 
+    def learning(self) -> Iterator[Event]:
+        """The phases that several processes go through."""
+        if self.recipe.synthetic:
+            yield from self._synthesise()
+        yield from self._learn()
+
     @cached_property
     def data(self) -> Data:
         """Its test split judges."""
@@ -222,16 +251,17 @@ class _Execution:
         yield Event("note", step=1, total=1, text=text)
 
     def _learn(self) -> Iterator[Event]:
-        stored = Checkpoint(self.files.state, self._key)
+        stored = Shared(Checkpoint(self.files.state, self._key), self.together)
         found = stored.load()
         finished = 0
         if found is not None:
             tensors, finished = found
             self.model.load_state(tensors)
         yield from self.stages(self.model, self.recipe, stored, finished)
+        self.together.leave()
 
     def stages(
-        self, model: QuantizedGraph, recipe: Recipe, stored: Checkpoint | None, finished: int
+        self, model: QuantizedGraph, recipe: Recipe, stored: Shared | None, finished: int
     ) -> Iterator[Event]:
         """Learn stage after stage; with `stored`, what a finished stage learned is kept."""
         for index, stage in enumerate(recipe.stages):
@@ -256,7 +286,9 @@ class _Execution:
         task.lessons = lambda: self.calibration.lessons(self.session.batch_size)
         task.teacher = self.teacher.graph if self.teacher else None
         if keep:
-            task.checkpoint = Checkpoint(self.files.checkpoint, f"{self._key}/{stage}")
+            task.together = self.together
+            own = Checkpoint(self.files.checkpoint, f"{self._key}/{stage}")
+            task.checkpoint = Shared(own, self.together)
         return task
 
     def _export(self) -> Iterator[Event]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from workbench.deploy.verification import Verification
     from workbench.graph.targets import Coverage, WeightGrid
     from workbench.methods.moments import MomentStore
+    from workbench.methods.together import Together
     from workbench.session.execute import Diagnosis, Extent
     from workbench.session.inspection import Inspection
     from workbench.session.jobs import Job
@@ -403,14 +404,22 @@ class Session:
             self, recipe or self.recipe(weights, activations, method, edges, **options)
         )
 
-    def make(self, files: RunFiles, progress: Watch | None = None) -> None:
-        """Make, or go on with, a prepared run in this process."""
+    def make(
+        self, files: RunFiles, progress: Watch | None = None, together: Together | None = None
+    ) -> None:
+        """Make, or go on with, a prepared run in this process.
+
+        Args:
+            files: of the run.
+            progress: called with each event and how far the run is.
+            together: the processes that learn; this is the first of them.
+        """
         from workbench.session.execute import Extent, execute
 
         extent = Extent.from_record(files.read_run().get("extent", {}))
         with making(files):
             recipe = Recipe.load(files.recipe)
-            for event, position in execute(self, recipe, files.directory, extent):
+            for event, position in execute(self, recipe, files.directory, extent, together):
                 if progress is not None:
                     progress(event, position)
 
