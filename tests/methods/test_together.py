@@ -24,10 +24,10 @@ def lessons() -> Iterator:
     yield (x,), network().module(x)[0].argmax(-1)
 
 
-def learn(model: Any, options: dict, **fields: Any) -> list[Event]:
+def learn(model: Any, options: dict, method: str = "lsq", **fields: Any) -> list[Event]:
     given = task(**fields)
     given.lessons = lessons
-    return list(make("lsq", {**COMMON, **options}).learn(model, given))
+    return list(make(method, {**COMMON, **options}).learn(model, given))
 
 
 def losses(events: list[Event]) -> list[float]:
@@ -88,12 +88,14 @@ OPTIONS = {
 }
 
 
-def shared(options: dict, count: int, precision: Any = None) -> list[tuple[Any, list[Event]]]:
+def shared(
+    options: dict, count: int, precision: Any = None, method: str = "lsq"
+) -> list[tuple[Any, list[Event]]]:
     """The network and the events of each process."""
 
     def work(process: Thread) -> tuple[Any, list[Event]]:
         model = quantized(network(), 4)
-        return model, learn(model, options, together=process)
+        return model, learn(model, options, method, together=process)
 
     return list(together(count, work, precision))
 
@@ -114,6 +116,16 @@ def test_processes_learn_what_one_would(options: dict, count: int) -> None:
     for other, theirs in others:
         assert farthest(other, first) == 0.0
         assert losses(theirs) == losses(told)
+
+
+@pytest.mark.parametrize("method", ["kd", "edmips"])
+def test_features_and_bits_are_learned_alike(method: str) -> None:
+    alone = quantized(network(), 4)
+    events = learn(alone, {"epochs": 2}, method)
+    (first, told), (second, _) = shared({"epochs": 2}, 2, method=method)
+    assert farthest(first, alone) < 5e-3
+    assert farthest(second, first) == 0.0
+    assert losses(told) == pytest.approx(losses(events), rel=1e-2)
 
 
 def test_one_step_is_the_same_to_the_last_digits() -> None:

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.methods.threads import Thread, together
 from workbench.cli import main
 from workbench.session import processes
+from workbench.session.launched import Shared
 from workbench.session.runs import Run
 from workbench.session.store import Checkpoint
 
@@ -27,10 +29,13 @@ MODEL = "digits-gru"
 COURSE = ["--method", "lsq", "--option", "epochs=3", "--option", "labels=1"]
 FEW = ["--weights", "3", "--training", "600", "--calibration", "128", "--fast"]
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("accelerate") is None,
-    reason="accelerate is not installed: pip install 'quantization-workbench[accelerate]'",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("accelerate") is None,
+        reason="accelerate is not installed: pip install 'quantization-workbench[accelerate]'",
+    ),
+    pytest.mark.xdist_group("launched"),  # its run is made once
+]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -197,6 +202,20 @@ def test_nobody_waits_for_ever(what: str) -> None:
     for process in started[1:]:
         process.kill()
         process.communicate()
+
+
+def test_the_first_saves_and_all_go_on_from_what_it_finds(tmp_path: Path) -> None:
+    def work(process: Thread) -> tuple:
+        path = tmp_path / f"{process.rank}.safetensors"
+        checkpoint = Shared(Checkpoint(path, "key"), process)
+        fresh = checkpoint.load()
+        checkpoint.save({"x": torch.full((2,), float(process.rank + 5))}, process.rank + 1)
+        found = checkpoint.load()
+        assert found is not None
+        return fresh, found[0]["x"].tolist(), found[1]
+
+    assert together(2, work) == [(None, [5.0, 5.0], 1)] * 2
+    assert [path.name for path in tmp_path.iterdir()] == ["0.safetensors"]
 
 
 def failing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
