@@ -49,11 +49,14 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, **own, **more}
 
 
-def launch(arguments: Sequence[str], folder: Path) -> subprocess.Popen[str]:
-    """`accelerate launch` with two processes."""
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"]
-    options = {"num_processes": 2, "num_machines": 1, "dynamo_backend": "no"}
-    options |= {"mixed_precision": "no", "main_process_port": 0}
+def launch(
+    arguments: Sequence[str], folder: Path, count: int = 2, precision: str = "no"
+) -> subprocess.Popen[str]:
+    """`accelerate launch` with `count` processes."""
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    command += ["--multi_gpu"] if count > 1 else ["--cpu"]
+    options = {"num_processes": count, "num_machines": 1, "dynamo_backend": "no"}
+    options |= {"mixed_precision": precision, "main_process_port": 0}
     for name, value in options.items():
         command += [f"--{name}", str(value)]
     return subprocess.Popen(
@@ -111,6 +114,19 @@ def test_two_processes_make_the_run_that_one_makes(two: tuple[Path, dict], tmp_p
     both = [[e["values"]["loss"] for e in events(r) if e["kind"] == "layer"] for r in (run, alone)]
     assert both[0] == pytest.approx(both[1], rel=1e-2)
     assert "2 processes share each batch" in [e.get("text") for e in events(run)]
+
+
+@pytest.mark.slow
+def test_the_launcher_sets_the_precision(tmp_path: Path) -> None:
+    given = ["quantize", MODEL, *FEW, "--method", "lsq", "--option", "epochs=1"]
+    _, errors = finish(launch([*given, "--out", "low"], tmp_path, count=1, precision="bf16"))
+    low, plain = tmp_path / "low", tmp_path / "plain"
+    assert Run(low).state == "done", errors
+    assert main([*given, "--option", "precision=bfloat16", "--out", str(plain)]) == 0
+    assert farthest(low, plain) == 0.0
+    assert "the forward pass is in bfloat16, as was launched" in [
+        e.get("text") for e in events(low)
+    ]
 
 
 def events(run: Path) -> list[dict]:
