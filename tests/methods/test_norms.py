@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
 from tests.methods.nets import examples, network, quantized, task
 from tests.methods.test_network_training import learn
+from tests.methods.threads import together
 from workbench.deploy.export import export
 from workbench.deploy.verify import verify
 from workbench.methods.network_plan import NetworkPlan, trains, use
 from workbench.methods.norms import LiveNorm, Norms
+from workbench.methods.together import Together
 from workbench.methods.trainable import Trainable
 
 CONVOLUTIONS = 3
@@ -40,6 +44,33 @@ def test_a_norm_is_a_batch_norm_of_the_batch_and_then_of_what_was_seen():
     assert not torch.equal(still, z)
     expected = norm.factors().view(3, 1, 1) * (y - norm.mean.view(3, 1, 1))
     torch.testing.assert_close(still, expected + norm.middle.view(3, 1, 1))
+
+
+def normalised(y: torch.Tensor, process: Together | None = None, *, counts: bool = True) -> tuple:
+    """Outputs, running statistics, and gradients of inputs and parameters; a loss of its own."""
+    norm = LiveNorm(torch.tensor([1.0, -1.0, 0.0]), torch.tensor([4.0, 1.0, 9.0]))
+    norm.live, norm.together, norm.counts = True, process or Together(), counts
+    held = y.clone().requires_grad_()
+    z = norm(held)
+    (z.pow(3).sum() * float(counts)).backward()
+    own = [p.grad for p in norm.parameters()]
+    return z.detach(), held.grad, norm.mean, norm.variance, own
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_shares_of_a_batch_are_normalised_by_the_whole(count: int):
+    y = torch.randn(7, 3, 4, 4, generator=torch.Generator().manual_seed(2)) * 3 + 1
+    parts = [y[:3], y[3:], y[:1]][:count]  # the third one is there for company
+    found = together(count, lambda p: normalised(parts[p.rank], p, counts=p.rank < 2))
+    z, gradient, mean, variance, own = normalised(y)
+    same = partial(torch.testing.assert_close, atol=1e-3, rtol=1e-4)
+    same(torch.cat([found[0][0], found[1][0]]), z)
+    same(torch.cat([found[0][1], found[1][1]]), gradient)
+    for _, _, seen, spread, _ in found:
+        same(seen, mean)
+        same(spread, variance)
+    for index, whole in enumerate(own):
+        same(torch.stack([parts[4][index] for parts in found]).sum(0), whole)
 
 
 def grow(norms: Norms) -> None:

@@ -100,7 +100,7 @@ class Together:
 
 def total(together: Together, own: Tensor) -> Tensor:
     """The sum over all processes inside a loss: gradients flow through it, from all of them."""
-    return own if together.count == 1 else _Total.apply(own, together)  # type: ignore[return-value]
+    return own if together.count == 1 else _Total.apply(own, together)
 
 
 class _Total(torch.autograd.Function):
