@@ -84,7 +84,7 @@ def grow(norms: Norms) -> None:
             norm.mean.mul_(1.2)
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("bits", [2, 4])
 @pytest.mark.parametrize("weights", trains("weights"))
 def test_folding_changes_nothing_but_where_the_norm_is_kept(graph, weights: str, bits: int):
     """Without activations on grids: a changed range would meet other ties."""
@@ -124,7 +124,7 @@ def test_training_ends_with_the_network_it_began_with_and_a_file_that_runs(graph
     model = quantized(graph, 2, activations=4)
     keys, code = set(model.module.state_dict()), model.module.code
     events = learn(model, {"epochs": 2, "batch_size": 32})
-    assert "3 convolutions are normalised until training ends" in [e.text for e in events]
+    assert "3 convolutions are normalised for half of the steps" in [e.text for e in events]
     assert (set(model.module.state_dict()), model.module.code) == (keys, code)
     path = export(model, tmp_path / "m.onnx").path
     found = verify(path, model, [(examples(seed=9, count=8),)])

@@ -30,7 +30,7 @@ from workbench.methods.installing import replaced
 from workbench.methods.judging import Judge
 from workbench.methods.lessons import Lesson, augmented, chance, collect, order
 from workbench.methods.network_plan import NetworkPlan, Precision
-from workbench.methods.norms import Norms
+from workbench.methods.norms import NORM, Norms
 from workbench.methods.overflow import make_room_for_biases
 from workbench.methods.readings import Thinned
 from workbench.methods.tracking import Tracker
@@ -38,6 +38,7 @@ from workbench.methods.trainable import Trainable
 
 SAVE_SECONDS = 20.0  # between checkpoints inside an epoch
 TOLD = 8  # events of an epoch, beside the one that ends it
+LIVE = 0.5  # share of the steps before norms are folded
 CLOSED = "the last good epoch was kept"
 
 
@@ -135,10 +136,7 @@ class _Course:
         self._good = self._agree()
         for epoch in range(start // self._whole, self._plan.course.epochs):
             if self._enter(epoch):
-                self._begin()
-                self.watch.forget()
-                self._best = (math.inf, epoch)  # with other bits nothing compares
-                self._good = self._agree()
+                self._afresh(epoch)
                 yield from self._say(epoch, epoch * self._whole)
             first = start - epoch * self._whole if epoch == start // self._whole else 0
             yield from self._epoch(epoch, first)
@@ -152,6 +150,8 @@ class _Course:
         every = max(1, len(groups) // TOLD)
         for index in range(first, len(groups)):
             number = epoch * self._whole + index
+            if self._norms and number >= LIVE * self.steps:
+                self._without_norms(epoch)
             loss = self._step(groups[index], number)
             self._epoch_sum += loss
             if not self.watch.step(loss):
@@ -164,6 +164,20 @@ class _Course:
             if time.monotonic() - self._saved > SAVE_SECONDS:
                 self._save(number + 1)
         yield self._close(epoch, len(groups))
+
+    def _without_norms(self, epoch: int) -> None:
+        """What is left trains on scales and biases as the file has them."""
+        self._norms.fold()
+        self._phase = -1
+        self._enter(epoch)
+        self._afresh(epoch)
+
+    def _afresh(self, epoch: int) -> None:
+        """With other bits, or without norms, nothing compares with what was before."""
+        self._begin()
+        self.watch.forget()
+        self._best = (math.inf, epoch)
+        self._good = self._agree()
 
     def _step(self, chunks: list[list[int]], number: int) -> float:
         """One step of the optimiser; the mean loss of its batches."""
@@ -316,7 +330,7 @@ class _Course:
         if self._task.teacher is not None and not taught:
             found.append("this stage learns nothing from the teacher: logits and features weigh 0")
         if self._norms:
-            found.append(f"{len(self._norms)} convolutions are normalised until training ends")
+            found.append(f"{len(self._norms)} convolutions are normalised for half of the steps")
         note = replaced(self._model, self._plan)
         return [*found, note] if note else found
 
@@ -370,6 +384,9 @@ class _Course:
         chosen = {k[7:]: v for k, v in tensors.items() if k.startswith("search/")}
         if self._search and chosen:
             self._search.load(chosen)
+        if self._norms and not any(NORM in key for key in tensors):
+            self._norms.fold()
+            self._phase = -1
         if self._enter(last):
             self._begin()
         self._load({k: v for k, v in tensors.items() if "/" in k and not k.startswith("kept/")})

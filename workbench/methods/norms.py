@@ -1,17 +1,18 @@
-"""Batch norms that live while a network trains, and are folded away when it ends.
+"""Batch norms that live while most of a training course runs, and are then folded away.
 
     z_c = β_c + |γ_c| (y_c - μ_c) / sqrt(σ_c² + ε)
 
 y is what a convolution with quantized weights gives. While training steps, μ and σ² are those of
 the batch; whoever judges sees their running mean. γ and β begin as the deviation and the mean that
 the channel has in the float network, so it makes no difference whether a network ever had norms, or
-came with them folded. At the end, with f = |γ| / sqrt(σ² + ε),
+came with them folded. In the end, with f = |γ| / sqrt(σ² + ε),
 
     s_c ← f s_c     w_c ← f w_c     (the codes stay)     b_c ← β_c + f (b_c - μ_c)
 
-Scales per channel take up any norm exactly (Nagel et al. 2021, arXiv:2106.08295, sec. 5.2.1), so it
-costs nothing at inference. Without norms every change of a code moves the statistics that the layers
-behind are tuned to; at 2 bits that is most of what such a network loses.
+Scales per channel take up any norm (Nagel et al. 2021, arXiv:2106.08295, sec. 5.2.1), so that it
+costs nothing at inference. Without norms every change of a code moves the statistics that the
+layers behind are tuned to. A bias is a whole multiple of the scales of data and weight, a coarse
+step where both have 2 bits; so the last part of a course trains without norms, as the file computes.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from workbench.quantizers.base import Quantizer
 from workbench.quantizers.codes import Codes
 from workbench.quantizers.registry import make
 
+NORM = "live_norm_"  # begins the name of a norm in the network
 MOMENTUM = 0.1
 EPSILON = 1e-5  # of the mean variance of the layer's channels
 AT_TIES = 0.01  # of the weights, at most, lie where rounding the last bit decides on the code
@@ -166,9 +168,9 @@ class Norms:
         for index, layer in enumerate(self._layers):
             call = node_of(self._model, layer.name)
             norm = self._held[layer.name] = LiveNorm(*found[layer.output])
-            self._model.module.add_submodule(f"live_norm_{index}", norm)
+            self._model.module.add_submodule(f"{NORM}{index}", norm)
             with graph.inserting_after(call):
-                after = graph.call_module(f"live_norm_{index}", (call,))
+                after = graph.call_module(f"{NORM}{index}", (call,))
             call.replace_all_uses_with(
                 after, delete_user_cb=lambda user, own=after: user is not own
             )
