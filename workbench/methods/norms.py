@@ -12,7 +12,7 @@ came with them folded. In the end, with f = |γ| / sqrt(σ² + ε),
 Scales per channel take up any norm (Nagel et al. 2021, arXiv:2106.08295, sec. 5.2.1), so that it
 costs nothing at inference. Without norms every change of a code moves the statistics that the
 layers behind are tuned to. A bias is a whole multiple of the scales of data and weight, a coarse
-step where both have 2 bits; so the last part of a course trains without norms, as the file computes.
+step where both have 2 bits; so the rest of a course trains without norms, as the file computes.
 """
 
 from __future__ import annotations
