@@ -71,7 +71,7 @@ SETTINGS = (4, 2, 3)
 RATES: dict[tuple[str, int], float] = {
     ("workbench", 4): 3e-4,
     ("workbench", 3): 3e-4,
-    ("workbench", 2): 3e-4,
+    ("workbench", 2): 3e-3,
     ("Brevitas", 4): 3e-4,
     ("Brevitas", 3): 3e-4,
     ("Brevitas", 2): 3e-3,

@@ -38,7 +38,7 @@ from workbench.methods.trainable import Trainable
 
 SAVE_SECONDS = 20.0  # between checkpoints inside an epoch
 TOLD = 8  # events of an epoch, beside the one that ends it
-LIVE = 0.5  # share of the steps before norms are folded
+LIVE = 0.8  # share of the steps before norms are folded
 CLOSED = "the last good epoch was kept"
 
 
@@ -330,7 +330,7 @@ class _Course:
         if self._task.teacher is not None and not taught:
             found.append("this stage learns nothing from the teacher: logits and features weigh 0")
         if self._norms:
-            found.append(f"{len(self._norms)} convolutions are normalised for half of the steps")
+            found.append(f"{len(self._norms)} convolutions are normalised for most of the steps")
         note = replaced(self._model, self._plan)
         return [*found, note] if note else found
 
