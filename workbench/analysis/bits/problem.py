@@ -113,9 +113,7 @@ class Problem:
 
     def uniform(self, bits: int) -> dict[str, int]:
         """The same bits for all; where that is no choice, the nearest, the fewer of two."""
-        return {
-            v.name: min(v.bits, key=lambda b: (abs(b - bits), b)) for v in self.variables
-        }
+        return {v.name: min(v.bits, key=lambda b: (abs(b - bits), b)) for v in self.variables}
 
     def widths(self) -> tuple[int, ...]:
         """All bits that some variable may have."""
