@@ -143,7 +143,7 @@ class _Recorder(fx.Interpreter):
         plain = (outputs,) if single else tuple(outputs)
         leaves = [torch.zeros_like(value, requires_grad=True) for value in plain]
         connected = super().run_node(n)
-        parts = (connected,) if single else tuple(connected)  # type: ignore[arg-type]
+        parts = (connected,) if single else tuple(connected)
         self._held[n] = arguments, keywords, plain, leaves
         added = tuple(part + leaf for part, leaf in zip(parts, leaves, strict=True))
         return added[0] if single else added

@@ -18,8 +18,8 @@ from workbench.graph.sites import Layer, is_constant, layers
 CARRIERS = frozenset(
     {
         "Relu", "Clip", "LeakyRelu", "HardSwish", "Sigmoid", "Identity", "BatchNormalization",
-        "LayerNormalization", "MaxPool", "AveragePool", "Reshape", "Transpose", "Flatten", "Squeeze",
-        "Unsqueeze", "Dropout", "QuickGelu", "Gelu", "PRelu", "Cast",
+        "LayerNormalization", "MaxPool", "AveragePool", "Reshape", "Transpose", "Flatten",
+        "Squeeze", "Unsqueeze", "Dropout", "QuickGelu", "Gelu", "PRelu", "Cast",
     }
 )  # fmt: skip
 
