@@ -66,9 +66,9 @@ class AllocationOptions(Options):
         Field(description="integer programme; the same on HAWQ's traces; searches; a policy"),
     ] = "milp"
     sensitivity: Annotated[
-        Literal["exact", "fisher", "hawq"],
-        Field(description="run each width; estimate from gradients; from traces"),
-    ] = "exact"
+        Literal["fisher", "exact", "hawq"],
+        Field(description="estimate from gradients; run each width; from traces"),
+    ] = "fisher"
     rounding: Annotated[
         str, Field(description="of the weights that are tried: nearest, gram or gptq")
     ] = NEAREST
@@ -81,7 +81,7 @@ class AllocationOptions(Options):
     pairs: Annotated[
         bool, Field(description="count what layers in one residual sum do to each other")
     ] = False
-    examples: Annotated[int, Field(ge=1, description="that sensitivities are measured on")] = 64
+    examples: Annotated[int, Field(ge=1, description="that sensitivities are measured on")] = 256
     judged: Annotated[int, Field(ge=1, description="that choices are run on together")] = 256
     search: Annotated[SearchOptions, Field(description="of the methods cem, evolution and haq")] = (
         SearchOptions()
