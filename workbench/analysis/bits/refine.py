@@ -69,7 +69,7 @@ def cross_entropy(
     """Try choices drawn from distributions that learn; the first one is `start`."""
     options = options or SearchOptions()
     chance = np.random.default_rng(options.seed)
-    search = _Tries(problem, budgets, score, start, options)
+    search = _Tries(problem, budgets, score, start, options, chance)
     yield from search.first()
     weights = {v.name: _near(v.bits, start[v.name], options.change) for v in problem.variables}
     for _ in range(options.rounds):
@@ -94,7 +94,7 @@ def evolution(
     """Try children of the best so far; the first one is `start`."""
     options = options or SearchOptions()
     chance = np.random.default_rng(options.seed)
-    search = _Tries(problem, budgets, score, start, options)
+    search = _Tries(problem, budgets, score, start, options, chance)
     yield from search.first()
     for _ in range(options.rounds):
         parents = search.best(max(2, round(options.elite * options.population)))
@@ -108,21 +108,30 @@ def evolution(
             yield from search.of(child)
 
 
-def mended(problem: Problem, budgets: Mapping[str, float], bits: Bits) -> dict[str, int] | None:
+def mended(
+    problem: Problem,
+    budgets: Mapping[str, float],
+    bits: Bits,
+    chance: np.random.Generator | None = None,
+) -> dict[str, int] | None:
     """A choice near this one, step by step, that keeps the budgets and uses them; None if none is.
 
     Args:
         problem: its objective says which steps harm least.
         budgets: by resource.
         bits: to begin with.
+        chance: blurs what the objective says, for a search that is to find where it is wrong.
     """
     found = dict(bits)
+    blur = {v.name: 1.0 for v in problem.variables}
+    if chance is not None:
+        blur = {name: float(np.exp(chance.standard_normal())) for name in blur}
     while over := problem.exceeded(found, budgets):
-        step = _step_down(problem, over, budgets, found)
+        step = _step_down(problem, over, budgets, found, blur)
         if step is None:
             return None
         found[step[0]] = step[1]
-    while (step := _step_up(problem, budgets, found)) is not None:
+    while (step := _step_up(problem, budgets, found, blur)) is not None:
         found[step[0]] = step[1]
     return found
 
@@ -137,8 +146,10 @@ class _Tries:
         score: Score,
         start: Bits,
         options: SearchOptions,
+        chance: np.random.Generator,
     ) -> None:
         self._problem, self._budgets, self._score = problem, budgets, score
+        self._chance = chance
         self._start = dict(start)
         self._names = [v.name for v in problem.variables]
         self._known: dict[tuple[int, ...], float] = {}
@@ -150,7 +161,7 @@ class _Tries:
 
     def of(self, bits: Bits) -> Iterator[Tried]:
         """Try a choice, mended; one that cannot be mended is passed over."""
-        found = mended(self._problem, self._budgets, bits)
+        found = mended(self._problem, self._budgets, bits, self._chance)
         if found is None:
             self._step += 1
             return
@@ -176,7 +187,11 @@ def _near(choices: tuple[int, ...], chosen: int, change: float) -> np.ndarray:
 
 
 def _step_down(
-    problem: Problem, over: list[str], budgets: Mapping[str, float], bits: Bits
+    problem: Problem,
+    over: list[str],
+    budgets: Mapping[str, float],
+    bits: Bits,
+    blur: Mapping[str, float],
 ) -> tuple[str, int] | None:
     """The change of one variable that saves most of what is exceeded for its harm."""
     best: tuple[float, str, int] | None = None
@@ -187,7 +202,7 @@ def _step_down(
                 max(0.0, v.costs[r][now] - v.costs[r][k]) / (abs(budgets[r]) or 1.0) for r in over
             )
             if k != now and saved > 0 and not _costs_more(v.costs, over, now, k):
-                price = max(v.harm[k] - v.harm[now], 0.0) / saved
+                price = blur[v.name] * max(v.harm[k] - v.harm[now], 0.0) / saved
                 if best is None or price < best[0]:
                     best = price, v.name, width
     return None if best is None else best[1:]
@@ -198,14 +213,16 @@ def _costs_more(costs: Mapping[str, tuple[float, ...]], over: list[str], now: in
     return any(costs[r][k] > costs[r][now] for r in over)
 
 
-def _step_up(problem: Problem, budgets: Mapping[str, float], bits: Bits) -> tuple[str, int] | None:
+def _step_up(
+    problem: Problem, budgets: Mapping[str, float], bits: Bits, blur: Mapping[str, float]
+) -> tuple[str, int] | None:
     """The change of one variable within the budgets that helps most."""
     best: tuple[float, str, int] | None = None
     room = {r: limit - problem.cost(r, bits) for r, limit in budgets.items()}
     for v in problem.variables:
         now = v.at(bits[v.name])
         for k, width in enumerate(v.bits):
-            gain = v.harm[now] - v.harm[k]
+            gain = blur[v.name] * (v.harm[now] - v.harm[k])
             fits = all(v.costs[r][k] - v.costs[r][now] <= left for r, left in room.items())
             if gain > 0 and fits and (best is None or gain > best[0]):
                 best = gain, v.name, width
