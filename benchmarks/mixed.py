@@ -82,11 +82,11 @@ CASES = (
 def run(case: Case) -> dict[str, Any]:
     """Choose, learn, judge."""
     session, recipe = _session(case.model), _recipe(case)
-    start = time.perf_counter()
+    start = time.process_time()
     costs = {"average_bits": float(case.bits)}
     if case.choice != UNIFORM:
         recipe, costs = _allocated(session, recipe, case)
-    chosen = time.perf_counter() - start
+    chosen = time.process_time() - start
     extent = Extent(naive=False, layers=False, verify=False, latency=False)
     with TemporaryDirectory() as folder:
         report = session.quantize(recipe=recipe, out=f"{folder}/run", extent=extent).report()
@@ -99,7 +99,7 @@ def run(case: Case) -> dict[str, Any]:
         "agreement": scores["learned"]["agreement"],
         "kl": scores["learned"]["kl"],
         "average_bits": costs["average_bits"],
-        "choosing_seconds": round(chosen, 1),
+        "choosing_cpu_seconds": round(chosen, 1),
     }
 
 

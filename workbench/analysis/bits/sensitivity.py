@@ -186,7 +186,7 @@ class _Recorder(fx.Interpreter):
             for place, (part, before) in enumerate(zip(parts, plain, strict=True)):
                 error = part - before
                 for draw, gradient in enumerate(gradients):
-                    product = (gradient[node][place] * error).double()
+                    product = gradient[node][place] * error
                     total[draw] += _by_example(product, count, _batch_axis(node))
         return total.flatten()
 
@@ -218,7 +218,7 @@ def _by_example(product: Tensor, examples: int, axis: int) -> Tensor:
     """
     moved = product.movedim(axis, 0) if product.ndim else product.reshape(1)
     if len(moved) % examples == 0:
-        return moved.reshape(examples, -1).sum(1)
-    found = product.new_zeros(examples)
-    found[0] = product.sum()
+        return moved.reshape(examples, -1).sum(1, dtype=torch.float64)
+    found = torch.zeros(examples, dtype=torch.float64)
+    found[0] = product.sum(dtype=torch.float64)
     return found
