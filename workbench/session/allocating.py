@@ -186,9 +186,14 @@ class _Allocator:
 
     @cached_property
     def _batches(self) -> list[Batch]:
-        size = min(self._session.batch_size, self._options.examples)
-        found = self._data.batches("calibration", size, self._options.examples)
-        return [inputs for inputs, _ in found]
+        return [inputs for inputs, _ in self._some(self._options.examples)]
+
+    def _some(self, examples: int) -> Iterator[tuple[Batch, Tensor | None]]:
+        """Examples that calibrate, with their classes where they have any."""
+        most = max(examples, self._data.fixed)
+        size, classes = min(self._session.batch_size, most), self._data.task == "classify"
+        for inputs, labels in self._data.batches("calibration", size, most):
+            yield inputs, labels if classes else None
 
     @property
     def _small(self) -> list[Batch]:
@@ -219,9 +224,7 @@ class _Allocator:
 
     @cached_property
     def _network(self) -> MixedNetwork:
-        size = min(self._session.batch_size, self._options.judged)
-        judging = self._data.batches("calibration", size, self._options.judged)
-        return MixedNetwork(self._model, self._candidates, judging)
+        return MixedNetwork(self._model, self._candidates, self._some(self._options.judged))
 
     def _sweep(
         self, task: Problem, swept: str, limits: Mapping[str, float], points: int
