@@ -15,7 +15,7 @@ from workbench.foundation.errors import RecipeError, RunError
 from workbench.foundation.spelling import joined
 from workbench.graph.build import Graph
 from workbench.graph.sites import Site
-from workbench.graph.taps import value_nodes
+from workbench.graph.taps import calls, value_nodes
 from workbench.maths.grid import Grid, over_range
 from workbench.quantizers.base import Frozen, Quantizer
 from workbench.quantizers.bias import Bias
@@ -292,7 +292,7 @@ class QuantizedGraph(nn.Module):
     def _insert(self, sites: Iterable[Site]) -> None:
         """Rewire each site's edges through its quantizer."""
         values = value_nodes(self.module) | _initializers(self.module)
-        readers = _readers(self.module)
+        readers = calls(self.module)
         graph = self.module.graph
         for site in sites:
             source = values[site.tensor]
@@ -331,16 +331,6 @@ def _initializers(module: fx.GraphModule) -> dict[str, fx.Node]:
     """Initializer name -> the fx node that fetches it."""
     nodes = module.graph.nodes
     return {n.meta["onnx_initializer"]: n for n in nodes if "onnx_initializer" in n.meta}
-
-
-def _readers(module: fx.GraphModule) -> dict[str, fx.Node]:
-    """ONNX node name -> the fx call that computes it."""
-    found: dict[str, fx.Node] = {}
-    for node in module.graph.nodes:
-        name = node.meta.get("onnx_node")
-        if name is not None and node.op == "call_function":
-            found.setdefault(name, node)
-    return found
 
 
 def _stored(grid: Grid) -> Tensor:

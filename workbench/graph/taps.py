@@ -18,6 +18,16 @@ def value_nodes(module: fx.GraphModule) -> dict[str, fx.Node]:
     return {node.meta["onnx_value"]: node for node in nodes if "onnx_value" in node.meta}
 
 
+def calls(module: fx.GraphModule) -> dict[str, fx.Node]:
+    """ONNX node name -> the fx call that computes it."""
+    found: dict[str, fx.Node] = {}
+    for node in module.graph.nodes:
+        name = node.meta.get("onnx_node")
+        if name is not None and node.op == "call_function":
+            found.setdefault(name, node)
+    return found
+
+
 def named_nodes(module: fx.GraphModule, names: Iterable[str]) -> list[fx.Node]:
     """The fx nodes that compute the named values, in the order of the names.
 

@@ -5,14 +5,11 @@
              that was rounded up most gets the next fewer bits; then, while there is room, the one
              that was rounded down most gets the next more
 
-Weights that were asked for with other bits than most (by the number of values) keep them: the first
-and the last layer, and overrides. So do tables of levels, and weights that the target runs in one
-number of bits alone.
+Which weights keep their bits says `workbench.graph.costs.open_widths`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
@@ -22,7 +19,7 @@ from torch import Tensor
 
 from workbench.foundation.errors import RecipeError
 from workbench.foundation.spelling import joined
-from workbench.graph.costs import costs
+from workbench.graph.costs import costs, open_widths
 from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.base import SiteSignals
 from workbench.methods.network_plan import NetworkPlan, Search, use
@@ -148,17 +145,7 @@ class BitSearch:
         return f"bits chosen: {'; '.join(parts)}; {cost}, {size / BYTE / 1000:.1f} kB of weights"
 
     def _widths(self) -> dict[str, Widths]:
-        sizes: Counter[int] = Counter()
-        for name, bits in self._asked.items():
-            sizes[bits] += self._costs[name].values
-        usual = max(sizes, key=lambda bits: sizes[bits], default=0)
-        found: dict[str, Widths] = {}
-        for site in self._model.of_kind("weight"):
-            wanted = range(self._search.least, self._search.most + 1)
-            widths = tuple(b for b in wanted if b in site.widths or not site.widths)
-            grid = self._model.asked[site.name]
-            if grid.bits == usual and grid.uniform and not grid.label and len(widths) > 1:
-                found[site.name] = widths
+        found = open_widths(self._model, self._search.least, self._search.most)
         if not found:
             raise RecipeError(
                 f"no weight has a choice between '{self._search.least}' and '{self._search.most}'"

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from workbench.graph.targets import Coverage, WeightGrid
     from workbench.methods.moments import MomentStore
     from workbench.methods.together import Together
+    from workbench.session.allocation import Allocation, Budgets
     from workbench.session.execute import Diagnosis, Extent
     from workbench.session.inspection import Inspection
     from workbench.session.jobs import Job
@@ -504,6 +505,40 @@ class Session:
         from workbench.session.whatif import what_if
 
         return what_if(self, layer, weights, **options)
+
+    def allocate(
+        self,
+        recipe: Recipe | None = None,
+        budgets: Mapping[str, float] | Budgets | None = None,
+        *,
+        pins: Mapping[str, int] | None = None,
+        points: int = 0,
+        progress: Callable[[float, str], None] | None = None,
+        **options: Any,
+    ) -> Allocation:
+        """Which weight gets how many bits; see `workbench.session.allocation`.
+
+            session.allocate(budgets={"average_bits": 3}).recipe
+
+        Args:
+            recipe: whose bits are chosen; by default the one that `quantize` takes.
+            budgets: of `average_bits`, `bytes`, `file_bytes`, `bops` (millions) or `latency_ms`;
+                without any the knee of a sweep of `points` is taken.
+            pins: bits by layer or pattern that are not to be chosen.
+            points: of a sweep over the first budget's resource.
+            progress: told the share that is done and what is being done.
+            options: of `AllocationOptions`, such as method="cem" or sensitivity="fisher".
+
+        Raises:
+            RecipeError: no choice keeps the budgets, or there is nothing to choose.
+            DataError: there are no data.
+        """
+        from workbench.session.allocating import allocate
+        from workbench.session.allocation import AllocationOptions, Budgets
+
+        given = budgets if isinstance(budgets, Budgets) else Budgets.parse(budgets or {}, "budgets")
+        how = AllocationOptions.parse(options, "allocate")
+        return allocate(self, recipe or self.recipe(), given, how, pins, points, progress)
 
     def coverage(self, recipe: Recipe | None = None) -> Coverage:
         """For every node what `recipe` makes of it on its target: integer or float, and why.

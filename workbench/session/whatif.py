@@ -25,6 +25,7 @@ from workbench.methods.linear import LinearView
 from workbench.methods.moments import MomentStore
 from workbench.methods.registry import METHODS, make
 from workbench.methods.second_order import SecondOrder, settled
+from workbench.quantizers.base import Quantizer
 from workbench.quantizers.codes import Codes
 
 if TYPE_CHECKING:
@@ -156,6 +157,42 @@ def _weights(session: Session, name: str) -> list[str]:
     return found
 
 
+def rounded(
+    view: LinearView,
+    moments: Moments,
+    site: Site,
+    weight: Tensor,
+    method: str,
+    calibrator: str = "mse",
+    *,
+    bias: bool = True,
+) -> tuple[Quantizer, bool]:
+    """A weight's quantizer by one of `methods()`, and whether the layer's bias takes up the mean.
+
+    Args:
+        view: of the weight; moments: of what it multiplies; site: with the grid.
+        calibrator: range of the weight, where the method searches none.
+        bias: whether the layer's bias may be corrected, where it has one.
+    """
+    quantizer = uniform(site)
+    quantizer.fit(weight, calibrator)
+    if method == NEAREST:
+        return quantizer, False
+    rounder = cast(SecondOrder, make(method))
+    centred = bias and rounder.centred() and view.layer.offset is not None
+    found = rounder.round(
+        view.matrix(weight),
+        moments,
+        site.grid,
+        quantizer.table(),
+        centred=centred,
+        calibrator=calibrator,
+    )
+    chosen = Codes(site.grid, site.shape)
+    chosen.take(quantizer)
+    return settled(chosen, view, found), centred
+
+
 def _answer(
     session: Session,
     view: LinearView,
@@ -167,18 +204,7 @@ def _answer(
     layer = view.layer
     weight = _parameter(session, site.tensor)
     matrix = view.matrix(weight)
-    quantizer = uniform(site)
-    quantizer.fit(weight, calibrator)
-    centred = False
-    if method != NEAREST:
-        rounder = cast(SecondOrder, make(method))
-        centred = rounder.centred() and layer.offset is not None
-        found = rounder.round(
-            matrix, moments, site.grid, quantizer.table(), centred=centred, calibrator=calibrator
-        )
-        chosen = Codes(site.grid, site.shape)
-        chosen.take(quantizer)
-        quantizer = settled(chosen, view, found)
+    quantizer, centred = rounded(view, moments, site, weight, method, calibrator)
     gap = view.matrix(quantizer(weight)) - matrix
     noise = moments.output(gap)
     if centred:  # the bias takes up the mean

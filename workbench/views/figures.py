@@ -90,6 +90,33 @@ def before_after(
     return figure
 
 
+def pareto(view: Record, ax: Axes | None = None) -> Figure:
+    """Mixed choices of bits and uniform ones, by cost and by distance to the float network.
+
+    Args:
+        view: as `workbench.views.allocation.pareto` makes it.
+        ax: axes to draw on; a new figure if None.
+    """
+    figure, ax = _axes(ax, (5.0, 3.4))
+    for key, style, colour in (("points", "o-", QUANTIZED), ("uniform", "s--", DIM)):
+        places = sorted((point["x"], point["y"]) for point in view[key])
+        label = "mixed" if key == "points" else "one width for all"
+        ax.plot(*zip(*places, strict=True) if places else ((), ()), style, color=colour,
+                markersize=4, linewidth=1, label=label)  # fmt: skip
+    if view["knee"] is not None:
+        knee = view["points"][view["knee"]]
+        ax.plot(knee["x"], knee["y"], "o", mfc="none", color=INK, markersize=10, label="knee")
+    if view["chosen"] is not None:
+        ax.plot(view["chosen"]["x"], view["chosen"]["y"], "*", color=FLOAT, label="chosen")
+    if view["budget"] is not None:
+        ax.axvline(view["budget"], color=DIM, linewidth=0.7, linestyle=":", label="budget")
+    ax.set_yscale("log")
+    ax.set_xlabel(view["x"])
+    ax.set_ylabel(view["y"])
+    ax.legend(fontsize=7, frameon=False)
+    return figure
+
+
 def estimator_figure(view: Record) -> Figure:
     """Each gradient estimator: what goes forward above, the slope that goes backward below.
 
