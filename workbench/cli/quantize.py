@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +31,7 @@ from workbench.cli.console import (
 from workbench.foundation.errors import RecipeError
 
 if TYPE_CHECKING:
+    from workbench.session.execute import Extent
     from workbench.session.recipe import Recipe
     from workbench.session.runs import Run
     from workbench.session.session import Session
@@ -125,6 +126,9 @@ RecipeFile = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", help="Run directory; new, below runs/.")]
 Background = Annotated[bool, typer.Option("--background", help="Start a job, return at once.")]
 Fast = Annotated[bool, typer.Option("--fast", help="No diagnosis, verification or timing.")]
+Again = Annotated[
+    bool, typer.Option("--again", help="A new run even where the same work was done before.")
+]
 
 
 #: parameters of `quantize` that make the recipe -> what they are called there
@@ -140,6 +144,21 @@ RECIPE_FIELDS = {
     "calibration": "calibration_examples",
     "training": "training_examples",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Where a run goes, how much of it is wanted, and whether one that is there will do."""
+
+    out: Path | None = None
+    fast: bool = False
+    again: bool = False
+
+    def extent(self) -> Extent:
+        """What is left out of a fast run."""
+        from workbench.session.execute import Extent
+
+        return Extent(layers=not self.fast, verify=not self.fast, latency=not self.fast)
 
 
 @app.command()
@@ -171,14 +190,18 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
     out: Out = None,
     background: Background = False,
     fast: Fast = False,
+    again: Again = False,
     as_json: AsJson = False,
 ) -> None:
-    """Learn a low-bit model, export it, prove it, and judge it on held-out data."""
+    """Learn a low-bit model, export it, prove it, and judge it on held-out data.
+
+    The same work asked for twice is answered by the run that is there, unless --again or --out.
+    """
     asked = locals()
     given = {field: asked[name] for name, field in RECIPE_FIELDS.items()}
     wanted, session = recipe_of(given, recipe), open_session(model, data, mean, std, size)
-    begin = _start if background else partial(_wait, fast=fast)
-    begin(session, wanted, out, as_json)
+    begin = _start if background else _wait
+    begin(session, wanted, Asked(out, fast, again), as_json)
 
 
 @app.command()
@@ -189,7 +212,8 @@ def demo(
     """See it all at once: digits-mobilenet in 4 bits, nearest rounding against learning."""
     start = time.monotonic()
     session = open_session(DEMO_MODEL)
-    run = make(session, session.recipe(weights=4, activations=8, method="gram"), out)
+    recipe = session.recipe(weights=4, activations=8, method="gram")
+    run = make(session, recipe, Asked(out, again=True))
     written = _pictures(run)
     result = {**summary(run), "seconds": time.monotonic() - start}
     if as_json:
@@ -200,20 +224,22 @@ def demo(
     output.print(f"{run.directory} holds {names}; {result['seconds']:.0f} s", markup=False)
 
 
-def make(session: Session, recipe: Recipe, out: Path | None, fast: bool = False) -> Run:
+def make(session: Session, recipe: Recipe, asked: Asked) -> Run:
     """Make a run here, with progress on standard error; Ctrl-C leaves it resumable."""
-    from workbench.session.execute import Extent
     from workbench.session.runs import Run
 
-    extent = Extent(layers=not fast, verify=not fast, latency=not fast)
-    files = session.prepare(recipe, out, extent)
+    files = session.place(recipe, asked.out, asked.extent(), asked.again)
+    run = Run(files.directory)
+    if run.state == "done":
+        say(f"done before: {run.directory}; for a new run of the same work add --again")
+        return run
     try:
         with watching(session.name) as watch:
             session.make(files, watch)
     except KeyboardInterrupt:
         say(f"stopped; go on with: workbench resume {files.directory}")
         raise typer.Exit(130) from None
-    return Run(files.directory)
+    return run
 
 
 def summary(run: Run) -> dict[str, Any]:
@@ -336,16 +362,17 @@ def _override(text: str) -> Any:
     return Override(pattern=pattern, weights=weights, activations=active[0] if active else None)
 
 
-def _wait(session: Session, recipe: Recipe, out: Path | None, as_json: bool, *, fast: bool) -> None:
-    _print_run(make(session, recipe, out, fast), as_json)
+def _wait(session: Session, recipe: Recipe, asked: Asked, as_json: bool) -> None:
+    _print_run(make(session, recipe, asked), as_json)
 
 
-def _start(session: Session, recipe: Recipe, out: Path | None, as_json: bool) -> None:
-    job = session.start(recipe, out)
+def _start(session: Session, recipe: Recipe, asked: Asked, as_json: bool) -> None:
+    job = session.start(recipe, asked.out, asked.extent(), again=asked.again)
     if as_json:
         emit({"directory": str(job.directory), **job.progress()})
     else:
-        output.print(f"started {job.directory}; see: workbench runs", markup=False)
+        word = "done before:" if job.state == "done" else "started"
+        output.print(f"{word} {job.directory}; see: workbench runs", markup=False)
 
 
 def _print_run(run: Run, as_json: bool) -> None:

@@ -1,8 +1,9 @@
-"""Commands about runs: `runs`, `watch`, `resume`, `stop`, `export`."""
+"""Commands about runs: `runs`, `watch`, `resume`, `rerun`, `rm`, `stop`, `export`."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,6 +84,35 @@ def resume(
     with watching(job.run.name) as watch:
         job.run.session.make(job.run.files, watch)
     emit(summary(job.run)) if as_json else say(f"done: {job.directory}")
+
+
+@app.command()
+def rerun(run: RunName, as_json: AsJson = False) -> None:
+    """Do the same work again, in a new run."""
+    from workbench.session.runs import Run
+
+    found = Run(run)
+    with watching(found.name) as watch:
+        made = found.rerun(watch)
+    emit(summary(made)) if as_json else say(f"done: {made.directory}")
+
+
+@app.command()
+def rm(
+    run: Annotated[list[str], typer.Argument(help="Run directories, or names that `runs` lists.")],
+    as_json: AsJson = False,
+) -> None:
+    """Delete runs with all that lies in their folders; one that is running is refused."""
+    from workbench.session.runs import Run, remove
+
+    found = [Run(name) for name in run]
+    removed = [remove(one) for one in found]
+    if as_json:
+        emit([asdict(one) for one in removed])
+        return
+    for one, gone in zip(found, removed, strict=True):
+        text = f"removed {one.directory}: {gone.files} files, {gone.bytes:,} bytes"
+        output.print(text, markup=False)
 
 
 @app.command()

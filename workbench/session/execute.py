@@ -83,6 +83,16 @@ class Extent:
         every = ("learn", "export", "scores", "layers", "verify", "latency")
         return [phase for phase in every if wanted.get(phase, True)]
 
+    def covers(self, other: Extent) -> bool:
+        """True if a run of this extent holds all that one of the `other` extent does."""
+        parts = ("naive", "layers", "verify", "latency")
+        if any(getattr(other, part) and not getattr(self, part) for part in parts):
+            return False
+        counts = {"examples": True, "layer_examples": other.layers, "verify_examples": other.verify}
+        return all(
+            getattr(self, name) == getattr(other, name) for name, asked in counts.items() if asked
+        )
+
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Extent:
         """The inverse of `dataclasses.asdict`; unknown keys are left out."""
