@@ -321,7 +321,7 @@ def _stages(methods: Sequence[str], options: Sequence[str]) -> tuple[Any, ...]:
         method = method or methods[-1]
         if not equals or method not in table:
             raise RecipeError(f"--option was '{text}'; give KEY=VALUE, or METHOD.KEY=VALUE")
-        table[method][name] = _value(value)
+        table[method][name] = value_of(value)
     return tuple(Stage(method=name, options=table[name]) for name in methods)
 
 
@@ -333,12 +333,12 @@ def _synthetic(text: str, examples: int | None) -> dict[str, Any]:
         key, equals, value = part.partition("=")
         if not equals:
             raise RecipeError(f"--synthetic was '{text}'; give NAME, or NAME:KEY=VALUE,KEY=VALUE")
-        options[key] = _value(value)
+        options[key] = value_of(value)
     count = {} if examples is None else {"examples": examples}
     return {"maker": maker, "options": options, **count}
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
     """A number or true/false where it is one, else the text."""
     try:
         return json.loads(text)

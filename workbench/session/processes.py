@@ -103,7 +103,7 @@ def start(arguments: Sequence[str], log: Path, threads: int | None = None) -> Pr
     pid = os.posix_spawn(
         sys.executable,
         [sys.executable, *arguments],
-        _environment(threads),
+        environment(threads),
         file_actions=actions,
         setpgroup=0,
     )
@@ -124,8 +124,8 @@ def limit_memory(gibibytes: float) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def _environment(threads: int | None) -> dict[str, str]:
-    """This environment, in which the same `workbench` is found."""
+def environment(threads: int | None = None) -> dict[str, str]:
+    """This environment, in which the same `workbench` is found, with so many `threads`."""
     counts = dict.fromkeys(_THREADS, str(threads)) if threads else {}
     home = str(Path(workbench.__file__).resolve().parents[1])
     paths = [home, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from workbench.session.inspection import Inspection
     from workbench.session.jobs import Job
     from workbench.session.own_loop import OwnTraining
+    from workbench.session.sweep import Place, Results
     from workbench.session.whatif import WhatIf
     from workbench.session.work import Work
 
@@ -460,6 +461,36 @@ class Session:
         from workbench.session.work import check
 
         return check(self, recipe, extent, measured)
+
+    def sweep(
+        self,
+        grid: Mapping[str, Sequence[Any]],
+        recipes: Mapping[str, Recipe] | None = None,
+        workers: int | None = None,
+        memory_gib: float | None = None,
+        extent: Extent | None = None,
+        progress: Callable[[Place], None] | None = None,
+    ) -> Results:
+        """Make a run of every combination of a grid's values, in processes of this machine.
+
+        What is made already is not made again, so a sweep that was broken off goes on.
+
+        Args:
+            grid: values by key, such as `{"weights": [2, 4], "method": ["rtn", "gram"]}`; the keys
+                are those of `workbench.session.grid`.
+            recipes: that the grid changes, by name; the usual one if None.
+            workers, memory_gib: processes at a time, and the memory of all of them.
+            extent: how much of each run's outcome is wanted; all but latency if None.
+            progress: called now and then, and with each result as it comes in.
+
+        Raises:
+            SweepError: with all that does not fit; nothing was started.
+        """
+        from workbench.session import sweep
+        from workbench.session.crew import budget
+
+        found = sweep.build(self, grid, recipes, extent)
+        return sweep.local(found, budget(workers, memory_gib), progress)
 
     def place(
         self,
