@@ -63,6 +63,7 @@ def work(files: RunFiles, memory_gib: float | None = None) -> None:
     """Make or go on with the run in `files`."""
     with making(files):
         files.scratch.mkdir(exist_ok=True)
+        before = tempfile.tempdir
         tempfile.tempdir = str(files.scratch)  # what a kill leaves is found and removed there
         try:
             _make(files)
@@ -73,6 +74,8 @@ def work(files: RunFiles, memory_gib: float | None = None) -> None:
                     " use fewer calibration examples"
                 ) from error
             raise
+        finally:
+            tempfile.tempdir = before
 
 
 def _serve(memory_gib: float | None) -> int:
