@@ -1,4 +1,4 @@
-"""Commands about runs: `runs`, `watch`, `resume`, `rerun`, `rm`, `stop`, `export`."""
+"""Commands about runs: `runs`, `compare`, `watch`, `resume`, `rerun`, `rm`, `stop`, `export`."""
 
 from __future__ import annotations
 
@@ -84,6 +84,28 @@ def resume(
     with watching(job.run.name) as watch:
         job.run.session.make(job.run.files, watch)
     emit(summary(job.run)) if as_json else say(f"done: {job.directory}")
+
+
+@app.command()
+def compare(
+    run: Annotated[list[str], typer.Argument(help="Two or more; the first is the base.")],
+    as_json: AsJson = False,
+) -> None:
+    """Runs side by side: what differs in the recipe, scores, layers, predictions that flipped."""
+    from workbench.session.comparing import compare as compared
+    from workbench.session.runs import Run
+    from workbench.views.comparison import tables
+
+    found = compared([Run(name) for name in run])
+    if as_json:
+        emit(found)
+        return
+    for table in tables(found):
+        columns = [column["label"] for column in table["columns"]]
+        show(table["title"], columns, [row["cells"] for row in table["rows"]])
+    for flips in found["flips"]:
+        if flips["reason"]:
+            say(f"{flips['base']} and {flips['run']}: {flips['reason']}")
 
 
 @app.command()

@@ -3,9 +3,10 @@
     ray start --head --node-ip-address=127.0.0.1        # and on others: ray start --address=...
     workbench sweep SWEEP.toml --engine ray --address 127.0.0.1:6379
 
-A run's folder, its model and its data travel to a worker, and what came of it travels back into the
-same folder, so no disk is shared. A machine that has the same data at the same path uses those. What
-a worker needs is this package in the same version, and the samples or pretrained models by name.
+A run's folder, its model and its data travel to a worker, and what came of it travels back into
+the same folder, so no disk is shared. A machine that has the same data at the same path uses those.
+What a worker needs is this package in the same version, samples and pretrained models by name, and
+a teacher's file at the same path.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -105,14 +107,21 @@ class Cluster:
             time.sleep(_PAUSE)
         if self._closed or run.state == "done":
             return "ended"
-        with suppress(WorkbenchError), making(run.files):
-            try:
-                self._fetch(run)
-            except self._ray.exceptions.RayTaskError as error:
-                raise RunError(f"a worker failed: {error.cause!r}; see Ray's logs") from None
-            except self._ray.exceptions.RayError as error:
-                raise Stopped from error  # the worker died, or the cluster was left
+        try:
+            with suppress(WorkbenchError), making(run.files):
+                self._ask(run)
+        except Stopped:
+            return "died"
         return "ended"
+
+    def _ask(self, run: Run) -> None:
+        faults = self._ray.exceptions
+        try:
+            self._fetch(run)
+        except faults.RayTaskError as error:
+            raise RunError(f"a worker failed: {error.cause!r}; see Ray's logs") from None
+        except faults.RayError as error:
+            raise Stopped from error  # the worker died, or the cluster was left
 
     def _fetch(self, run: Run) -> None:
         """Have the run made and put what came of it into its folder."""
@@ -153,10 +162,11 @@ class Cluster:
 
 def make_remotely(parcel: Parcel) -> tuple[Packed, str]:
     """On a worker: make a run in a folder that goes away; its files, and why it failed."""
-    import ray
     import torch
 
     from workbench.session.worker import attempt
+
+    ray = import_module("ray")
 
     torch.set_num_threads(parcel.threads)
     about = dict(parcel.about)
@@ -225,7 +235,7 @@ def _connected(address: str) -> Any:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import ray
+        ray = import_module("ray")
     except ImportError:
         raise RunError(
             "Ray is not installed; install the extra: pip install 'quantization-workbench[ray]'"

@@ -296,6 +296,9 @@ class _Execution:
             comparison.add(inputs, labels)
             done += len(inputs[0])
             yield self._note("scoring on held-out examples", done, total)
+        predicted = comparison.predictions()
+        if predicted:
+            Checkpoint(self.files.predictions, self._key).save(predicted, 0)
         found = comparison.records()
         ordered = ("float", "naive", "learned", "onnxruntime")
         self.report["scores"] = {name: found[name] for name in ordered if name in found}
