@@ -1,8 +1,8 @@
 """Make everything that `make demo` and `make test` need, once; the next call only checks.
 
 Creates `.venv`, installs the pinned packages and this project, and (with `--browser`) sees to a
-Chromium for the browser tests; with `--zoo` also the pretrained models, with `--ray` also Ray. Needs
-nothing but the standard library.
+Chromium for the browser tests; with `--zoo` also the pretrained models, with `--ray` also Ray.
+Needs nothing but the standard library.
 
 torch is the one package with two builds. Where no GPU is found and the ordinary resolution would
 bring CUDA libraries, torch comes from its CPU index instead; nothing larger than needed is fetched.

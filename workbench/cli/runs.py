@@ -1,4 +1,4 @@
-"""Commands about runs: `runs`, `compare`, `watch`, `resume`, `rerun`, `rm`, `stop`, `export`."""
+"""Commands about runs: list, compare, report, watch, resume, rerun, remove, stop, export."""
 
 from __future__ import annotations
 
@@ -106,6 +106,34 @@ def compare(
     for flips in found["flips"]:
         if flips["reason"]:
             say(f"{flips['base']} and {flips['run']}: {flips['reason']}")
+
+
+@app.command()
+def report(
+    run: Annotated[list[str], typer.Argument(help="One run, or several to see side by side.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for SVG, PDF, CSV and JSON of each picture too.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """One HTML file about runs that needs no network: the pictures of the app, and their numbers.
+
+    With --json the numbers that the file holds.
+    """
+    from workbench.session.comparing import gather
+    from workbench.session.runs import Run
+    from workbench.session.store import write_bytes
+    from workbench.views.report import page, write_papers
+
+    record = gather([Run(name) for name in run])
+    write_bytes(out, page(record).encode())
+    written = write_papers(record, figures) if figures is not None else []
+    if as_json:
+        emit(record)
+        return
+    more = f", and {len(written)} files in {figures}" if written else ""
+    output.print(f"wrote {out}: {out.stat().st_size:,} bytes{more}", markup=False)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from torch import Tensor
 from workbench.foundation.errors import RunError
 from workbench.session.recipe import FLOAT, SAME, Recipe
 from workbench.session.runs import Run
-from workbench.session.store import Checkpoint
+from workbench.session.store import Checkpoint, finite
 
 SCORES = ("score", "agreement", "kl", "sqnr_db")
 COSTS = ("bytes", "float_bytes", "latency_ms", "seconds")
@@ -47,6 +47,26 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
         "layers": _layers(reports),
         "flips": [flips(runs[0], run) for run in runs[1:]],
     }
+
+
+def gather(runs: Sequence[Run]) -> dict[str, Any]:
+    """All that a report of runs is made from, as JSON values; it names no folder of this machine.
+
+    Returns:
+        `runs` (`name`, `report`, `events`) and `comparison`, None for a single run.
+    """
+    found = []
+    for run in runs:
+        report = run.report()
+        model = {key: value for key, value in report["model"].items() if key != "origin"}
+        whole = {"name": run.name, "report": {**report, "model": model}, "events": run.events()}
+        found.append(whole)
+    compared = compare(runs) if len(runs) > 1 else None
+    if compared is not None:
+        for about in compared["runs"]:
+            about.pop("directory")
+        compared["differs"] = [row for row in compared["differs"] if row["key"] != "data.path"]
+    return finite({"runs": found, "comparison": compared})
 
 
 def asked(run: Run) -> dict[str, Any]:
