@@ -49,13 +49,26 @@ def address() -> Iterator[str]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["PYTHONPATH"] = str(Path(workbench.__file__).resolve().parents[1])
     pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
+    found = started()
+    yield found.address
+    found.shutdown()
+
+
+def started(attempts: int = 3):
+    """The cluster; Ray gives a node 30 s to start, which a busy machine may not keep."""
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
-    found = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-    found.add_node(**node)
-    yield found.address
-    found.shutdown()
+    found = Cluster()
+    try:
+        found.add_node(**node, include_dashboard=False)
+        found.add_node(**node)
+    except Exception as error:
+        found.shutdown()
+        if attempts == 1 or "timed out" not in str(error):
+            raise
+        return started(attempts - 1)
+    return found
 
 
 @pytest.mark.slow

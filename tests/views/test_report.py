@@ -1,4 +1,4 @@
-"""The report of several runs: it opens from disk without a network, and its numbers are `--json`'s."""
+"""The report of several runs: it opens from disk without a network; its numbers are `--json`'s."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from workbench.foundation.errors import plain
 from workbench.views import layers
 from workbench.views.numbers import number
 
@@ -173,7 +174,7 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 def short(name: object) -> str:
     """Names without `$`, which would start a formula, and not longer than a label can be."""
-    text = str(name).replace("$", r"\$")
+    text = plain(str(name)).replace("$", r"\$")
     return text if len(text) <= 28 else f"{text[:12]}…{text[-14:]}"
 
 

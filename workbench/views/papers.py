@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,7 +168,9 @@ def drawing(figure: Figure, kind: str) -> bytes:
     """The figure as a file, the same at each call."""
     stream = io.BytesIO()
     dated = {"svg": "Date", "pdf": "CreationDate"}[kind]
-    figure.savefig(stream, format=kind, metadata={dated: None})
+    with warnings.catch_warnings():  # a stranger's names may hold letters that no font here has
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        figure.savefig(stream, format=kind, metadata={dated: None})
     return stream.getvalue()
 
 
@@ -184,7 +187,7 @@ def csv_text(rows: Sequence[Record]) -> str:
 def _cell(value: Any) -> Any:
     if value is None or isinstance(value, int | float):
         return value
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 

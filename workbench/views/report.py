@@ -111,10 +111,10 @@ const picture = (id, mount, get, files) => {
   mount(box, view(get));
   mountFiles(foot, view(files));
 };
-let whole;
+let recorded;
 const binsOf = (one, layer) => {
-  whole = whole || JSON.parse(at("record").textContent);
-  const {histograms} = whole.runs[data.runs.indexOf(one)].report;
+  recorded = recorded || JSON.parse(at("record").textContent);
+  const {histograms} = recorded.runs[data.runs.indexOf(one)].report;
   return Object.entries(histograms || {}).filter(([, found]) => found.layer === layer)
     .flatMap(([site, {start, width, counts}]) => counts.map((count, i) =>
       ({site, from: start + i * width, to: start + (i + 1) * width, count})))
