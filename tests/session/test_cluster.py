@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def address() -> Iterator[str]:
 
 def started(attempts: int = 3):
     """The cluster; Ray gives a node 30 s to start, which a busy machine may not keep."""
-    from ray.cluster_utils import Cluster
+    Cluster = import_module("ray.cluster_utils").Cluster
 
     node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
     found = Cluster()

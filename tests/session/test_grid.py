@@ -10,7 +10,8 @@ import workbench
 from workbench.foundation.errors import RecipeError
 from workbench.session.grid import SweepError, SweepFile, bases, changed, points
 from workbench.session.recipe import Recipe, Stage
-from workbench.session.sweep import build, marked
+from workbench.session.results import marked
+from workbench.session.sweep import build
 
 USUAL = bases(())
 

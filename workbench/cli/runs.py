@@ -209,6 +209,7 @@ def _record(run: Run) -> dict[str, Any]:
     about = run.about
     record = {"name": run.name, "directory": str(run.directory), "state": run.state}
     record |= {"model": about.get("name"), "created": about.get("created"), "message": run.message}
+    record |= {"digest": about.get("digest", ""), "version": about.get("version")}
     record["summary"] = _summary(run)
     return record
 

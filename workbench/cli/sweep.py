@@ -17,7 +17,8 @@ from workbench.foundation.errors import RecipeError, RunError
 
 if TYPE_CHECKING:
     from workbench.session.recipe import Recipe
-    from workbench.session.sweep import Place, Results, Sweep, Watch
+    from workbench.session.results import Results
+    from workbench.session.sweep import Place, Sweep, Watch
 
 FAILED = 1
 ENGINES = ("local", "ray")

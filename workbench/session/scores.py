@@ -30,6 +30,9 @@ UNITS: dict[Task, tuple[str, str]] = {
     "made": ("agreement on made examples", "%"),
 }
 
+#: metrics of which less is better
+LOWER_IS_BETTER = frozenset({"bits/byte", "bits/token"})
+
 
 class Tally:
     """Streaming sums for one candidate; memory does not grow with the data."""

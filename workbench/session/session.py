@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from workbench.session.inspection import Inspection
     from workbench.session.jobs import Job
     from workbench.session.own_loop import OwnTraining
-    from workbench.session.sweep import Place, Results
+    from workbench.session.results import Results
+    from workbench.session.sweep import Place
     from workbench.session.whatif import WhatIf
     from workbench.session.work import Work
 

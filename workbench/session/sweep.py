@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,18 +19,16 @@ from workbench.session import grid
 from workbench.session.crew import Budget, Crew, Ending
 from workbench.session.execute import Extent
 from workbench.session.grid import Point
-from workbench.session.runs import Run
+from workbench.session.results import Results, marked, record
+from workbench.session.runs import Run, all_runs
 from workbench.session.worker import NEEDS_MORE
 
 if TYPE_CHECKING:
-    import pandas
-
     from workbench.session.recipe import Recipe
     from workbench.session.session import Session
     from workbench.session.work import Work
 
 RETRIES = 2
-LOWER_IS_BETTER = frozenset({"bits/byte", "bits/token"})
 _LOOK = 0.5  # seconds between two looks
 
 
@@ -84,43 +82,6 @@ class _Task:
         return self.trouble != "" or self.run.state == "done"
 
 
-@dataclass(frozen=True)
-class Results:
-    """What came of a sweep.
-
-    Attributes:
-        records: one for each point, in the order of the grid.
-    """
-
-    records: list[dict[str, Any]] = field(repr=False)
-
-    def __repr__(self) -> str:
-        return f"Results({len(self.records)} runs, {len(self.failed)} failed)"
-
-    @property
-    def table(self) -> pandas.DataFrame:
-        """One row for each point, its settings in columns of their own."""
-        import pandas
-
-        flat = [{**row["settings"], **row} for row in self.records]
-        return pandas.DataFrame(flat).drop(columns="settings")
-
-    @property
-    def failed(self) -> list[dict[str, Any]]:
-        """The records of those that did not come to an end."""
-        return [row for row in self.records if row["state"] != "done"]
-
-    @property
-    def best(self) -> list[dict[str, Any]]:
-        """Those that no other beats in score and size at once, smallest first."""
-        kept = [row for row in self.records if row["pareto"]]
-        return sorted(kept, key=lambda row: row["bytes"])
-
-    def runs(self) -> list[Run]:
-        """The finished runs."""
-        return [Run(row["directory"]) for row in self.records if row["state"] == "done"]
-
-
 class Sweep:
     """Runs to be made; everything is checked when it is built, and nothing started.
 
@@ -162,8 +123,9 @@ class Sweep:
             retries: how often a run whose process was killed is begun again.
             spare: an engine for runs that need more memory than one of several may have.
         """
+        known = all_runs()
         tasks = [
-            _Task(point, Run(work.place().directory))
+            _Task(point, Run(work.place(known).directory))
             for point, work in zip(self.points, self.works, strict=True)
         ]
         clock = _Clock(tasks, watch)
@@ -204,43 +166,6 @@ def build(
         SweepError: with all that does not fit.
     """
     return Sweep(session, grid.points(recipes or grid.bases(()), values), extent)
-
-
-def record(point: Point, run: Run, trouble: str = "") -> dict[str, Any]:
-    """One row of the results, as JSON values; numbers are None where there is no report."""
-    about = run.files.read_run()
-    row: dict[str, Any] = {
-        "run": run.name,
-        "directory": str(run.directory),
-        "settings": dict(point.settings),
-        "state": run.state,
-        "message": trouble or str(about.get("message", "")),
-    }
-    names = ("score", "metric", "unit", "agreement", "sqnr_db", "kl")
-    found, report = {}, {}
-    if row["state"] == "done":
-        report = run.report()
-        found = report["scores"]["onnxruntime"]
-        row["float"] = report["scores"]["float"]["score"]
-    row |= {name: found.get(name) for name in names}
-    return row | {name: report.get(name) for name in ("bytes", "float_bytes", "seconds")}
-
-
-def marked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with `pareto`: whether no other row is at least as good and as small, and better."""
-
-    def place(row: Mapping[str, Any]) -> tuple[float, float]:
-        lower = row["metric"] in LOWER_IS_BETTER
-        return row["score"] if lower else -row["score"], row["bytes"]
-
-    done = [place(row) for row in rows if row["state"] == "done"]
-    return [
-        {**row, "pareto": row["state"] == "done" and _unbeaten(place(row), done)} for row in rows
-    ]
-
-
-def _unbeaten(one: tuple[float, float], others: Sequence[tuple[float, float]]) -> bool:
-    return not any(other[0] <= one[0] and other[1] <= one[1] and other != one for other in others)
 
 
 def _make(tasks: Sequence[_Task], engine: Engine, clock: _Clock, retries: int) -> None:

@@ -15,7 +15,7 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -71,18 +71,23 @@ class Work:
         address = hashlib.sha256(f"{self.digest}{asked}".encode()).hexdigest()[:_ADDRESS]
         return f"{run_stem(self.session.name, self.recipe)}-{address}"
 
-    def found(self) -> Run | None:
-        """A run below `runs_dir()` that is this work: a finished one, else the one in its place."""
-        same = [run for run in all_runs() if run.about.get("digest") == self.digest]
+    def found(self, runs: Sequence[Run] | None = None) -> Run | None:
+        """A run that is this work: a finished one, else the one in its place.
+
+        Args:
+            runs: to look among; by default those below `runs_dir()` now.
+        """
+        known = all_runs() if runs is None else runs
+        same = [run for run in known if run.about.get("digest") == self.digest]
         for run in same:
             done = run.about["state"] == "done" and run.files.report.exists()
             if done and Extent.from_record(run.about.get("extent", {})).covers(self.extent):
                 return run
         return next((run for run in same if run.name == self.name), None)
 
-    def place(self) -> RunFiles:
-        """The run that is this work, made ready if there is none yet."""
-        run = self.found()
+    def place(self, runs: Sequence[Run] | None = None) -> RunFiles:
+        """The run that is this work, made ready if there is none yet; `runs` as for `found`."""
+        run = self.found(runs)
         if run is not None:
             return run.files
         try:
