@@ -23,7 +23,7 @@ from workbench.session.sweep import build, local
 FAST = Extent(layers=False, verify=False, latency=False)
 GRID = {"weights": [2, 3, 4, 5], "activations": [8, "float"], "method": ["rtn", "gram", "gptq"]}
 BASE = {"recipe": workbench.Recipe(edges=None)}
-PATIENCE = 120.0
+PATIENCE = 240.0  # a busy machine; on a quiet one it takes seconds
 
 
 def outcome(run: Run) -> tuple[object, ...]:
@@ -73,15 +73,15 @@ def start(command: list[str]) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_sweep_survives_kills_of_a_worker_and_of_its_driver(
     tiny, command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     driver = start(command)
     wait_until(lambda: len(finished()) >= 2)
-    wait_until(lambda: any(makers()))
-    killed = next(makers(), None)
-    assert killed is not None
-    os.kill(killed.pid, signal.SIGKILL)
+    seen: list[processes.Process] = []
+    wait_until(lambda: seen.extend(makers()) or seen)  # a run may end between two looks
+    os.kill(seen[0].pid, signal.SIGKILL)
     wait_until(lambda: len(finished()) >= 8)
     working = list(makers())
     os.kill(driver.pid, signal.SIGKILL)
