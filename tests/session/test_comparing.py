@@ -31,8 +31,12 @@ def test_only_what_differs_and_deltas_against_the_first(three: list[Run], tiny):
     differs = {row["key"]: row["values"] for row in found["differs"]}
     assert differs["weights.bits"] == [8, 2, 2]
     assert differs["stages.0"] == ["rtn", "rtn", "gram"]
-    assert differs["stages.0.gram.damping"][:2] == [None, None]
-    assert not {"seed", "model", "edges", "code"} & differs.keys()
+    assert not {"seed", "model", "edges", "code", "stages.0.gram.damping"} & differs.keys()
+    other = tiny.quantize(2, 8, "gram", edges=None, extent=EXTENT, damping=0.5)
+    differs = {row["key"]: row["values"] for row in compare([three[0], other])["differs"]}
+    assert differs["stages.0.gram.damping"] == [None, 0.5]
+    (row,) = compare([three[2], other])["differs"]
+    assert row == {"key": "stages.0.gram.damping", "values": [0.1, 0.5]}
     scores = {row["key"]: row for row in found["scores"]}
     wanted = [run.scores["onnxruntime"]["sqnr_db"] for run in three]
     assert scores["sqnr_db"]["values"] == wanted

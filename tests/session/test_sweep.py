@@ -130,7 +130,7 @@ def test_results_are_rows_with_settings(tiny: workbench.Session):
 
 def test_a_run_that_keeps_dying_is_given_up(tiny, monkeypatch: pytest.MonkeyPatch):
     """Each of its processes dies at once: two attempts, then a row that says so."""
-    monkeypatch.setattr(processes, "environment", lambda threads: {"PYTHONPATH": "/nowhere"})
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     found = build(tiny, {"weights": [4]}, BASE, FAST)
     (row,) = local(found, Budget(1, 4.0), retries=1).records
     assert row["state"] == "stopped"

@@ -42,7 +42,7 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
     reports = [run.report() for run in runs]
     return {
         "runs": [_about(run, report) for run, report in zip(runs, reports, strict=True)],
-        "differs": differing([asked(run) for run in runs]),
+        "differs": _telling(differing([asked(run) for run in runs]), [run.recipe for run in runs]),
         "scores": _scores(reports),
         "layers": _layers(reports),
         "flips": [flips(runs[0], run) for run in runs[1:]],
@@ -85,7 +85,8 @@ def asked(run: Run) -> dict[str, Any]:
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
-    """A recipe by dotted keys, such as "weights.bits" or "stages.0.gram.damping".
+    """A recipe by dotted keys, such as "weights.bits" or "stages.0.gram.damping"; a stage's
+    options with their usual values.
 
     Example:
         >>> settings(Recipe())["weights.bits"], settings(Recipe(edges="same"))["edges"]
@@ -111,6 +112,21 @@ def differing(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     keys = list(dict.fromkeys(key for one in found for key in one))
     rows = [{"key": key, "values": [one.get(key) for one in found]} for key in keys]
     return [row for row in rows if any(value != row["values"][0] for value in row["values"])]
+
+
+def _telling(rows: list[dict[str, Any]], recipes: Sequence[Recipe]) -> list[dict[str, Any]]:
+    """Without the usual options of methods that not all have: that the methods differ says it."""
+    said = {
+        f"stages.{index}.{stage.method}.{option}"
+        for recipe in recipes
+        for index, stage in enumerate(recipe.stages)
+        for option in stage.options
+    }
+    return [
+        row
+        for row in rows
+        if None not in row["values"] or row["key"].count(".") < 3 or row["key"] in said
+    ]
 
 
 def flips(base: Run, other: Run) -> dict[str, Any]:

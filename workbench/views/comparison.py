@@ -53,11 +53,12 @@ def labels(record: Record) -> list[str]:
 def _differs(record: Record, names: Sequence[str]) -> dict[str, Any]:
     columns = [study.column("what differs"), *(study.column(name) for name in names)]
     rows = [study.row(["run", *(run["name"] for run in record["runs"])])]
-    rows += [study.row([row["key"], *map(_value, row["values"])]) for row in record["differs"]]
+    rows += [study.row([row["key"], *map(setting, row["values"])]) for row in record["differs"]]
     return study.table(columns, rows, title="Asked")
 
 
-def _value(value: Any) -> str:
+def setting(value: Any) -> str:
+    """Of a setting: a dash for none, and the middle of a long one left out."""
     text = "–" if value is None else str(value)
     return text if len(text) <= 40 else f"{text[:12]}…{text[-12:]}"
 
@@ -129,7 +130,7 @@ def _counts(record: Record) -> dict[str, Any]:
 def _flips(flip: Record) -> dict[str, Any]:
     columns = [study.column(name, "number") for name in ("example", "label", "before", "after")]
     rows = [
-        study.row([_value(row[key]) for key in ("example", "label", "before", "after")])
+        study.row([setting(row[key]) for key in ("example", "label", "before", "after")])
         for row in flip["rows"][:MOST_FLIPS]
     ]
     more = len(flip["rows"]) - len(rows)

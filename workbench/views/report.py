@@ -254,7 +254,7 @@ def _table(record: Record, compared: Record) -> dict[str, Any]:
             "id": f"run-{index}",
             "name": run["name"],
             "state": "done",
-            "settings": {row["key"]: str(row["values"][index]) for row in shown},
+            "settings": {row["key"]: comparison.setting(row["values"][index]) for row in shown},
             "report": run["report"],
         }
         for index, run in enumerate(record["runs"])
