@@ -46,13 +46,15 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """A cluster of two workers with a processor each, on the loopback only."""
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["PYTHONPATH"] = str(Path(workbench.__file__).resolve().parents[1])
-    pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
-    found = started()
-    yield found.address
-    found.shutdown()
+    home = str(Path(workbench.__file__).resolve().parents[1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # takes 127.0.0.1 as it is
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", home)
+        pytest.importorskip("ray", reason="Ray is not installed: make ray")
+        found = started()
+        yield found.address
+        found.shutdown()
 
 
 def started(attempts: int = 3):
