@@ -34,8 +34,9 @@ def outcome(run: Run) -> tuple[object, ...]:
 
 
 def finished() -> dict[str, tuple[int, int]]:
-    """Inode and time of the reports there are."""
-    stats = {p.parent.name: p.stat() for p in runs_dir().glob("[!.]*/report.json")}
+    """Inode and time of the reports of the runs that are done."""
+    done = [run for run in all_runs() if run.about["state"] == "done"]
+    stats = {run.name: run.files.report.stat() for run in done}
     return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
 
 
