@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pyth
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-browser demo app lab test test-fast lint format hostile export-matrix bench operators methods zoo zoo-check pins wheel clean
+.PHONY: help setup setup-browser demo app lab test test-fast lint format hostile export-matrix bench operators methods zoo ray zoo-check pins wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -67,6 +67,9 @@ methods: setup ## write docs/methods.md from what is registered
 
 zoo: ## add the larger pretrained models
 	@$(PYTHON) scripts/setup.py --zoo
+
+ray: ## add Ray, for sweeps beyond one machine
+	@$(PYTHON) scripts/setup.py --ray
 
 zoo-check: ## compare every tensor of the pretrained models with ONNX Runtime
 	@$(BIN)/python -m scripts.zoo_check

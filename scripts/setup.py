@@ -1,8 +1,8 @@
 """Make everything that `make demo` and `make test` need, once; the next call only checks.
 
 Creates `.venv`, installs the pinned packages and this project, and (with `--browser`) sees to a
-Chromium for the browser tests; with `--zoo` also the pretrained models. Needs nothing but the
-standard library.
+Chromium for the browser tests; with `--zoo` also the pretrained models, with `--ray` also Ray.
+Needs nothing but the standard library.
 
 torch is the one package with two builds. Where no GPU is found and the ordinary resolution would
 bring CUDA libraries, torch comes from its CPU index instead; nothing larger than needed is fetched.
@@ -43,7 +43,7 @@ def main() -> int:
     options = parse_arguments()
     try:
         use_new_enough_python()
-        set_up({"dev", "zoo"} if options.zoo else {"dev"})
+        set_up({"dev", *(name for name in ("ray", "zoo") if getattr(options, name))})
         if options.browser:
             provide_chromium()
     except SetupError as error:
@@ -60,6 +60,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Create .venv with the pinned packages.")
     parser.add_argument("--browser", action="store_true", help="also see to Chromium")
     parser.add_argument("--zoo", action="store_true", help="also install the zoo models")
+    parser.add_argument("--ray", action="store_true", help="also install Ray")
     return parser.parse_args()
 
 

@@ -113,7 +113,13 @@ def test_every_dependency_is_pinned(setup):
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    required = [*project["dependencies"], *extras["dev"], *extras["zoo"], *setup.bare_packages()]
+    required = [
+        *project["dependencies"],
+        *extras["dev"],
+        *extras["zoo"],
+        *extras["ray"],
+        *setup.bare_packages(),
+    ]
     for requirement in [*required, "pip"]:
         name = requirement.split(">")[0].split("=")[0]
         assert setup.pin(name).startswith(f"{name}==")

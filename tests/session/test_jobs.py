@@ -63,7 +63,7 @@ def test_stop_then_resume_gives_what_an_undisturbed_run_gives(tiny, long_recipe)
     assert not job.run.files.model.exists()
     json.loads(job.run.files.progress.read_text())
     assert job.resume().wait(PATIENCE) == "done", job._files.log.read_text()
-    undisturbed = tiny.quantize(recipe=long_recipe, extent=QUICK)
+    undisturbed = tiny.quantize(recipe=long_recipe, extent=QUICK, again=True)
     assert_same_weights(job.run, undisturbed)
     assert job.progress()["fraction"] == 1.0
 
@@ -142,6 +142,6 @@ def test_training_that_was_killed_ends_with_the_same_weights(tiny):
     assert job.wait(10) == "stopped"
     assert not job.run.files.state.exists(), "killed too late to show anything"
     assert job.resume().wait(PATIENCE) == "done", job._files.log.read_text()
-    undisturbed = tiny.start(recipe, extent=QUICK)  # a job too: as many threads
+    undisturbed = tiny.start(recipe, extent=QUICK, again=True)  # a job too: as many threads
     assert undisturbed.wait(PATIENCE) == "done", undisturbed._files.log.read_text()
     assert_same_weights(job.run, undisturbed.run)

@@ -172,3 +172,27 @@ def verification() -> dict[str, Any]:
             mode("on", "exact", "equal", 0),
         ],
     }
+
+
+def network() -> Any:
+    """Two convolutions and a linear layer, image (N, 1, 8, 8) to logits (N, 4), as ONNX."""
+    import onnx
+
+    text = """<ir_version: 10, opset_import: ["": 21]>
+    tiny (float[batch, 1, 8, 8] image) => (float[batch, 4] logits) {
+      c0 = Conv <pads: ints = [1, 1, 1, 1]> (image, w0)
+      r0 = Relu (c0)
+      c1 = Conv (r0, w1)
+      r1 = Relu (c1)
+      p = GlobalAveragePool (r1)
+      f = Flatten (p)
+      logits = Gemm <transB: int = 1> (f, w2)
+    }"""
+    model = onnx.parser.parse_model(text)
+    generator = torch.Generator().manual_seed(0)
+    for name, shape in (("w0", (8, 1, 3, 3)), ("w1", (16, 8, 1, 1)), ("w2", (4, 16))):
+        values = torch.randn(shape, generator=generator) / 3
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values.numpy(), name))
+    for node, name in zip((0, 2, 6), ("stem", "wide", "head"), strict=True):
+        model.graph.node[node].name = name
+    return model

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,7 @@ from workbench.foundation.errors import RecipeError
 
 if TYPE_CHECKING:
     from workbench.methods.together import Together
+    from workbench.session.execute import Extent
     from workbench.session.recipe import Recipe
     from workbench.session.runs import Run
     from workbench.session.session import Session
@@ -127,6 +129,25 @@ RecipeFile = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", help="Run directory; new, below runs/.")]
 Background = Annotated[bool, typer.Option("--background", help="Start a job, return at once.")]
 Fast = Annotated[bool, typer.Option("--fast", help="No diagnosis, verification or timing.")]
+Again = Annotated[
+    bool, typer.Option("--again", help="A new run even where the same work was done before.")
+]
+
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Where a run goes, how much of it is wanted, and whether one that is there will do."""
+
+    out: Path | None = None
+    fast: bool = False
+    again: bool = False
+
+    def extent(self) -> Extent:
+        """What is left out of a fast run."""
+        from workbench.session.execute import Extent
+
+        return Extent(layers=not self.fast, verify=not self.fast, latency=not self.fast)
 
 
 @app.command()
@@ -158,9 +179,13 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
     out: Out = None,
     background: Background = False,
     fast: Fast = False,
+    again: Again = False,
     as_json: AsJson = False,
 ) -> None:
-    """Learn a low-bit model, export it, prove it, and judge it on held-out data."""
+    """Learn a low-bit model, export it, prove it, and judge it on held-out data.
+
+    The same work asked for twice is answered by the run that is there, unless --again or --out.
+    """
     given = {
         "weights": weights, "activations": activations, "method": method, "option": option,
         "granularity": granularity, "table": table, "zero_points": zero_points, "edges": edges,
@@ -169,10 +194,8 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
         "calibration_examples": calibration, "training_examples": training,
     }  # fmt: skip
     wanted, session = recipe_of(given, recipe), open_session(model, data, mean, std, size)
-    if background:
-        _start(session, wanted, out, as_json)
-    else:
-        _wait(session, wanted, out, as_json, fast=fast)
+    begin = _start if background else _wait
+    begin(session, wanted, Asked(out, fast, again), as_json)
 
 
 @app.command()
@@ -183,7 +206,8 @@ def demo(
     """See it all at once: digits-mobilenet in 4 bits, nearest rounding against learning."""
     start = time.monotonic()
     session = open_session(DEMO_MODEL)
-    run = make(session, session.recipe(weights=4, activations=8, method="gram"), out)
+    recipe = session.recipe(weights=4, activations=8, method="gram")
+    run = make(session, recipe, Asked(out, again=True))
     written = _pictures(run)
     result = {**summary(run), "seconds": time.monotonic() - start}
     if as_json:
@@ -194,19 +218,21 @@ def demo(
     output.print(f"{run.directory} holds {names}; {result['seconds']:.0f} s", markup=False)
 
 
-def make(session: Session, recipe: Recipe, out: Path | None, fast: bool = False) -> Run:
+def make(session: Session, recipe: Recipe, asked: Asked) -> Run:
     """Make a run here, with progress on standard error; Ctrl-C leaves it resumable.
 
     Of several processes the first returns, and the others end.
     """
-    from workbench.session.execute import Extent
     from workbench.session.runs import Run
 
-    extent = Extent(layers=not fast, verify=not fast, latency=not fast)
     with leading(lambda: (session, recipe)) as together:
-        files = session.prepare(recipe, out, extent)
+        files = session.place(recipe, asked.out, asked.extent(), asked.again or together.count > 1)
+        run = Run(files.directory)
+        if run.state == "done":
+            say(f"done before: {run.directory}; for a new run of the same work add --again")
+            return run
         _make(session, files, together)
-    return Run(files.directory)
+    return run
 
 
 def _make(session: Session, files: RunFiles, together: Together) -> None:
@@ -314,7 +340,7 @@ def _stages(methods: Sequence[str], options: Sequence[str]) -> tuple[Any, ...]:
         method = method or methods[-1]
         if not equals or method not in table:
             raise RecipeError(f"--option was '{text}'; give KEY=VALUE, or METHOD.KEY=VALUE")
-        table[method][name] = _value(value)
+        table[method][name] = value_of(value)
     return tuple(Stage(method=name, options=table[name]) for name in methods)
 
 
@@ -326,12 +352,12 @@ def _synthetic(text: str, examples: int | None) -> dict[str, Any]:
         key, equals, value = part.partition("=")
         if not equals:
             raise RecipeError(f"--synthetic was '{text}'; give NAME, or NAME:KEY=VALUE,KEY=VALUE")
-        options[key] = _value(value)
+        options[key] = value_of(value)
     count = {} if examples is None else {"examples": examples}
     return {"maker": maker, "options": options, **count}
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
     """A number or true/false where it is one, else the text."""
     try:
         return json.loads(text)
@@ -355,19 +381,20 @@ def _override(text: str) -> Any:
     return Override(pattern=pattern, weights=weights, activations=active[0] if active else None)
 
 
-def _wait(session: Session, recipe: Recipe, out: Path | None, as_json: bool, *, fast: bool) -> None:
-    _print_run(make(session, recipe, out, fast), as_json)
+def _wait(session: Session, recipe: Recipe, asked: Asked, as_json: bool) -> None:
+    _print_run(make(session, recipe, asked), as_json)
 
 
-def _start(session: Session, recipe: Recipe, out: Path | None, as_json: bool) -> None:
+def _start(session: Session, recipe: Recipe, asked: Asked, as_json: bool) -> None:
     from workbench.session.launched import require_alone
 
     require_alone("--background")
-    job = session.start(recipe, out)
+    job = session.start(recipe, asked.out, asked.extent(), again=asked.again)
     if as_json:
         emit({"directory": str(job.directory), **job.progress()})
     else:
-        output.print(f"started {job.directory}; see: workbench runs", markup=False)
+        word = "done before:" if job.state == "done" else "started"
+        output.print(f"{word} {job.directory}; see: workbench runs", markup=False)
 
 
 def _print_run(run: Run, as_json: bool) -> None:

@@ -1,8 +1,9 @@
-"""Commands about runs: `runs`, `watch`, `resume`, `stop`, `export`."""
+"""Commands about runs: list, compare, report, watch, resume, rerun, remove, stop, export."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,6 +107,85 @@ def _learned_from(run: str) -> tuple[Session, Recipe]:
 
 
 @app.command()
+def compare(
+    run: Annotated[list[str], typer.Argument(help="Two or more; the first is the base.")],
+    as_json: AsJson = False,
+) -> None:
+    """Runs side by side: what differs in the recipe, scores, layers, predictions that flipped."""
+    from workbench.session.comparing import compare as compared
+    from workbench.session.runs import Run
+    from workbench.views.comparison import tables
+
+    found = compared([Run(name) for name in run])
+    if as_json:
+        emit(found)
+        return
+    for table in tables(found):
+        columns = [column["label"] for column in table["columns"]]
+        show(table["title"], columns, [row["cells"] for row in table["rows"]])
+    for flips in found["flips"]:
+        if flips["reason"]:
+            say(f"{flips['base']} and {flips['run']}: {flips['reason']}")
+
+
+@app.command()
+def report(
+    run: Annotated[list[str], typer.Argument(help="One run, or several to see side by side.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for SVG, PDF, CSV and JSON of each picture too.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """One HTML file about runs that needs no network: the pictures of the app, and their numbers.
+
+    With --json the numbers that the file holds.
+    """
+    from workbench.session.comparing import gather
+    from workbench.session.runs import Run
+    from workbench.session.store import write_bytes
+    from workbench.views.report import page, write_papers
+
+    record = gather([Run(name) for name in run])
+    write_bytes(out, page(record).encode())
+    written = write_papers(record, figures) if figures is not None else []
+    if as_json:
+        emit(record)
+        return
+    more = f", and {len(written)} files in {figures}" if written else ""
+    output.print(f"wrote {out}: {out.stat().st_size:,} bytes{more}", markup=False)
+
+
+@app.command()
+def rerun(run: RunName, as_json: AsJson = False) -> None:
+    """Do the same work again, in a new run."""
+    from workbench.session.runs import Run
+
+    found = Run(run)
+    with watching(found.name) as watch:
+        made = found.rerun(watch)
+    emit(summary(made)) if as_json else say(f"done: {made.directory}")
+
+
+@app.command()
+def rm(
+    run: Annotated[list[str], typer.Argument(help="Run directories, or names that `runs` lists.")],
+    as_json: AsJson = False,
+) -> None:
+    """Delete runs with all that lies in their folders; one that is running is refused."""
+    from workbench.session.runs import Run, remove
+
+    found = [Run(name) for name in run]
+    removed = [remove(one) for one in found]
+    if as_json:
+        emit([asdict(one) for one in removed])
+        return
+    for one, gone in zip(found, removed, strict=True):
+        text = f"removed {one.directory}: {gone.files} files, {gone.bytes:,} bytes"
+        output.print(text, markup=False)
+
+
+@app.command()
 def stop(run: RunName, as_json: AsJson = False) -> None:
     """End a job; what it has learned is kept and can be resumed."""
     from workbench.session.jobs import Job
@@ -149,6 +229,7 @@ def _record(run: Run) -> dict[str, Any]:
     about = run.about
     record = {"name": run.name, "directory": str(run.directory), "state": run.state}
     record |= {"model": about.get("name"), "created": about.get("created"), "message": run.message}
+    record |= {"digest": about.get("digest", ""), "version": about.get("version")}
     record["summary"] = _summary(run)
     return record
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from workbench.deploy import metadata as meta
 from workbench.foundation.errors import ModelError
-from workbench.session.execute import Extent, build, state_key
+from workbench.session.execute import Extent, build
 from workbench.session.recipe import Recipe
 from workbench.session.restored import SAMPLE, RestoredSession
 from workbench.session.session import Session
-from workbench.session.store import Checkpoint, RunFiles
+from workbench.session.store import RunFiles
 
 
 def made_from(file: RestoredSession, session: Session) -> bool:
@@ -66,6 +66,4 @@ def adopt(
     for name, site in model.sites.items():
         if site.kind == "bias":  # a state has no bias quantizers: they follow from these values
             model.parameter(site.tensor).data.copy_(file.restored.frozen[name].values())
-    files = session.prepare(recipe, directory, extent, file.measured)
-    Checkpoint(files.state, state_key(session, recipe)).save(model.state(), len(recipe.stages))
-    return files
+    return session.prepare(recipe, directory, extent, file.measured, learned=model.state())

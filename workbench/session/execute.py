@@ -85,6 +85,16 @@ class Extent:
         every = ("learn", "export", "scores", "layers", "verify", "latency")
         return [phase for phase in every if wanted.get(phase, True)]
 
+    def covers(self, other: Extent) -> bool:
+        """True if a run of this extent holds all that one of the `other` extent does."""
+        parts = ("naive", "layers", "verify", "latency")
+        if any(getattr(other, part) and not getattr(self, part) for part in parts):
+            return False
+        counts = {"examples": True, "layer_examples": other.layers, "verify_examples": other.verify}
+        return all(
+            getattr(self, name) == getattr(other, name) for name, asked in counts.items() if asked
+        )
+
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Extent:
         """The inverse of `dataclasses.asdict`; unknown keys are left out."""
@@ -318,6 +328,9 @@ class _Execution:
             comparison.add(inputs, labels)
             done += len(inputs[0])
             yield self._note("scoring on held-out examples", done, total)
+        predicted = comparison.predictions()
+        if predicted:
+            Checkpoint(self.files.predictions, self._key).save(predicted, 0)
         found = comparison.records()
         ordered = ("float", "naive", "learned", "onnxruntime")
         self.report["scores"] = {name: found[name] for name in ordered if name in found}

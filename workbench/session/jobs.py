@@ -14,7 +14,7 @@ from typing import Any
 from workbench.foundation.errors import RunError
 from workbench.session import processes
 from workbench.session.processes import Process
-from workbench.session.runs import Run, State, set_state
+from workbench.session.runs import Run, State
 
 _PATIENCE = 2.0
 _PAUSE = 0.05
@@ -40,21 +40,32 @@ class Job:
         """One of "running", "stopped" (it can be resumed), "done" or "failed"."""
         return self.run.state
 
-    def start(self, memory_gib: float | None = None, seconds: float | None = None) -> Job:
+    def start(
+        self,
+        memory_gib: float | None = None,
+        seconds: float | None = None,
+        threads: int | None = None,
+    ) -> Job:
         """Launch the process, from the beginning or from where the run stands.
 
         Args:
             memory_gib: limit of the process's memory; None for no limit.
             seconds: limit of its time; the run can be resumed afterwards.
+            threads: of its arithmetic; None for as many as this process is told to use.
+
+        Raises:
+            RunError: it is being made, or done.
         """
-        if self.state in ("running", "done"):
-            raise RunError(f"run '{self.run.name}' is {self.state}; there is nothing to start")
-        self._files.tidy()
-        set_state(self._files, "running")
         arguments = ["-m", "workbench.session.worker", str(self.directory)]
         arguments += ["--memory-gib", str(memory_gib)] if memory_gib else []
         arguments += ["--seconds", str(seconds)] if seconds else []
-        processes.start(arguments, self._files.log).save(self._files.pid)
+        with self._files.locked():
+            state = self.state
+            if state in ("running", "done"):
+                raise RunError(f"run '{self.run.name}' is {state}; there is nothing to start")
+            self._files.tidy()
+            self._files.change(state="running", message="", changed=time.time())
+            processes.start(arguments, self._files.log, threads).save(self._files.pid)
         return self
 
     def resume(self) -> Job:
@@ -76,8 +87,9 @@ class Job:
         process = self._process()
         if process is not None and self.state == "running":
             process.end(patience)
-        if self._files.read_run()["state"] == "running":
-            set_state(self._files, "stopped")
+        with self._files.locked():
+            if self._files.read_run()["state"] == "running":
+                self._files.change(state="stopped", message="", changed=time.time())
         self._files.pid.unlink(missing_ok=True)
         self._files.tidy()
         return self.state

@@ -27,10 +27,9 @@ from workbench.methods.network_training import NetworkTraining
 from workbench.methods.overflow import make_room_for_biases
 from workbench.methods.registry import METHODS, make
 from workbench.methods.trainable import Trainable
-from workbench.session.execute import Extent, build, state_key
+from workbench.session.execute import Extent, build
 from workbench.session.recipe import Recipe
 from workbench.session.runs import Run
-from workbench.session.store import Checkpoint
 from workbench.session.teaching import located, teacher
 
 if TYPE_CHECKING:
@@ -64,9 +63,7 @@ class OwnTraining:
         """
         model = self.network.model
         make_room_for_biases(model)
-        files = self.session.prepare(self.recipe, out, extent)
-        stored = Checkpoint(files.state, state_key(self.session, self.recipe))
-        stored.save(model.state(), len(self.recipe.stages))
+        files = self.session.prepare(self.recipe, out, extent, learned=model.state())
         self.session.make(files)
         return Run(files.directory)
 

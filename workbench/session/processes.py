@@ -21,6 +21,7 @@ from workbench.foundation.errors import RunError
 from workbench.session.store import read_json, write_json
 
 _PAUSE = 0.02
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,14 @@ def current() -> Process:
     return Process(pid, _born(pid), os.getpgrp() == pid and _is_worker())
 
 
-def start(arguments: Sequence[str], log: Path) -> Process:
-    """Run `python <arguments>` as the leader of a new group, its output appended to `log`."""
+def start(arguments: Sequence[str], log: Path, threads: int | None = None) -> Process:
+    """Run `python <arguments>` as the leader of a new group, its output appended to `log`.
+
+    Args:
+        arguments: of the interpreter.
+        log: the file that its output goes to.
+        threads: of torch's and numpy's arithmetic; None leaves them as they are here.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -96,7 +103,7 @@ def start(arguments: Sequence[str], log: Path) -> Process:
     pid = os.posix_spawn(
         sys.executable,
         [sys.executable, *arguments],
-        _environment(),
+        environment(threads),
         file_actions=actions,
         setpgroup=0,
     )
@@ -117,11 +124,13 @@ def limit_memory(gibibytes: float) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def _environment() -> dict[str, str]:
-    """This environment, in which the same `workbench` is found."""
+def environment(threads: int | None = None) -> dict[str, str]:
+    """This environment, in which the same `workbench` is found, with so many `threads`."""
+    counts = dict.fromkeys(_THREADS, str(threads)) if threads else {}
     home = str(Path(workbench.__file__).resolve().parents[1])
     paths = [home, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **own, **counts}
 
 
 def _is_worker() -> bool:

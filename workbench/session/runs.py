@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from os import environ
 from pathlib import Path
@@ -18,7 +19,7 @@ from workbench.foundation.errors import RunError, WorkbenchError
 from workbench.foundation.positive import positive
 from workbench.session import processes
 from workbench.session.recipe import Recipe
-from workbench.session.store import Checkpoint, RunFiles, read_json, write_bytes, write_json
+from workbench.session.store import Checkpoint, RunFiles, read_json
 
 if TYPE_CHECKING:
     import pandas
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from workbench.deploy.profile import Profile
     from workbench.deploy.verify import Verification
     from workbench.graph.quantized import QuantizedGraph
-    from workbench.session.session import Session
+    from workbench.session.session import Session, Watch
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,22 @@ class Run:
     def recipe(self) -> Recipe:
         """What was asked."""
         return Recipe.load(self.files.recipe)
+
+    def rerun(self, progress: Watch | None = None, **changes: Any) -> Run:
+        """The same work in a new run.
+
+        Args:
+            progress: called with each event and how far the run is.
+            changes: fields of the recipe to change.
+        """
+        from workbench.session.execute import Extent
+
+        session, stored = self.session, self.about.get("data", {})
+        if stored.get("kind") == "arrays":  # the new run keeps them too, whatever becomes of this
+            session.use_data(replace(session.data, record=stored))
+        extent = Extent.from_record(self.about.get("extent", {}))
+        recipe = self.recipe.changed(**changes) if changes else self.recipe
+        return session.quantize(recipe=recipe, extent=extent, progress=progress, again=True)
 
     def report(self) -> dict[str, Any]:
         """The whole outcome.
@@ -230,6 +247,8 @@ def all_runs() -> list[Run]:
     """The runs below `runs_dir()`, newest first; broken ones are left out with a warning."""
     found: list[Run] = []
     for path in runs_dir().glob("*/run.json"):
+        if path.parent.name.startswith("."):  # being made or removed
+            continue
         try:
             found.append(Run(path.parent))
         except WorkbenchError as error:
@@ -239,35 +258,16 @@ def all_runs() -> list[Run]:
 
 def run_name(model: str, recipe: Recipe) -> str:
     """A readable, new name, such as `digits-mobilenet-w4a8-gram-3f9a1c`."""
+    return f"{run_stem(model, recipe)}-{secrets.token_hex(3)}"
+
+
+def run_stem(model: str, recipe: Recipe) -> str:
+    """The readable part of a run's name."""
     active = recipe.activations.bits if recipe.activations else "f"
     methods = "-".join(stage.method for stage in recipe.stages)[:40]
     plain = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")[:40] or "model"
     made = f"-{recipe.synthetic.maker}" if recipe.synthetic else ""
-    return f"{plain}-w{recipe.weights.bits}a{active}-{methods}{made}-{secrets.token_hex(3)}"
-
-
-def create(directory: Path, recipe: Recipe, about: dict[str, Any]) -> RunFiles:
-    """A fresh run directory.
-
-    Raises:
-        RunError: there is a run, or something else, in it already.
-    """
-    if directory.exists() and not directory.is_dir():
-        raise RunError(f"'{directory}' is a file; choose a folder for the run")
-    if directory.exists() and any(directory.iterdir()):
-        raise RunError(
-            f"'{directory}' is there and not empty; choose another folder,"
-            f" or go on with it: workbench resume {directory}"
-        )
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"'{directory}' cannot be made ({error.strerror}); choose another") from None
-    files = RunFiles(directory)
-    write_bytes(files.recipe, recipe.toml().encode())
-    now = time.time()
-    write_json(files.run, {**about, "state": "stopped", "created": now, "changed": now})
-    return files
+    return f"{plain}-w{recipe.weights.bits}a{active}-{methods}{made}"
 
 
 def set_state(files: RunFiles, state: State, message: str = "") -> None:
@@ -304,10 +304,44 @@ def making(files: RunFiles) -> Iterator[None]:
 
 def claim(files: RunFiles) -> None:
     """Make this process the one that makes the run."""
-    other = processes.load(files.pid)
     this = processes.current()
-    if other is not None and other.pid != this.pid and other.alive():
-        raise RunError(f"run '{files.directory.name}' is being made by process {other.pid}; wait")
-    files.tidy()
-    set_state(files, "running")
-    this.save(files.pid)
+    with files.locked():
+        other = processes.load(files.pid)
+        if other is not None and other.pid != this.pid and other.alive():
+            name = files.directory.name
+            raise RunError(f"run '{name}' is being made by process {other.pid}; wait")
+        files.tidy()
+        files.change(state="running", message="", changed=time.time())
+        this.save(files.pid)
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What was removed.
+
+    Attributes:
+        name: of the run; files, bytes: that it held.
+    """
+
+    name: str
+    files: int
+    bytes: int
+
+
+def remove(run: Run) -> Removed:
+    """Delete a run's folder with all that lies in it.
+
+    Raises:
+        RunError: it is being made, by a process that is alive.
+    """
+    with run.files.locked():
+        if run.state == "running":
+            raise RunError(
+                f"run '{run.name}' is running; end it first with: workbench stop {run.name}"
+            )
+        found = [path for path in run.directory.rglob("*") if path.is_file()]
+        size = sum(path.lstat().st_size for path in found)
+        gone = run.directory.with_name(f".removed-{secrets.token_hex(3)}-{run.name}")
+        run.directory.rename(gone)  # at once, so that nobody meets half a run
+    shutil.rmtree(gone)
+    return Removed(run.name, len(found), size)

@@ -30,6 +30,9 @@ UNITS: dict[Task, tuple[str, str]] = {
     "made": ("agreement on made examples", "%"),
 }
 
+#: metrics of which less is better
+LOWER_IS_BETTER = frozenset({"bits/byte", "bits/token"})
+
 
 class Tally:
     """Streaming sums for one candidate; memory does not grow with the data."""
@@ -116,6 +119,7 @@ class Comparison:
         self._candidates = dict(candidates)
         self._tallies = {name: Tally(task) for name in ("float", *candidates)}
         self._equal = Tally(task)  # the file against its simulation
+        self._predicted: dict[str, list[Tensor]] = {}
 
     @torch.no_grad()
     def add(self, inputs: tuple[Tensor, ...], labels: Tensor | None) -> None:
@@ -126,8 +130,27 @@ class Comparison:
         found = {name: given[model] for name, model in self._candidates.items()}
         for name, outputs in found.items():
             self._tallies[name].add(wanted, outputs, inputs, labels)
+        self._note_predictions({"float": wanted, **found}, labels)
         if {"learned", "onnxruntime"} <= found.keys():
             self._equal.add(found["learned"], found["onnxruntime"], inputs, None)
+
+    def predictions(self) -> dict[str, Tensor]:
+        """The class of each example by candidate, "float" and (where there are any) "labels".
+
+        Each (N,), in the order of the examples; {} where an example has more than one prediction.
+        """
+        return {name: torch.cat(pieces) for name, pieces in self._predicted.items()}
+
+    def _note_predictions(
+        self, found: Mapping[str, tuple[Tensor, ...]], labels: Tensor | None
+    ) -> None:
+        if any(outputs[0].ndim != 2 for outputs in found.values()):
+            return
+        for name, outputs in found.items():
+            classes = outputs[0].argmax(-1).to("cpu", torch.int32)
+            self._predicted.setdefault(name, []).append(classes)
+        if labels is not None:
+            self._predicted.setdefault("labels", []).append(labels.to("cpu", torch.int32))
 
     def records(self) -> dict[str, dict[str, Any]]:
         """By name; the reference itself is "float".

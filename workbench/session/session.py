@@ -23,17 +23,15 @@ from workbench.graph import Graph, build, fold, from_module, load
 from workbench.graph.load import not_finite
 from workbench.graph.passes.registry import Measured
 from workbench.graph.transforms import measure, need_data, transform
-from workbench.graph.trial import trial
 from workbench.methods.base import Event
 from workbench.session import zoo
 from workbench.session.data import BATCH_MOST, DEFAULT_CALIBRATION, Data, open_data
 from workbench.session.images import Preprocess
 from workbench.session.progress import Progress
 from workbench.session.recipe import ActivationSpec, Recipe, Stage, WeightSpec
-from workbench.session.runs import Run, create, making, run_name, runs_dir
+from workbench.session.runs import Run, making, run_name, runs_dir
 from workbench.session.sources import sizes
 from workbench.session.store import RunFiles, replacing
-from workbench.session.version import VERSION
 
 if TYPE_CHECKING:
     from workbench.deploy.verification import Verification
@@ -45,7 +43,10 @@ if TYPE_CHECKING:
     from workbench.session.inspection import Inspection
     from workbench.session.jobs import Job
     from workbench.session.own_loop import OwnTraining
+    from workbench.session.results import Results
+    from workbench.session.sweep import Place
     from workbench.session.whatif import WhatIf
+    from workbench.session.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -358,9 +359,13 @@ class Session:
         out: str | Path | None = None,
         progress: Watch | None = None,
         extent: Extent | None = None,
+        again: bool = False,
         **options: Any,
     ) -> Run:
         """Learn, export, prove and judge, in this process.
+
+        The same work asked for twice is answered by the run that is there: a finished one as it
+        is, a stopped one from where it stands.
 
         Args:
             weights, activations: bits; activations None, 0 or "float" stay float.
@@ -371,6 +376,7 @@ class Session:
             out: run directory; by default a new one below `runs/`.
             progress: called with each event and how far the run is.
             extent: what to leave out.
+            again: a new run even where this work was done before.
 
         Raises:
             WorkbenchError: in one sentence, what does not fit and how to mend it.
@@ -378,8 +384,9 @@ class Session:
         if data is not None:
             self.use_data(data)
         recipe = recipe or self.recipe(weights, activations, method, edges, **options)
-        files = self.prepare(recipe, out, extent)
-        self.make(files, progress)
+        files = self.place(recipe, out, extent, again)
+        if Run(files.directory).state != "done":
+            self.make(files, progress)
         return Run(files.directory)
 
     def trainable(
@@ -431,12 +438,13 @@ class Session:
         extent: Extent | None = None,
         memory_gib: float | None = None,
         seconds: float | None = None,
+        again: bool = False,
     ) -> Job:
         """The same as `quantize` as a job in its own process; returns at once."""
         from workbench.session.jobs import Job
 
-        files = self.prepare(recipe, out, extent)
-        return Job(files.directory).start(memory_gib, seconds)
+        job = Job(self.place(recipe, out, extent, again).directory)
+        return job if job.state in ("running", "done") else job.start(memory_gib, seconds)
 
     def prepare(
         self,
@@ -444,44 +452,74 @@ class Session:
         out: str | Path | None = None,
         extent: Extent | None = None,
         measured: Measured | None = None,
+        learned: Mapping[str, Tensor] | None = None,
     ) -> RunFiles:
-        """A run directory in which everything is checked and nothing is learned yet.
+        """A new run directory in which everything is checked and nothing is learned yet.
 
         Args:
             recipe, out, extent: as for `quantize`.
             measured: what the recipe's transformations saw in the data; by default they look now.
+            learned: a state that was learned elsewhere, see `Work.write`.
         """
-        from workbench.session import data_free, teaching
-        from workbench.session.execute import Extent, build, state_key
+        work = self.work(recipe, extent, measured)
+        place = out or runs_dir() / run_name(self.name, recipe)
+        return work.write(place, learned)
 
-        if recipe.synthetic is not None:
-            data_free.check(self, recipe)
-        recipe = teaching.located(recipe)
-        teacher = teaching.teacher(self, recipe)
-        if measured is None:
-            measured = self.observe(recipe)
-        build(self, recipe, measured)
-        real = self.data if self.has_data or recipe.synthetic is None else None
-        record = data_free.no_record(self) if real is None else dict(real.record)
-        trial(self.graph, data_free.some(self))
-        directory = Path(out).expanduser() if out else runs_dir() / run_name(self.name, recipe)
-        about = {
-            "name": self.name,
-            "source": asdict(self.origin),
-            "sha256": self.sha256,
-            "data": record,
-            "data_free": data_free.label(self, recipe),
-            "version": VERSION,
-            "extent": asdict(extent or Extent()),
-            **({"teacher": teacher.sha256} if teacher else {}),
-        }
-        files = create(directory.resolve(), recipe, about)
-        files.write_measured(measured, state_key(self, recipe))
-        if self.origin.kind == "module":
-            self.save(files.directory / "source.onnx")
-        if record.get("kind") == "arrays":
-            self._save_arrays(files.directory / "data.npz")
-        return files
+    def work(
+        self, recipe: Recipe, extent: Extent | None = None, measured: Measured | None = None
+    ) -> Work:
+        """The same, checked and not written: it can be looked for among the runs there are."""
+        from workbench.session.work import check
+
+        return check(self, recipe, extent, measured)
+
+    def sweep(
+        self,
+        grid: Mapping[str, Sequence[Any]],
+        recipes: Mapping[str, Recipe] | None = None,
+        workers: int | None = None,
+        memory_gib: float | None = None,
+        extent: Extent | None = None,
+        progress: Callable[[Place], None] | None = None,
+    ) -> Results:
+        """Make a run of every combination of a grid's values, in processes of this machine.
+
+        What is made already is not made again, so a sweep that was broken off goes on.
+
+        Args:
+            grid: values by key, such as `{"weights": [2, 4], "method": ["rtn", "gram"]}`; the keys
+                are those of `workbench.session.grid`.
+            recipes: that the grid changes, by name; the usual one if None.
+            workers, memory_gib: processes at a time, and the memory of all of them.
+            extent: how much of each run's outcome is wanted; all but latency if None.
+            progress: called now and then, and with each result as it comes in.
+
+        Raises:
+            SweepError: with all that does not fit; nothing was started.
+        """
+        from workbench.session import sweep
+        from workbench.session.crew import budget
+
+        found = sweep.build(self, grid, recipes, extent)
+        return sweep.local(found, budget(workers, memory_gib), progress)
+
+    def place(
+        self,
+        recipe: Recipe,
+        out: str | Path | None = None,
+        extent: Extent | None = None,
+        again: bool = False,
+    ) -> RunFiles:
+        """The run of this work: one that is there, or a new one.
+
+        Args:
+            recipe, out, extent: as for `quantize`; in a directory of one's own it is always new.
+            again: a new one even where there is one.
+        """
+        work = self.work(recipe, extent)
+        if out is not None:
+            return work.write(out)
+        return work.anew() if again else work.place()
 
     def diagnose(
         self,
@@ -562,7 +600,7 @@ class Session:
     def _bytes(self) -> bytes:
         return ir.to_proto(self.source).SerializeToString(deterministic=True)
 
-    def _save_arrays(self, path: Path) -> None:
+    def save_arrays(self, path: Path) -> None:
         """The data as an `.npz` in its present order, for the job's process."""
         rows = np.arange(len(self.data.source))
         read = [tensor.numpy() for tensor in self.data.source.read(rows)]

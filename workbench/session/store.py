@@ -8,12 +8,14 @@ checkpoint.safetensors   the stage in progress, if it offers one
 measured.safetensors what transformations of the float graph saw in the data
 state.safetensors    what finished stages learned
 report.json, model.onnx  the outcome
+predictions.safetensors  the class of each held-out example, by candidate
 pid.json             the process at work, and when it was born
 worker.log           output of the job's process
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -92,6 +94,7 @@ class RunFiles:
         self.state = directory / "state.safetensors"
         self.checkpoint = directory / "checkpoint.safetensors"
         self.report = directory / "report.json"
+        self.predictions = directory / "predictions.safetensors"
         self.model = directory / "model.onnx"
         self.pid = directory / "pid.json"
         self.log = directory / "worker.log"
@@ -116,8 +119,30 @@ class RunFiles:
         if measured:
             Checkpoint(self.measured, key).save(measured, 0)
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One process or thread at a time; if it dies inside, the system lets the next one in.
+
+        Raises:
+            RunError: there is no such folder any more.
+        """
+        try:
+            handle = os.open(self.directory, os.O_RDONLY)
+        except FileNotFoundError:
+            raise RunError(f"'{self.directory}' is gone; start a new run") from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
     def update_run(self, **changes: Any) -> None:
         """Change fields of `run.json`."""
+        with self.locked():
+            self.change(**changes)
+
+    def change(self, **changes: Any) -> None:
+        """The same for one who holds the lock."""
         write_json(self.run, {**self.read_run(), **changes})
 
     def read_progress(self) -> dict[str, Any]:

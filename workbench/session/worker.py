@@ -1,4 +1,7 @@
-"""The process of a job: `python -m workbench.session.worker RUN`.
+"""The process of a job: `python -m workbench.session.worker RUN`, or of many: `... --crew`.
+
+One of a crew makes run after run: a line on standard input is the path of a run's folder as JSON, a
+line on standard output is how it ended, {"code": N}. When the input closes, its work is over.
 
 SIGTERM and the time limit raise where Python stands, so that files close and the state is written.
 Exit codes: 0 done, 2 the user's to mend, 1 an internal error, 143 stopped.
@@ -7,6 +10,7 @@ Exit codes: 0 done, 2 the user's to mend, 1 an internal error, 143 stopped.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import signal
@@ -24,6 +28,7 @@ from workbench.session.store import RunFiles
 log = logging.getLogger("workbench.worker")
 
 STOPPED = 128 + signal.SIGTERM
+NEEDS_MORE = "the job needs more than its limit"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,8 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = _parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     _prepare(wanted)
+    if not wanted.crew:
+        return attempt(RunFiles(wanted.directory), wanted.memory_gib)
     try:
-        work(RunFiles(wanted.directory), wanted.memory_gib)
+        return _serve(wanted.memory_gib)
+    except Stopped:  # while it waited
+        return STOPPED
+
+
+def attempt(files: RunFiles, memory_gib: float | None = None) -> int:
+    """Make or go on with the run in `files`; the exit code."""
+    try:
+        work(files, memory_gib)
     except Stopped:
         return STOPPED
     except WorkbenchError as error:
@@ -48,16 +63,45 @@ def work(files: RunFiles, memory_gib: float | None = None) -> None:
     """Make or go on with the run in `files`."""
     with making(files):
         files.scratch.mkdir(exist_ok=True)
+        before = tempfile.tempdir
         tempfile.tempdir = str(files.scratch)  # what a kill leaves is found and removed there
         try:
             _make(files)
         except (MemoryError, RuntimeError) as error:
             if memory_gib and _out_of_memory(error):
                 raise RunError(
-                    f"the job needs more than its limit of {memory_gib:g} GiB; raise the limit or"
+                    f"{NEEDS_MORE} of {memory_gib:g} GiB; raise the limit or"
                     " use fewer calibration examples"
                 ) from error
             raise
+        finally:
+            tempfile.tempdir = before
+
+
+def _serve(memory_gib: float | None) -> int:
+    """Make the runs that are named on standard input, one after the other."""
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    for line in sys.stdin:
+        files = RunFiles(Path(json.loads(line)))
+        _log_to(files.log)
+        code = attempt(files, memory_gib)
+        replies.write(json.dumps({"code": code}) + "\n")
+        replies.flush()
+        if code == STOPPED:
+            return code
+    return 0
+
+
+def _log_to(path: Path) -> None:
+    """From now on output is appended to `path`."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    try:
+        handle = os.open(path, flags, 0o644)
+    except OSError:  # the folder is gone; making the run says so
+        return
+    os.dup2(handle, sys.stdout.fileno())
+    os.dup2(handle, sys.stderr.fileno())
+    os.close(handle)
 
 
 def _make(files: RunFiles) -> None:
@@ -73,10 +117,14 @@ def _make(files: RunFiles) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Make a prepared run.")
-    parser.add_argument("directory", type=Path, help="run directory")
+    parser.add_argument("directory", type=Path, nargs="?", help="run directory")
+    parser.add_argument("--crew", action="store_true", help="runs are named on standard input")
     parser.add_argument("--memory-gib", type=float, help="memory limit")
     parser.add_argument("--seconds", type=float, help="time limit")
-    return parser.parse_args(arguments)
+    wanted = parser.parse_args(arguments)
+    if wanted.crew == (wanted.directory is not None):
+        parser.error("give one run directory, or --crew")
+    return wanted
 
 
 def _prepare(wanted: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from workbench.foundation.errors import plain
 from workbench.views import layers
 from workbench.views.numbers import number
 
@@ -38,7 +39,7 @@ def layer_errors(records: Sequence[Record], ax: Axes | None = None) -> Figure:
     ax.plot(x, total, "-", color=INK, label="total")
     ax.plot(x, given, "o", mfc="none", color=QUANTIZED, label="input alone")
     ax.plot(x, own, "o", color=QUANTIZED, label="weights alone")
-    ax.set_xticks(x, [_short(record["layer"]) for record in records], rotation=90, fontsize=7)
+    ax.set_xticks(x, [short(record["layer"]) for record in records], rotation=90, fontsize=7)
     ax.set_ylabel("SQNR, dB")
     ax.legend(fontsize=7, frameon=False, ncols=2)
     return figure
@@ -84,7 +85,7 @@ def before_after(
         ax.plot([start, end], [row, row], "-", color=DIM, linewidth=1)
         ax.plot(start, row, "o", mfc="none", color=QUANTIZED, markersize=5)
         ax.plot(end, row, "o", color=FLOAT, markersize=5)
-    ax.set_yticks(range(len(shown)), [_short(record["layer"]) for record in shown], fontsize=7)
+    ax.set_yticks(range(len(shown)), [short(record["layer"]) for record in shown], fontsize=7)
     ax.invert_yaxis()
     ax.set_xlabel("total SQNR, dB (open: nearest, full: learned)")
     return figure
@@ -114,6 +115,41 @@ def pareto(view: Record, ax: Axes | None = None) -> Figure:
     ax.set_xlabel(view["x"])
     ax.set_ylabel(view["y"])
     ax.legend(fontsize=7, frameon=False)
+    return figure
+
+
+def deltas(comparison: Record, ax: Axes | None = None) -> Figure:
+    """Each layer's total SQNR in several runs, against the first of them.
+
+    Args:
+        comparison: as `workbench.session.comparing` makes it.
+        ax: axes to draw on; a new figure if None.
+    """
+    rows = [row for row in comparison["layers"] if row["key"] == "accumulated_db"]
+    figure, ax = _axes(ax, (max(5.0, 0.32 * len(rows) + 1.5), 3.4))
+    x = np.arange(len(rows))
+    ax.axhline(0, color=DIM, linewidth=0.8)
+    for index, run in enumerate(comparison["runs"][1:], 1):
+        found = [number(row["deltas"][index]) for row in rows]
+        y = [np.nan if value is None else value for value in found]
+        ax.plot(x, y, "-o", markersize=3, linewidth=1, label=short(run["name"]))
+    ax.set_xticks(x, [short(row["layer"]) for row in rows], rotation=90, fontsize=7)
+    ax.set_ylabel(f"SQNR against {short(comparison['runs'][0]['name'])}, dB", fontsize=8)
+    ax.legend(fontsize=7, frameon=False)
+    return figure
+
+
+def front(comparison: Record, ax: Axes | None = None) -> Figure:
+    """Score and size of several runs."""
+    figure, ax = _axes(ax, (5.0, 3.4))
+    values = {row["key"]: row["values"] for row in comparison["scores"]}
+    for run, score, size in zip(comparison["runs"], values["score"], values["bytes"], strict=True):
+        ax.plot(size / 1000, score, "o", color=QUANTIZED, markersize=5)
+        where = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 6}
+        ax.annotate(short(run["name"]), (size / 1000, score), **where)
+    ax.set_xlabel("size of the file, kB")
+    first = comparison["runs"][0]
+    ax.set_ylabel(f"{first['metric']} {first['unit']}".strip())
     return figure
 
 
@@ -161,6 +197,12 @@ def save(figure: Figure, path: str | Path) -> Path:
     path = Path(path)
     figure.savefig(path, dpi=144)
     return path
+
+
+def short(name: object) -> str:
+    """Names without `$`, which would start a formula, and not longer than a label can be."""
+    text = plain(str(name)).replace("$", r"\$")
+    return text if len(text) <= 28 else f"{text[:12]}…{text[-14:]}"
 
 
 def _forward(ax: Axes, view: Record, record: Record) -> None:
@@ -241,9 +283,3 @@ def _levels(record: Record) -> np.ndarray:
         return np.empty(0)
     codes = np.arange(grid["qmin"], grid["qmax"] + 1)
     return (codes - record["zero_point"]) * record["scale"]
-
-
-def _short(name: object) -> str:
-    """Names without `$`, which would start a formula, and not longer than a label can be."""
-    text = str(name).replace("$", r"\$")
-    return text if len(text) <= 28 else f"{text[:12]}…{text[-14:]}"

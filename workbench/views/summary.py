@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from workbench.session.scores import LOWER_IS_BETTER
 from workbench.views import strings
 from workbench.views.numbers import fixed, number, signed
 
 Record = Mapping[str, Any]
 
-LOWER_IS_BETTER = frozenset({"bits/byte", "bits/token"})
 NOTICEABLE = {"%": 1.0, "bits": 0.02}
 
 
