@@ -96,6 +96,17 @@ class Answer:
         logits = output.clamp(min=TINY).log() if self.softmax else output
         return logits.reshape(-1, logits.shape[-1])
 
+    def divergence(self, reference: Tensor, output: Tensor) -> Tensor:
+        """Sum over positions, in nats, differentiable in `output`.
+
+        That of values is ½ ‖Δz‖², of normal distributions of variance 1 around them.
+        """
+        wanted, got = self.scores(reference.detach().double()), self.scores(output.double())
+        if self.kind == "values":
+            return 0.5 * (wanted - got).square().sum()
+        logs = functional.log_softmax(got, -1), functional.log_softmax(wanted, -1)
+        return functional.kl_div(*logs, log_target=True, reduction="sum")
+
 
 @dataclass(frozen=True)
 class OutputSums(Sums):
@@ -132,14 +143,12 @@ class OutputSums(Sums):
             answer: what the outputs say.
         """
         sums = asdict(TensorSums.between(reference, value))
+        kl = float(answer.divergence(reference, value.detach()))
         wanted, got = (answer.scores(x.detach().double()) for x in (reference, value))
         if answer.kind == "values":
-            kl = 0.5 * float((wanted - got).square().sum())
             return cls(kl=kl, positions=len(wanted), **sums)
-        logs = functional.log_softmax(wanted, -1), functional.log_softmax(got, -1)
-        kl = float(functional.kl_div(logs[1], logs[0], log_target=True, reduction="sum"))
         flips = float((wanted.argmax(-1) != got.argmax(-1)).sum())
-        judged = cls._judged(logs[1], labels)
+        judged = cls._judged(functional.log_softmax(got, -1), labels)
         return cls(kl=kl, flips=flips, positions=len(wanted), **judged, **sums)
 
     @staticmethod

@@ -15,25 +15,32 @@ where the network is sure they hardly ever differ, and few draws say little; u s
 time. Where the output is no distribution but values, F is the identity and the damage ½ ‖Δz‖².
 
 The products gᵀe of all sites are kept side by side: the mean of their products is a matrix C whose
-entry (s, t) says what s and t do to the output together, so that any set of sites, also "all but
-this one", has the estimate ½ Σ C over the set.
+entry (s, t) says what s and t do to the output together, so that any set of sites has the estimate
+½ Σ C over the set.
+
+What is gained by leaving one site float, all others being quantized, is read where the network then
+is: with e the site's error there, and the divergence having a slope d there,
+
+    KL(all) - KL(all but it)  ≈  dᵀ e - ½ C(s, s),
+
+the slope passing each quantizer as if it did not round.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from workbench.analysis.damage import Answer, OutputSums, TensorSums, curvature_root
 from workbench.analysis.partial import (
+    FLOAT,
     PartialNetwork,
-    Values,
     everything,
     following,
-    output_node,
 )
 from workbench.analysis.progress import Progress
 from workbench.analysis.units import Unit
@@ -42,6 +49,7 @@ from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.taps import channel_axis
 
 Batch = tuple[tuple[Tensor, ...], Tensor | None]
+Errors = dict[fx.Node, Tensor]
 
 DRAWS = 8
 
@@ -54,6 +62,7 @@ class Estimated:
         names: of the sites.
         together: (sites, sites) matrix whose sum over a set of sites is the divergence (nats per
             position) that they cause together.
+        gains: of each site, the estimated fall of the divergence when it alone stays float.
         alone: the error of each site at its place, only it being quantized.
         gathered: the same with everything quantized.
         channels: share of a site's estimated damage that each channel carries, `(channels,)`; the
@@ -64,6 +73,7 @@ class Estimated:
 
     names: tuple[str, ...]
     together: Tensor
+    gains: Mapping[str, float]
     alone: Mapping[str, TensorSums]
     gathered: Mapping[str, TensorSums]
     channels: Mapping[str, Tensor]
@@ -74,10 +84,6 @@ class Estimated:
         """Estimated divergence when these sites are quantized, in nats per position."""
         chosen = [i for i, name in enumerate(self.names) if name in sites]
         return float(self.together[chosen][:, chosen].sum())
-
-    def gain(self, sites: Collection[str]) -> float:
-        """Estimated fall of the divergence when, of everything quantized, these stay float."""
-        return self.kl(self.names) - self.kl(set(self.names) - set(sites))
 
 
 class Estimator:
@@ -107,38 +113,43 @@ class Estimator:
         self._axes = example_axes(model, self._batches[0][0]) if self._batches else {}
         names = [unit.name for unit in units]
         self._sum = torch.zeros(len(names), len(names), dtype=torch.float64)
+        self._slopes = torch.zeros(len(names), dtype=torch.float64)
         self._alone = dict.fromkeys(names, TensorSums())
         self._gathered = dict.fromkeys(names, TensorSums())
         self._channels: dict[str, Tensor] = {}
         self._output = self._unquantized = OutputSums()
 
     def __iter__(self) -> Iterator[Progress]:
-        progress = Progress(len(self._batches) * (self._draws + 2))
+        progress = Progress(len(self._batches) * (self._draws + 3))
         for inputs, labels in self._batches:
             network = PartialNetwork(self._model, inputs)
             self._measure(network, inputs, labels)
-            yield progress.at(progress.step + 1)
+            yield progress.at(progress.step + 2)
             errors = self._errors(network)
+            self._keep(network, errors)
             yield progress.at(progress.step + 1)
-            for _ in self._products(network, errors, count_examples(self._inputs, inputs)):
+            for _ in self._products(network, errors, count_examples(self._specs, inputs)):
                 yield progress.at(progress.step + 1)
 
     @property
-    def _inputs(self) -> Sequence:
+    def _specs(self) -> Sequence[Any]:
         return self._model.graph.inputs
 
     @property
     def result(self) -> Estimated:
         """What the batches gave."""
-        weight = 0.5 / (self._draws * max(1.0, self._output.positions))
+        names = [unit.name for unit in self._units]
+        positions = max(1.0, self._output.positions)
+        together = self._sum * (0.5 / (self._draws * positions))
+        gains = self._slopes / positions - together.diagonal()
+        channels = self._channels.items()
         return Estimated(
-            names=tuple(unit.name for unit in self._units),
-            together=self._sum * weight,
+            names=tuple(names),
+            together=together,
+            gains=dict(zip(names, gains.tolist(), strict=True)),
             alone=self._alone,
             gathered=self._gathered,
-            channels={
-                name: found / found.sum() for name, found in self._channels.items() if found.sum() > 0
-            },
+            channels={name: found / found.sum() for name, found in channels if found.sum() > 0},
             output=self._output,
             unquantized=self._unquantized,
         )
@@ -152,38 +163,53 @@ class Estimator:
     def _measure(
         self, network: PartialNetwork, inputs: tuple[Tensor, ...], labels: Tensor | None
     ) -> None:
-        """Everything quantized: what gathers along the network, and what comes out."""
+        """Everything quantized: what gathers along the network, what comes out, and its slope."""
         quantized = PartialNetwork(self._model, inputs, everything(self._model))
         for unit in self._units:
             pair = network.values[unit.place], quantized.values[unit.place]
             self._gathered[unit.name] += TensorSums.between(*pair)
-        float_output, output = network.output({}), quantized.output({})
-        self._output += OutputSums.between(float_output, output, labels, self._answer)
-        self._unquantized += OutputSums.between(float_output, float_output, labels, self._answer)
+        reference, output = network.output({}), quantized.output({})
+        self._output += OutputSums.between(reference, output, labels, self._answer)
+        self._unquantized += OutputSums.between(reference, reference, labels, self._answer)
+        errors = self._errors(quantized)
+        probes = _probes(errors)
+        found, held = quantized.differentiable(probes)
+        divergence = self._answer.divergence(reference, found)
+        known = dict(
+            zip(probes, torch.autograd.grad(divergence, held, allow_unused=True), strict=True)
+        )
+        self._slopes += torch.tensor(
+            [
+                sum(float((g * e).sum()) for n, e in own.items() if (g := known[n]) is not None)
+                for own in errors
+            ],
+            dtype=torch.float64,
+        )
 
-    def _errors(self, network: PartialNetwork) -> list[dict[fx.Node, Tensor]]:
-        """For each site the errors that its quantizer adds, where they first meet data."""
+    def _errors(self, network: PartialNetwork) -> list[Errors]:
+        """For each site the error that its quantizer adds, where it first meets data."""
         values = network.values
         frontier = {node for node in self._frontier if isinstance(values[node], Tensor)}
+        sign = 1.0 if network.base == FLOAT else -1.0
         found = []
         for unit in self._units:
-            changed = network.run(unit.setting, frontier)
-            errors = {
-                node: value - values[node]
-                for node, value in changed.items()
-                if node in frontier and values[node].is_floating_point()
-            }
-            if unit.place in errors:
-                place = values[unit.place]
-                self._alone[unit.name] += TensorSums.between(place, place + errors[unit.place])
-            found.append(errors)
+            chosen = unit.setting if network.base == FLOAT else network.base - unit.setting
+            changed = network.run(chosen, frontier)
+            met = {n: v for n, v in changed.items() if n in frontier and v.is_floating_point()}
+            found.append({node: sign * (value - values[node]) for node, value in met.items()})
         return found
 
+    def _keep(self, network: PartialNetwork, errors: list[Errors]) -> None:
+        for unit, own in zip(self._units, errors, strict=True):
+            if unit.place in own:
+                place = network.values[unit.place]
+                self._alone[unit.name] += TensorSums.between(place, place + own[unit.place])
+
     def _products(
-        self, network: PartialNetwork, errors: list[dict[fx.Node, Tensor]], examples: int
+        self, network: PartialNetwork, errors: list[Errors], examples: int
     ) -> Iterator[None]:
         """Adds gᵀe of all sites for each draw."""
-        probes = list(dict.fromkeys(node for found in errors for node in found))
+        probes = _probes(errors)
         output, held = network.differentiable(probes)
         scores = self._answer.scores(output)
         apart = all(self._axes.get(node) is not None for node in probes)
@@ -233,6 +259,10 @@ class Estimator:
         if examples > 1 and axis is not None:
             moved = moved.movedim(axis - int(axis > channel % product.ndim), 0)
         return moved.reshape(examples, -1, moved.shape[-1]).sum(dim=1).double()
+
+
+def _probes(errors: Iterable[Errors]) -> list[fx.Node]:
+    return list(dict.fromkeys(node for found in errors for node in found))
 
 
 @torch.no_grad()

@@ -59,7 +59,8 @@ class PartialNetwork:
         base: the setting whose values are held; by default the float network.
 
     Attributes:
-        values: of every node under `base`.
+        base: that setting.
+        values: of every node under it.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class PartialNetwork:
     ) -> None:
         self._model = model
         self._nodes = list(model.module.graph.nodes)
-        self._base = base
+        self.base = base
         self._partners = _partners(model)
         feed = iter(inputs)
         self.values: Values = {}
@@ -85,7 +86,7 @@ class PartialNetwork:
         """
         changed: Values = {}
         followed: Values = {}
-        paths, before = self._paths(setting), self._paths(self._base)
+        paths, before = self._paths(setting), self._paths(self.base)
         for node in self._nodes:
             if node.op == "get_attr":
                 differs = (node.target in paths) != (node.target in before)
@@ -103,7 +104,7 @@ class PartialNetwork:
     def differentiable(self, nodes: Collection[fx.Node]) -> tuple[Tensor, list[Tensor]]:
         """The first output, computed again with a gradient towards the values of `nodes`.
 
-        Quantizers let their input through.
+        Quantizers round as in `base`, and let the gradient through as if they did not.
 
         Returns:
             The output, and the values of `nodes` in their order.
@@ -114,8 +115,8 @@ class PartialNetwork:
         for node in self._nodes:
             if moving.intersection(node.all_input_nodes) and node.op != "output":
                 moving.add(node)
-                source = values[node.all_input_nodes[0]]
-                values[node] = source if node.op == "call_module" else self._call(node, values)
+                straight = node.op == "call_module"
+                values[node] = self._straight(node, values) if straight else self._call(node, values)
             if node in wanted:
                 moving.add(node)
                 value = values[node]
@@ -132,6 +133,12 @@ class PartialNetwork:
         """The first output of the network."""
         return self.value(output_node(self._model.module), changed)
 
+    def _straight(self, node: fx.Node, values: Values) -> Tensor:
+        source, held = values[node.all_input_nodes[0]], self.values[node]
+        return source if held is self.values[node.all_input_nodes[0]] else (
+            source + (held - source).detach()
+        )
+
     def _called(self, node: fx.Node, changed: Values) -> list[Any]:
         """The new value of a call, if there is one."""
         moved = node.op == "call_function" and any(n in changed for n in node.all_input_nodes)
@@ -140,7 +147,7 @@ class PartialNetwork:
     def _quantized(self, node: fx.Node, setting: Setting, changed: Values) -> list[Any]:
         """The new value behind a quantizer, if there is one."""
         source = node.all_input_nodes[0]
-        now, before = (self._is_on(node, chosen) for chosen in (setting, self._base))
+        now, before = (self._is_on(node, chosen) for chosen in (setting, self.base))
         if now == before and source not in changed:
             return []
         value = self.value(source, changed)
@@ -158,10 +165,10 @@ class PartialNetwork:
     def _first(self, node: fx.Node) -> Any:
         """A node's value under `base`, those before it being known."""
         if node.op == "get_attr":
-            return self._fetch(node, self._paths(self._base))
+            return self._fetch(node, self._paths(self.base))
         if node.op == "call_module":
             value = self.values[node.all_input_nodes[0]]
-            on = self._is_on(node, self._base)
+            on = self._is_on(node, self.base)
             return self._quantizer(node).fake_quantize(value) if on else value
         return self._call(node, self.values) if node.op == "call_function" else None
 
