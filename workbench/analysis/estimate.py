@@ -248,7 +248,7 @@ class Estimator:
         return torch.stack([part.sum(dim=1) for part in parts]).sum(dim=0)
 
     def _by_channel(self, node: fx.Node, product: Tensor, examples: int) -> Tensor:
-        """Sums over positions, `(examples, channels)`; one example where they are not told apart."""
+        """Sums over positions, `(examples, channels)`, or of all examples in one."""
         axis = self._axes.get(node)
         maker = node.all_input_nodes[0] if node.op == "call_module" else node
         channel = channel_axis(maker, product.ndim)

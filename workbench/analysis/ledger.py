@@ -18,11 +18,11 @@ from torch import Tensor
 
 from workbench.graph.quantized import QuantizedGraph
 
-Record = Mapping[str, Mapping[str, float]]
+Record = Mapping[str, float]
 
 
 class Ledger:
-    """Records by key, in a file or, without a path, in memory.
+    """Records of numbers by key, in a file or, without a path, in memory.
 
     Args:
         path: of the file; its folder is made when something is first kept.
@@ -60,10 +60,7 @@ class Ledger:
     def _take(self, line: bytes) -> None:
         try:
             key, record = json.loads(line)
-            self._known[str(key)] = {
-                str(part): {str(name): float(value) for name, value in sums.items()}
-                for part, sums in record.items()
-            }
+            self._known[str(key)] = {str(name): float(value) for name, value in record.items()}
         except (ValueError, TypeError, AttributeError):
             return
 

@@ -116,7 +116,9 @@ class PartialNetwork:
             if moving.intersection(node.all_input_nodes) and node.op != "output":
                 moving.add(node)
                 straight = node.op == "call_module"
-                values[node] = self._straight(node, values) if straight else self._call(node, values)
+                values[node] = (
+                    self._straight(node, values) if straight else self._call(node, values)
+                )
             if node in wanted:
                 moving.add(node)
                 value = values[node]
@@ -133,11 +135,11 @@ class PartialNetwork:
         """The first output of the network."""
         return self.value(output_node(self._model.module), changed)
 
-    def _straight(self, node: fx.Node, values: Values) -> Tensor:
-        source, held = values[node.all_input_nodes[0]], self.values[node]
-        return source if held is self.values[node.all_input_nodes[0]] else (
-            source + (held - source).detach()
-        )
+    def _straight(self, node: fx.Node, values: Mapping[fx.Node, Any]) -> Tensor:
+        """What a quantizer gave, with the gradient of what it was given."""
+        source = node.all_input_nodes[0]
+        given, held = values[source], self.values[node]
+        return given if held is self.values[source] else given + (held - given).detach()
 
     def _called(self, node: fx.Node, changed: Values) -> list[Any]:
         """The new value of a call, if there is one."""
