@@ -1,0 +1,376 @@
+"""Which sites and layers hurt, on calibration and on held-out data side by side.
+
+Every site has its own error, beside what theory expects of its grid and what float arithmetic itself
+leaves; and the damage that it does to the network's answer, estimated, and measured where that was
+asked for. Measurements are kept in the cache folder: the same model with the same quantizers on the
+same examples is never measured twice, and a diagnosis that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from workbench.analysis.channels import channel_records, worst_weights
+from workbench.analysis.damage import Answer, OutputSums, TensorSums
+from workbench.analysis.estimate import DRAWS, Batch, Estimated, Estimator
+from workbench.analysis.exact import Exact, Measured
+from workbench.analysis.expected import expected_db
+from workbench.analysis.floor import float_floor
+from workbench.analysis.ledger import Ledger, digest_model
+from workbench.analysis.partial import Setting
+from workbench.analysis.units import Unit, by_layer, units
+from workbench.graph.batching import first_examples
+from workbench.graph.quantized import QuantizedGraph
+from workbench.maths.metrics import spearman, uniform_sqnr_db
+from workbench.session.data import BATCH_MOST, Data, Split
+from workbench.session.execute import quantized
+from workbench.session.known import cache_dir
+from workbench.session.recipe import Recipe
+from workbench.session.version import VERSION
+
+if TYPE_CHECKING:
+    import pandas
+
+    from workbench.session.session import Session
+
+Watch = Callable[[str, float, float | None], None]
+
+#: examples of each split, and the fewest where the inputs are large
+EXAMPLES = 64
+FEWEST = 16
+#: examples of a large input that calibrate a model which is only looked at
+LARGE_CALIBRATION = 64
+LAYER = "layer/"
+SPLITS: Mapping[str, Split] = {"held_out": "test", "calibration": "calibration"}
+
+
+@dataclass(frozen=True)
+class SiteDiagnosis:
+    """What quantization does to each site and layer.
+
+    Attributes:
+        record: plain JSON values: `answer` ("classes" or "values"), `task`, `unquantized` and
+            `quantized` (by split, the answer of the float and of the quantized network),
+            `spearman` (of estimates with what was measured, by split; None where nothing was),
+            `sites` and `layers`.
+        model: the quantized graph.
+        inputs: held-out batches that were looked at.
+    """
+
+    record: dict[str, Any]
+    model: QuantizedGraph
+    inputs: tuple[tuple[torch.Tensor, ...], ...]
+
+    @property
+    def sites(self) -> list[dict[str, Any]]:
+        """One record for each site, in the order of the graph."""
+        return self.record["sites"]
+
+    @property
+    def layers(self) -> list[dict[str, Any]]:
+        """One record for each layer, in the order of the graph."""
+        return self.record["layers"]
+
+    @property
+    def table(self) -> pandas.DataFrame:
+        """One row for each site; nested fields have dotted names."""
+        import pandas
+
+        return pandas.json_normalize(self.sites)
+
+    def guilty(self, count: int = 3) -> list[str]:
+        """The layers that hurt most on held-out data, worst first; measured where it was."""
+        ranked = sorted(self.layers, key=lambda layer: -damage(layer))
+        return [str(layer["layer"]) for layer in ranked[:count]]
+
+    def channels(self, site: str) -> list[dict[str, Any]]:
+        """Channel by channel; see `workbench.analysis.channels.channel_records`.
+
+        Raises:
+            RecipeError: no such site.
+        """
+        found = channel_records(self.model, site, self.inputs)
+        own = next(s for s in self.sites if s["site"] == site)
+        shares = own["held_out"]["damage_shares"]
+        for record, share in zip(found, shares if len(shares) == len(found) else [], strict=False):
+            record["damage_share"] = share
+        return found
+
+    def weights(
+        self, site: str, channel: int | None = None, count: int = 20
+    ) -> list[dict[str, Any]]:
+        """Single weights with the largest error; see `workbench.analysis.channels.worst_weights`.
+
+        Raises:
+            RecipeError: no such weight or channel.
+        """
+        return worst_weights(self.model, site, channel, count)
+
+
+def damage(record: Mapping[str, Any]) -> float:
+    """Divergence that a site or layer alone causes on held-out data: measured, or estimated."""
+    held_out = record["held_out"]
+    exact = held_out.get("exact")
+    return float(exact["alone"]["kl"] if exact else held_out["estimate"]["kl"])
+
+
+def looked_at(session: Session, recipe: Recipe) -> Recipe:
+    """The recipe for a first look: large inputs calibrate on fewer examples."""
+    large = session.batch_size < BATCH_MOST
+    few = min(recipe.calibration_examples, LARGE_CALIBRATION)
+    return recipe.model_copy(update={"calibration_examples": few}) if large else recipe
+
+
+def site_errors(  # noqa: PLR0913 - one for each choice
+    session: Session,
+    recipe: Recipe,
+    model: QuantizedGraph | None = None,
+    *,
+    exact: bool = False,
+    examples: int = EXAMPLES,
+    draws: int = DRAWS,
+    store: Path | None = None,
+    watch: Watch | None = None,
+) -> SiteDiagnosis:
+    """Diagnose every site and layer.
+
+    Args:
+        session: model and data.
+        recipe: how it is quantized, and how its data are divided.
+        model: already quantized so; by default it is made now.
+        exact: measure the damage of each site and layer, besides estimating it.
+        examples: of each split; fewer where the inputs are large.
+        draws: backward passes for each batch of the estimate.
+        store: folder of kept measurements; by default below the cache folder.
+        watch: called with what is done, the share of it and the seconds left (None: not known).
+
+    Raises:
+        WorkbenchError: what does not fit, as for a run.
+    """
+    look = _Look(session, recipe, model, examples, watch or (lambda *_: None))
+    estimated = {name: look.estimate(batches, draws, name) for name, batches in look.batches.items()}
+    path = (store or cache_dir() / "diagnosis") / f"{digest_model(look.model, VERSION)}.jsonl"
+    measured = look.measure(Ledger(path), exact)
+    inputs = tuple(batch for batch, _ in look.batches["held_out"])
+    return SiteDiagnosis(look.record(estimated, measured), look.model, inputs)
+
+
+class _Look:
+    """One diagnosis while it is made."""
+
+    def __init__(
+        self,
+        session: Session,
+        recipe: Recipe,
+        model: QuantizedGraph | None,
+        examples: int,
+        watch: Watch,
+    ) -> None:
+        self._watch = watch
+        watch("quantizing", 0.0, None)
+        self.session = session
+        self.model = (quantized(session, recipe) if model is None else model).eval()
+        held_out, calibration = session.judging(recipe), session.calibrating(recipe)
+        self.task = held_out.task
+        size = session.batch_size
+        count = min(examples, max(FEWEST, examples * size // BATCH_MOST))
+        self.batches = {
+            "held_out": _some(held_out, "test", size, count),
+            "calibration": _some(calibration, "calibration", size, count),
+        }
+        self.units = units(self.model)
+        self.layers = by_layer(self.units)
+        found = Answer.of(self.model.graph)
+        self.answer = replace(found, kind="values") if self.task == "pairs" else found
+
+    def estimate(self, batches: list[Batch], draws: int, split: str) -> Estimated:
+        """Of one split."""
+        estimator = Estimator(self.model, self.units, batches, self.answer, draws)
+        for place in estimator:
+            self._watch(f"estimating, {split}", place.fraction, place.seconds_left)
+        return estimator.result
+
+    def measure(self, ledger: Ledger, exact: bool) -> dict[str, Measured | None]:
+        """Of each split; without `exact` only what is known already."""
+        found: dict[str, Measured | None] = {}
+        for split, batches in self.batches.items():
+            measuring = Exact(self.model, self._settings(), batches, self.answer, ledger)
+            for place in measuring if exact else ():
+                self._watch(f"measuring, {split}", place.fraction, place.seconds_left)
+            found[split] = measuring.result if measuring.complete else None
+        return found
+
+    def record(
+        self, estimated: Mapping[str, Estimated], measured: Mapping[str, Measured | None]
+    ) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        floors = self._floors()
+        self._watch("what theory expects", 1.0, None)
+        expected = expected_db(self.model, self._inputs("held_out"))
+        sites = [
+            self._site(unit, estimated, measured, floors, expected.get(unit.name))
+            for unit in self.units
+        ]
+        layers = [self._layer(name, own, estimated, measured) for name, own in self.layers.items()]
+        outputs = {
+            key: {split: self._output(getattr(e, name)) for split, e in estimated.items()}
+            for key, name in (("unquantized", "unquantized"), ("quantized", "output"))
+        }
+        exits = self.model.graph.outputs[0].name
+        return {
+            "model": self.session.name,
+            "answer": self.answer.kind,
+            "task": self.task,
+            "examples": {split: sum(len(x[0]) for x, _ in b) for split, b in self.batches.items()},
+            **outputs,
+            "floor_db": _db(floors.get(exits)),
+            "spearman": {split: _spearman(split, sites, layers) for split in estimated},
+            "sites": sites,
+            "layers": layers,
+        }
+
+    def _settings(self) -> dict[str, Setting]:
+        whole = {unit.name: unit.setting for unit in self.units}
+        for name, own in self.layers.items():
+            joined = Setting()
+            for unit in own:
+                joined |= unit.setting
+            whole[LAYER + name] = joined
+        return whole
+
+    def _inputs(self, split: str) -> Iterator[tuple[torch.Tensor, ...]]:
+        return (inputs for inputs, _ in self.batches[split])
+
+    def _floors(self) -> dict[str, TensorSums]:
+        first = next(self._inputs("held_out"), None)
+        if first is None:
+            return {}
+        return float_floor(self.model.graph, first_examples(self.model.graph.inputs, first, 4))
+
+    def _site(
+        self,
+        unit: Unit,
+        estimated: Mapping[str, Estimated],
+        measured: Mapping[str, Measured | None],
+        floors: Mapping[str, TensorSums],
+        theory: tuple[float, float] | None,
+    ) -> dict[str, Any]:
+        site, layer = unit.site, unit.layer
+        weight = site.kind == "weight"
+        place = layer.output if weight and layer is not None else site.tensor
+        return {
+            "site": site.name,
+            "kind": site.kind,
+            "layer": site.layer,
+            "op": layer.op if layer is not None else "",
+            "tensor": site.tensor,
+            "shape": list(site.shape),
+            "readers": [node for node, _ in site.edges],
+            "shares": site.shares,
+            "bits": site.grid.bits,
+            "grid": site.grid.describe(),
+            "sqnr_db": theory[0] if theory else None,
+            "theory_db": theory[1] if theory else None,
+            "uniform_db": uniform_sqnr_db(site.grid.bits),
+            "floor_db": _db(floors.get(place)),
+            **{
+                split: {
+                    "alone": found.alone[unit.name].record(),
+                    "gathered": found.gathered[unit.name].record(),
+                    "estimate": {
+                        "kl": found.kl({unit.name}),
+                        "gain": found.gains[unit.name],
+                    },
+                    "exact": self._exact(measured[split], unit.name),
+                    "damage_shares": found.channels.get(unit.name, torch.zeros(0)).tolist(),
+                }
+                for split, found in estimated.items()
+            },
+        }
+
+    def _layer(
+        self,
+        name: str,
+        own: list[Unit],
+        estimated: Mapping[str, Estimated],
+        measured: Mapping[str, Measured | None],
+    ) -> dict[str, Any]:
+        layer = next(u.layer for u in own if u.layer is not None and u.layer.name == name)
+        width = {
+            kind: max((u.site.grid.bits for u in own if u.site.kind == kind), default=0)
+            for kind in ("weight", "activation")
+        }
+        names = [unit.name for unit in own]
+        return {
+            "layer": name,
+            "op": layer.op,
+            "shape": list(layer.shape),
+            "parameters": layer.parameters,
+            "macs": layer.macs,
+            "bits_weights": width["weight"],
+            "bits_activations": width["activation"],
+            "sites": names,
+            **{
+                split: {
+                    "estimate": {
+                        "kl": found.kl(names),
+                        "gain": sum(found.gains[site] for site in names),
+                    },
+                    "exact": self._exact(measured[split], LAYER + name),
+                }
+                for split, found in estimated.items()
+            },
+        }
+
+    def _exact(self, measured: Measured | None, name: str) -> dict[str, Any] | None:
+        if measured is None:
+            return None
+        alone, cured = measured.alone[name], measured.cured[name]
+        gain = (measured.output.kl - cured.kl) / max(1.0, cured.positions)
+        return {"alone": self._output(alone), "cured": self._output(cured), "gain": gain}
+
+    def _output(self, sums: OutputSums) -> dict[str, Any]:
+        return sums.record(self.answer, self.task)
+
+
+def _some(data: Data, split: Split, size: int, count: int) -> list[Batch]:
+    return list(data.judged(split, size, count))
+
+
+def _db(sums: TensorSums | None) -> float | None:
+    return None if sums is None else sums.db
+
+
+def _spearman(
+    split: str, sites: list[dict[str, Any]], layers: list[dict[str, Any]]
+) -> dict[str, dict[str, float]] | None:
+    """Rank correlation of the estimates with what was measured: `alone` and `gain`."""
+    groups = {
+        "sites": sites,
+        "weights": [s for s in sites if s["kind"] == "weight"],
+        "activations": [s for s in sites if s["kind"] == "activation"],
+        "layers": layers,
+    }
+    if any(site[split]["exact"] is None for site in sites):
+        return None
+    return {
+        name: {
+            "alone": _rank(split, records, lambda exact: exact["alone"]["kl"], "kl"),
+            "gain": _rank(split, records, lambda exact: exact["gain"], "gain"),
+        }
+        for name, records in groups.items()
+        if len(records) > 1
+    }
+
+
+def _rank(
+    split: str, records: Collection[dict[str, Any]], read: Callable[[Any], float], key: str
+) -> float:
+    exact = torch.tensor([read(r[split]["exact"]) for r in records], dtype=torch.float64)
+    guessed = [r[split]["estimate"][key] for r in records]
+    return spearman(torch.tensor(guessed, dtype=torch.float64), exact)
