@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import typer
 
 from workbench.cli import (
+    diagnose,
     doctor,
     doors,
     methods,
@@ -38,6 +39,7 @@ UsageError = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ =
 INTERRUPTED = 130
 #: importing them registers their commands
 _COMMANDS = (
+    diagnose,
     doctor,
     doors,
     methods,

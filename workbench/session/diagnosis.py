@@ -1,36 +1,39 @@
 """Which sites and layers hurt, on calibration and on held-out data side by side.
 
-Every site has its own error, beside what theory expects of its grid and what float arithmetic itself
-leaves; and the damage that it does to the network's answer, estimated, and measured where that was
-asked for. Measurements are kept in the cache folder: the same model with the same quantizers on the
-same examples is never measured twice, and a diagnosis that was stopped goes on where it was.
+Every site has its own error, beside what theory expects of its grid and what float arithmetic
+itself leaves; and the damage that it does to the network's answer, estimated, and measured where
+that was asked for. Measurements are kept in the cache folder: the same model with the same
+quantizers on the same examples is never measured twice, and a diagnosis that was stopped goes on
+where it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from workbench.analysis.channels import channel_records, worst_weights
-from workbench.analysis.damage import Answer, OutputSums, TensorSums
+from workbench.analysis.damage import Answer
 from workbench.analysis.estimate import DRAWS, Batch, Estimated, Estimator
 from workbench.analysis.exact import Exact, Measured
 from workbench.analysis.expected import expected_db
 from workbench.analysis.floor import float_floor
 from workbench.analysis.ledger import Ledger, digest_model
 from workbench.analysis.partial import Setting
-from workbench.analysis.units import Unit, by_layer, units
+from workbench.analysis.units import by_layer, units
 from workbench.graph.batching import first_examples
 from workbench.graph.quantized import QuantizedGraph
-from workbench.maths.metrics import spearman, uniform_sqnr_db
 from workbench.session.data import BATCH_MOST, Data, Split
 from workbench.session.execute import quantized
 from workbench.session.known import cache_dir
 from workbench.session.recipe import Recipe
+from workbench.session.site_records import LAYER, Seen, ranks
 from workbench.session.version import VERSION
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ EXAMPLES = 64
 FEWEST = 16
 #: examples of a large input that calibrate a model which is only looked at
 LARGE_CALIBRATION = 64
-LAYER = "layer/"
+FLOOR_EXAMPLES = 4
 SPLITS: Mapping[str, Split] = {"held_out": "test", "calibration": "calibration"}
 
 
@@ -126,7 +129,7 @@ def looked_at(session: Session, recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"calibration_examples": few}) if large else recipe
 
 
-def site_errors(  # noqa: PLR0913 - one for each choice
+def site_errors(
     session: Session,
     recipe: Recipe,
     model: QuantizedGraph | None = None,
@@ -153,7 +156,9 @@ def site_errors(  # noqa: PLR0913 - one for each choice
         WorkbenchError: what does not fit, as for a run.
     """
     look = _Look(session, recipe, model, examples, watch or (lambda *_: None))
-    estimated = {name: look.estimate(batches, draws, name) for name, batches in look.batches.items()}
+    estimated = {
+        name: look.estimate(batches, draws, name) for name, batches in look.batches.items()
+    }
     path = (store or cache_dir() / "diagnosis") / f"{digest_model(look.model, VERSION)}.jsonl"
     measured = look.measure(Ledger(path), exact)
     inputs = tuple(batch for batch, _ in look.batches["held_out"])
@@ -209,27 +214,27 @@ class _Look:
         self, estimated: Mapping[str, Estimated], measured: Mapping[str, Measured | None]
     ) -> dict[str, Any]:
         """Everything as plain JSON values."""
-        floors = self._floors()
         self._watch("what theory expects", 1.0, None)
-        expected = expected_db(self.model, self._inputs("held_out"))
-        sites = [
-            self._site(unit, estimated, measured, floors, expected.get(unit.name))
-            for unit in self.units
-        ]
-        layers = [self._layer(name, own, estimated, measured) for name, own in self.layers.items()]
-        outputs = {
-            key: {split: self._output(getattr(e, name)) for split, e in estimated.items()}
-            for key, name in (("unquantized", "unquantized"), ("quantized", "output"))
-        }
-        exits = self.model.graph.outputs[0].name
+        held_out = [inputs for inputs, _ in self.batches["held_out"]]
+        few = first_examples(self.model.graph.inputs, held_out[0], FLOOR_EXAMPLES)
+        seen = Seen(
+            self.answer,
+            self.task,
+            estimated,
+            measured,
+            float_floor(self.model.graph, few),
+            expected_db(self.model, held_out),
+        )
+        sites = [seen.site(unit) for unit in self.units]
+        layers = [seen.layer(name, own) for name, own in self.layers.items()]
         return {
             "model": self.session.name,
             "answer": self.answer.kind,
             "task": self.task,
             "examples": {split: sum(len(x[0]) for x, _ in b) for split, b in self.batches.items()},
-            **outputs,
-            "floor_db": _db(floors.get(exits)),
-            "spearman": {split: _spearman(split, sites, layers) for split in estimated},
+            **seen.outputs(),
+            "floor_db": seen.floor(str(self.model.graph.outputs[0].name)),
+            "spearman": {split: ranks(split, sites, layers) for split in estimated},
             "sites": sites,
             "layers": layers,
         }
@@ -237,140 +242,9 @@ class _Look:
     def _settings(self) -> dict[str, Setting]:
         whole = {unit.name: unit.setting for unit in self.units}
         for name, own in self.layers.items():
-            joined = Setting()
-            for unit in own:
-                joined |= unit.setting
-            whole[LAYER + name] = joined
+            whole[LAYER + name] = reduce(or_, (unit.setting for unit in own))
         return whole
-
-    def _inputs(self, split: str) -> Iterator[tuple[torch.Tensor, ...]]:
-        return (inputs for inputs, _ in self.batches[split])
-
-    def _floors(self) -> dict[str, TensorSums]:
-        first = next(self._inputs("held_out"), None)
-        if first is None:
-            return {}
-        return float_floor(self.model.graph, first_examples(self.model.graph.inputs, first, 4))
-
-    def _site(
-        self,
-        unit: Unit,
-        estimated: Mapping[str, Estimated],
-        measured: Mapping[str, Measured | None],
-        floors: Mapping[str, TensorSums],
-        theory: tuple[float, float] | None,
-    ) -> dict[str, Any]:
-        site, layer = unit.site, unit.layer
-        weight = site.kind == "weight"
-        place = layer.output if weight and layer is not None else site.tensor
-        return {
-            "site": site.name,
-            "kind": site.kind,
-            "layer": site.layer,
-            "op": layer.op if layer is not None else "",
-            "tensor": site.tensor,
-            "shape": list(site.shape),
-            "readers": [node for node, _ in site.edges],
-            "shares": site.shares,
-            "bits": site.grid.bits,
-            "grid": site.grid.describe(),
-            "sqnr_db": theory[0] if theory else None,
-            "theory_db": theory[1] if theory else None,
-            "uniform_db": uniform_sqnr_db(site.grid.bits),
-            "floor_db": _db(floors.get(place)),
-            **{
-                split: {
-                    "alone": found.alone[unit.name].record(),
-                    "gathered": found.gathered[unit.name].record(),
-                    "estimate": {
-                        "kl": found.kl({unit.name}),
-                        "gain": found.gains[unit.name],
-                    },
-                    "exact": self._exact(measured[split], unit.name),
-                    "damage_shares": found.channels.get(unit.name, torch.zeros(0)).tolist(),
-                }
-                for split, found in estimated.items()
-            },
-        }
-
-    def _layer(
-        self,
-        name: str,
-        own: list[Unit],
-        estimated: Mapping[str, Estimated],
-        measured: Mapping[str, Measured | None],
-    ) -> dict[str, Any]:
-        layer = next(u.layer for u in own if u.layer is not None and u.layer.name == name)
-        width = {
-            kind: max((u.site.grid.bits for u in own if u.site.kind == kind), default=0)
-            for kind in ("weight", "activation")
-        }
-        names = [unit.name for unit in own]
-        return {
-            "layer": name,
-            "op": layer.op,
-            "shape": list(layer.shape),
-            "parameters": layer.parameters,
-            "macs": layer.macs,
-            "bits_weights": width["weight"],
-            "bits_activations": width["activation"],
-            "sites": names,
-            **{
-                split: {
-                    "estimate": {
-                        "kl": found.kl(names),
-                        "gain": sum(found.gains[site] for site in names),
-                    },
-                    "exact": self._exact(measured[split], LAYER + name),
-                }
-                for split, found in estimated.items()
-            },
-        }
-
-    def _exact(self, measured: Measured | None, name: str) -> dict[str, Any] | None:
-        if measured is None:
-            return None
-        alone, cured = measured.alone[name], measured.cured[name]
-        gain = (measured.output.kl - cured.kl) / max(1.0, cured.positions)
-        return {"alone": self._output(alone), "cured": self._output(cured), "gain": gain}
-
-    def _output(self, sums: OutputSums) -> dict[str, Any]:
-        return sums.record(self.answer, self.task)
 
 
 def _some(data: Data, split: Split, size: int, count: int) -> list[Batch]:
     return list(data.judged(split, size, count))
-
-
-def _db(sums: TensorSums | None) -> float | None:
-    return None if sums is None else sums.db
-
-
-def _spearman(
-    split: str, sites: list[dict[str, Any]], layers: list[dict[str, Any]]
-) -> dict[str, dict[str, float]] | None:
-    """Rank correlation of the estimates with what was measured: `alone` and `gain`."""
-    groups = {
-        "sites": sites,
-        "weights": [s for s in sites if s["kind"] == "weight"],
-        "activations": [s for s in sites if s["kind"] == "activation"],
-        "layers": layers,
-    }
-    if any(site[split]["exact"] is None for site in sites):
-        return None
-    return {
-        name: {
-            "alone": _rank(split, records, lambda exact: exact["alone"]["kl"], "kl"),
-            "gain": _rank(split, records, lambda exact: exact["gain"], "gain"),
-        }
-        for name, records in groups.items()
-        if len(records) > 1
-    }
-
-
-def _rank(
-    split: str, records: Collection[dict[str, Any]], read: Callable[[Any], float], key: str
-) -> float:
-    exact = torch.tensor([read(r[split]["exact"]) for r in records], dtype=torch.float64)
-    guessed = [r[split]["estimate"][key] for r in records]
-    return spearman(torch.tensor(guessed, dtype=torch.float64), exact)
