@@ -190,11 +190,13 @@ def worst_weights(
     assert frozen.codes is not None
     rounded, codes = frozen.values(), frozen.codes
     error = weight - rounded
-    looked = error if channel is None else torch.zeros_like(error)
+    squares = error.double().square()
+    looked = squares if channel is None else torch.full_like(squares, -1.0)
     if channel is not None:
-        looked.select(axis, channel).copy_(error.select(axis, channel))
-    total = float(error.double().square().sum().clamp(min=TINY))
-    best = looked.abs().flatten().topk(min(count, looked.numel())).indices
+        looked.select(axis, channel).copy_(squares.select(axis, channel))
+    total = float(squares.sum().clamp(min=TINY))
+    count = min(count, int((looked >= 0).sum()))
+    best = looked.flatten().topk(count).indices
     places = torch.stack(torch.unravel_index(best, error.shape), dim=1).tolist()
     return [
         {
