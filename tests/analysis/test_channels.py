@@ -8,6 +8,7 @@ import torch
 from tests.methods.nets import examples, network, quantized, task
 from workbench.analysis.channels import carriers, channel_records, worst_weights
 from workbench.analysis.expected import expected_db
+from workbench.analysis.shapes import site_shape
 from workbench.foundation.errors import RecipeError
 from workbench.maths.expected import expected_noise
 from workbench.maths.grid import Grid, affine_range, dequantize, fake_quantize, quantize
@@ -94,3 +95,18 @@ def test_sites_lie_near_theory(model) -> None:
     own, theory = found["stem.relu"]
     assert theory is not None
     assert own == pytest.approx(theory, abs=1.0)
+
+
+def test_shapes_hold_each_value_once(model) -> None:
+    weight = site_shape(model, "point.w", channels=[2, 5])
+    assert [ridge["channel"] for ridge in weight["ridges"]] == [2, 5]
+    assert sum(weight["counts"]) == sum(weight["levels"]["counts"]) == 64
+    assert weight["ridges"][1]["high"] > 10 * weight["ridges"][0]["high"]
+    x = examples(seed=3)
+    seen = site_shape(model, "depth.relu", [(x[:16],), (x[16:],)])
+    assert len(seen["ridges"]) == 8
+    assert sum(ridge["total"] for ridge in seen["ridges"]) == seen["total"]
+    assert sum(seen["levels"]["counts"]) == seen["total"]
+    ends = seen["levels"]["values"][0], seen["levels"]["values"][-1]
+    assert ends[0] == pytest.approx((0 - seen["zero_point"]) * seen["scale"])
+    assert ends[1] == pytest.approx((255 - seen["zero_point"]) * seen["scale"])

@@ -192,7 +192,7 @@ class PartialNetwork:
 
 def output_node(module: fx.GraphModule) -> fx.Node:
     """The node of a graph's first output."""
-    first = list(module.graph.nodes)[-1].args[0][0]  # type: ignore[index]
+    first = list(module.graph.nodes)[-1].args[0][0]
     assert isinstance(first, fx.Node)
     return first
 

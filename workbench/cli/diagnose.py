@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from workbench.cli.console import (
     Model,
     Size,
     Std,
+    Tell,
     Weights,
     app,
     bits,
@@ -67,15 +69,25 @@ def diagnose(  # noqa: PLR0913 - one parameter for each option
     top: Annotated[int, typer.Option(help="Rows to show.", callback=_positive)] = 30,
     as_json: AsJson = False,
 ) -> None:
-    """Which sites suffer: alone, all together, and what each does to the answer."""
-    session = open_session(model, data, mean, std, size)
-    active = bits(activations, "--activations", "float")
-    outer = bits(edges, "--edges", "same")
+    """Which sites suffer: alone, all together, and what each does to the answer.
+
+    Of a run's directory, the quantizers that it has learned; otherwise the model is quantized now.
+    """
     with telling("diagnosing") as tell:
         try:
-            found = session.site_errors(
-                weights, active, method, outer, exact=exact, examples=examples, watch=tell
-            )
+            if _is_run(model):
+                found = _of_run(model, exact, examples, tell)
+            else:
+                session = open_session(model, data, mean, std, size)
+                found = session.site_errors(
+                    weights,
+                    bits(activations, "--activations", "float"),
+                    method,
+                    bits(edges, "--edges", "same"),
+                    exact=exact,
+                    examples=examples,
+                    watch=tell,
+                )
         except KeyboardInterrupt:
             say("what was measured so far is kept; the same command goes on from there")
             raise
@@ -84,17 +96,31 @@ def diagnose(  # noqa: PLR0913 - one parameter for each option
     elif as_json:
         emit({**found.record, "guilty": found.guilty()})
     else:
-        _overview(found, f"{session.name}, W{weights}A{activations}", top)
+        _overview(found, top)
 
 
-def _overview(found: SiteDiagnosis, title: str, top: int) -> None:
+def _is_run(model: str) -> bool:
+    return (Path(model).expanduser() / "run.json").exists()
+
+
+def _of_run(directory: str, exact: bool, examples: int, tell: Tell) -> SiteDiagnosis:
+    from workbench.session.diagnosis import site_errors
+    from workbench.session.runs import Run
+
+    run = Run(directory)
+    return site_errors(
+        run.session, run.recipe, run.model, exact=exact, examples=examples, watch=tell
+    )
+
+
+def _overview(found: SiteDiagnosis, top: int) -> None:
     from workbench.session.diagnosis import damage
 
     ranked = sorted(found.sites, key=lambda record: -damage(record))
     columns = (
         "site", "grid", "dB/theory", "gathered", "damage", "gain", "flips %", "calibration",
     )  # fmt: skip
-    show(f"{title}: sites", columns, map(_row, ranked[:top]))
+    show(f"{found.record['model']}: sites", columns, map(_row, ranked[:top]))
     _rest(len(ranked), top)
     worst = sorted(found.layers, key=lambda record: -damage(record))
     columns = ("layer", "operator", "bits", "damage", "gain", "calibration")
@@ -172,7 +198,14 @@ def _site(found: SiteDiagnosis, site: str, channel: int | None, top: int, as_jso
     record = next(own for own in found.sites if own["site"] == site)
     weights = found.weights(site, channel, top) if record["kind"] == "weight" else []
     if as_json:
-        emit({"site": record, "channels": channels, "weights": weights})
+        emit(
+            {
+                "site": record,
+                "channels": channels,
+                "weights": weights,
+                "shape": found.shape(site),
+            }
+        )
         return
     ranked = sorted(channels, key=lambda own: -own["error_share"])
     columns = (

@@ -9,7 +9,7 @@ where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
@@ -26,7 +26,9 @@ from workbench.analysis.expected import expected_db
 from workbench.analysis.floor import float_floor
 from workbench.analysis.ledger import Ledger, digest_model
 from workbench.analysis.partial import Setting
+from workbench.analysis.shapes import site_shape
 from workbench.analysis.units import by_layer, units
+from workbench.foundation.errors import RecipeError, unknown_name
 from workbench.graph.batching import first_examples
 from workbench.graph.quantized import QuantizedGraph
 from workbench.session.data import BATCH_MOST, Data, Split
@@ -103,6 +105,17 @@ class SiteDiagnosis:
         for record, share in zip(found, shares if len(shares) == len(found) else [], strict=False):
             record["damage_share"] = share
         return found
+
+    def shape(self, site: str, channels: Sequence[int] = ()) -> dict[str, Any]:
+        """Histogram, ridges and levels; see `workbench.analysis.shapes.site_shape`.
+
+        Raises:
+            RecipeError: no such site.
+        """
+        known = [record["site"] for record in self.sites]
+        if site not in known:
+            raise RecipeError(unknown_name("site", site, known))
+        return site_shape(self.model, site, self.inputs, channels)
 
     def weights(
         self, site: str, channel: int | None = None, count: int = 20
