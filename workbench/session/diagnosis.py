@@ -51,6 +51,8 @@ FEWEST = 16
 #: examples of a large input that calibrate a model which is only looked at
 LARGE_CALIBRATION = 64
 FLOOR_EXAMPLES = 4
+#: a large input is looked at in batches so many times smaller than usual: all tensors are held
+FEWER = 4
 SPLITS: Mapping[str, Split] = {"held_out": "test", "calibration": "calibration"}
 
 
@@ -197,6 +199,7 @@ class _Look:
         self.task = held_out.task
         size = session.batch_size
         count = min(examples, max(FEWEST, examples * size // BATCH_MOST))
+        size = size if size >= BATCH_MOST else max(1, size // FEWER)  # errors and gradients too
         self.batches = {
             "held_out": _some(held_out, "test", size, count),
             "calibration": _some(calibration, "calibration", size, count),
