@@ -17,10 +17,10 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_estimate_then_measure(tiny: workbench.Session, own_cache: Path) -> None:
-    found = tiny.site_errors(2, 8, examples=32)
+    found = tiny.site_errors(2, 8, edges=None, examples=32)
     assert found.record["spearman"] == {"held_out": None, "calibration": None}
     assert not own_cache.exists()
-    measured = tiny.site_errors(2, 8, examples=32, exact=True)
+    measured = tiny.site_errors(2, 8, edges=None, examples=32, exact=True)
     assert measured.record["spearman"]["held_out"]["sites"]["alone"] > 0
     for split in ("held_out", "calibration"):
         assert measured.record["quantized"][split]["kl"] > 0
@@ -29,16 +29,18 @@ def test_estimate_then_measure(tiny: workbench.Session, own_cache: Path) -> None
             assert site[split]["exact"]["alone"]["score"] is not None
     (kept,) = own_cache.iterdir()
     size = kept.stat().st_size
-    again = tiny.site_errors(2, 8, examples=32)  # what is known is shown beside the estimate
+    again = tiny.site_errors(
+        2, 8, edges=None, examples=32
+    )  # what is known is shown beside the estimate
     assert again.record == measured.record
     assert kept.stat().st_size == size
     json.dumps(measured.record)
 
 
 def test_layers_and_channels(tiny: workbench.Session) -> None:
-    found = tiny.site_errors(2, 8, examples=16)
+    found = tiny.site_errors(2, 8, edges=None, examples=16)
     assert [layer["bits_weights"] for layer in found.layers] == [2, 2]
-    assert found.guilty(1)[0] in [layer["layer"] for layer in found.layers]
+    assert found.guilty[0] in [layer["layer"] for layer in found.layers]
     weight = next(site for site in found.sites if site["kind"] == "weight")
     assert weight["floor_db"] > 100 > weight["sqnr_db"]
     channels = found.channels(weight["site"])

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import onnx_ir as ir
 import torch
 from torch import Tensor
 
@@ -86,11 +87,11 @@ def digest_model(model: QuantizedGraph, version: str) -> str:
         version: of what measures; another version measures anew.
     """
     found = hashlib.blake2b(version.encode(), digest_size=16)
-    found.update("".join(node.format_node() or "" for node in model.module.graph.nodes).encode())
+    found.update(ir.to_proto(model.graph.model).SerializeToString(deterministic=True))
     for name, frozen in model.frozen().items():
         site = model.sites[name]
         held = (frozen.scale, frozen.zero_point, frozen.codes, frozen.levels, *frozen.held.values())
         found.update(f"{name}{site.edges}{site.grid}{digest_tensors(held)}".encode())
-    for graph in (model.graph.module, model.module):
-        found.update(digest_tensors(p for _, p in sorted(graph.named_parameters())).encode())
+    held = sorted(model.module.named_parameters())
+    found.update(digest_tensors(parameter for _, parameter in held).encode())
     return found.hexdigest()

@@ -94,7 +94,7 @@ def diagnose(  # noqa: PLR0913 - one parameter for each option
     if site:
         _site(found, site, channel, top, as_json)
     elif as_json:
-        emit({**found.record, "guilty": found.guilty()})
+        emit({**found.record, "guilty": found.guilty})
     else:
         _overview(found, top)
 
@@ -128,7 +128,7 @@ def _overview(found: SiteDiagnosis, top: int) -> None:
     _rest(len(worst), top)
     for line in _foot(found.record):
         output.print(line, markup=False, highlight=False)
-    output.print("worst first: " + ", ".join(found.guilty()), markup=False)
+    output.print("worst first: " + ", ".join(found.guilty), markup=False)
 
 
 def _rest(count: int, top: int) -> None:

@@ -32,7 +32,7 @@ from workbench.foundation.errors import RecipeError, unknown_name
 from workbench.graph.batching import first_examples
 from workbench.graph.quantized import QuantizedGraph
 from workbench.session.data import BATCH_MOST, Data, Split
-from workbench.session.execute import quantized
+from workbench.session.execute import GUILTY, quantized
 from workbench.session.known import cache_dir
 from workbench.session.recipe import Recipe
 from workbench.session.site_records import LAYER, Seen, ranks
@@ -90,10 +90,11 @@ class SiteDiagnosis:
 
         return pandas.json_normalize(self.sites)
 
-    def guilty(self, count: int = 3) -> list[str]:
-        """The layers that hurt most on held-out data, worst first; measured where it was."""
+    @property
+    def guilty(self) -> list[str]:
+        """The layers that hurt most on held-out data, worst first; as measured where they were."""
         ranked = sorted(self.layers, key=lambda layer: -damage(layer))
-        return [str(layer["layer"]) for layer in ranked[:count]]
+        return [str(layer["layer"]) for layer in ranked[:GUILTY]]
 
     def channels(self, site: str) -> list[dict[str, Any]]:
         """Channel by channel; see `workbench.analysis.channels.channel_records`.

@@ -494,7 +494,7 @@ class Session:
         weights: int | WeightSpec = 4,
         activations: int | Float | ActivationSpec | None = 8,
         method: str = "rtn",
-        edges: int | None = None,
+        edges: int | None = 8,
         recipe: Recipe | None = None,
         exact: bool = False,
         watch: Callable[[str, float, float | None], None] | None = None,
