@@ -49,7 +49,7 @@ Watch = Callable[[str, float, float | None], None]
 EXAMPLES = 64
 FEWEST = 16
 #: examples of a large input that calibrate a model which is only looked at
-LARGE_CALIBRATION = 64
+LARGE_CALIBRATION = 32
 FLOOR_EXAMPLES = 4
 #: a large input is looked at in batches so many times smaller than usual: all tensors are held
 FEWER = 4
@@ -240,7 +240,7 @@ class _Look:
             estimated,
             measured,
             float_floor(self.model.graph, few),
-            expected_db(self.model, held_out),
+            expected_db(self.model, held_out[:1]),
         )
         sites = [seen.site(unit) for unit in self.units]
         layers = [seen.layer(name, own) for name, own in self.layers.items()]
