@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import workbench
+from workbench.session.execute import Extent
+from workbench.session.studies import Study
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +57,14 @@ def test_text_is_judged_by_what_follows() -> None:
     assert labels is not None
     assert (labels[:, :-1] == inputs[0][:, 1:]).all()
     assert (labels[:, -1] == -100).all()
+
+
+def test_a_run_is_measured_as_it_was_learned(tiny: workbench.Session, tmp_path: Path) -> None:
+    extent = Extent(naive=False, layers=False, verify=False, latency=False)
+    run = tiny.quantize(2, 8, "rtn", edges=None, out=tmp_path / "run", extent=extent)
+    study = Study(run.directory, "errors")
+    study.make()
+    record = study.record()
+    assert record is not None, study.message
+    assert all(site["held_out"]["exact"] for site in record["sites"])
+    assert [layer["bits_weights"] for layer in record["layers"]] == [2, 2]
