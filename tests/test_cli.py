@@ -271,10 +271,23 @@ def test_a_strange_run_does_not_hide_the_others(model: list[str], call: Callable
     assert call("runs")[0] == 0
 
 
-def test_diagnose(model: list[str], ask: Callable[..., Any]):
+def test_diagnose(
+    model: list[str], ask: Callable, call: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     found = ask("diagnose", *model, "--weights", 2)
     assert len(found["layers"]) == 2
     assert found["guilty"]
+    code, table, _ = call("diagnose", *model, "--weights", 2, "--exact")
+    assert code == 0
+    assert "rank correlation of estimate and measurement, held_out: sites" in table
+    site = next(own["site"] for own in found["sites"] if own["kind"] == "weight")
+    inside = ask("diagnose", *model, "--weights", 2, "--site", site, "--channel", 0)
+    assert len(inside["channels"]) == 4
+    assert {own["index"][0] for own in inside["weights"]} == {0}
+    code, table, _ = call("diagnose", *model, "--weights", 2, "--site", site)
+    assert code == 0
+    assert "Largest errors" in table
 
 
 @pytest.mark.slow

@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from workbench.analysis.partial import PartialNetwork
+from workbench.analysis.damage import Answer, OutputSums, TensorSums
+from workbench.analysis.partial import PartialNetwork, Setting
+from workbench.analysis.progress import Progress
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Layer, Site, layers
 from workbench.graph.taps import value_nodes
@@ -66,42 +68,28 @@ class LayerError:
         return {**asdict(self), "shape": list(self.shape)}
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a diagnosis is: layers looked at in all batches so far."""
-
-    step: int
-    total: int
-
-
 @dataclass
 class _Part:
     """Running sums of one part (weights, activations or both) of one layer."""
 
-    signal: float = 0.0
-    noise: float = 0.0
-    kl: float = 0.0
-    flips: float = 0.0
-    examples: int = 0
+    tensor: TensorSums = field(default_factory=TensorSums)
+    output: OutputSums = field(default_factory=OutputSums)
 
     def add_layer(self, reference: Tensor, value: Tensor) -> None:
-        self.signal += float(reference.double().square().sum())
-        self.noise += float((reference.double() - value.double()).square().sum())
+        self.tensor += TensorSums.between(reference, value)
 
     def add_output(self, reference: Tensor, value: Tensor) -> None:
-        count = len(reference)
-        self.kl += metrics.kl_divergence(reference, value) * count
-        self.flips += (1 - metrics.agreement(reference, value)) * count
-        self.examples += count
+        self.output += OutputSums.between(reference, value, None, CLASSES)
 
     @property
     def db(self) -> float:
-        return metrics.decibels(self.signal, self.noise)
+        return self.tensor.db
 
     def mean(self, total: float) -> float:
-        return total / max(1, self.examples)
+        return total / max(1.0, self.output.positions)
 
 
+CLASSES = Answer()
 PARTS = ("weights", "activations", "both")
 
 
@@ -133,17 +121,16 @@ class LayerErrors:
         self.errors: list[LayerError] = []
 
     def __iter__(self) -> Iterator[Progress]:
-        model, step = self._model, 0
+        model = self._model
         nodes = value_nodes(model.module)
         batches = list(self._batches)
-        total = len(batches) * len(self._layers)
+        progress = Progress(len(batches) * len(self._layers))
         for inputs in batches:
             network = PartialNetwork(model, inputs)
             self._accumulate(network, nodes)
             for layer in self._layers:
                 self._alone(network, layer, nodes[layer.output])
-                step += 1
-                yield Progress(step, total)
+                yield progress.at(progress.step + 1)
         self.errors = [self._error(layer) for layer in self._layers]
 
     def run(self) -> list[LayerError]:
@@ -156,10 +143,12 @@ class LayerErrors:
         for part in PARTS:
             sites = [s.name for s in self._model.sites.values() if _belongs(s, part)]
             learned = () if part == "activations" else self._model.graph.attribute_of
-            changed = network.run(sites, [n for n in learned if self._is_float(n)])
+            changed = network.run(
+                Setting(frozenset(sites), frozenset(n for n in learned if self._is_float(n)))
+            )
             for layer in self._layers:
                 node = nodes[layer.output]
-                pair = network.floats[node], network.value(node, changed)
+                pair = network.values[node], network.value(node, changed)
                 self._tallies[layer.name].accumulated[part].add_layer(*pair)
 
     def _alone(self, network: PartialNetwork, layer: Layer, node: fx.Node) -> None:
@@ -169,9 +158,9 @@ class LayerErrors:
             if not sites:
                 continue
             learned = [] if part == "activations" else _parameters(layer)
-            changed = network.run(sites, learned)
+            changed = network.run(Setting(frozenset(sites), frozenset(learned)))
             tally = self._tallies[layer.name].alone[part]
-            tally.add_layer(network.floats[node], network.value(node, changed))
+            tally.add_layer(network.values[node], network.value(node, changed))
             tally.add_output(network.output({}), network.output(changed))
 
     def _is_float(self, initializer: str) -> bool:
@@ -197,10 +186,10 @@ class LayerErrors:
             accumulated_weights_db=accumulated["weights"].db,
             accumulated_activations_db=accumulated["activations"].db,
             accumulated_db=accumulated["both"].db,
-            damage_kl=both.mean(both.kl),
-            damage_weights_kl=alone["weights"].mean(alone["weights"].kl),
-            damage_activations_kl=alone["activations"].mean(alone["activations"].kl),
-            damage_flips=both.mean(both.flips),
+            damage_kl=both.mean(both.output.kl),
+            damage_weights_kl=alone["weights"].mean(alone["weights"].output.kl),
+            damage_activations_kl=alone["activations"].mean(alone["activations"].output.kl),
+            damage_flips=both.mean(both.output.flips),
             theory_db=metrics.uniform_sqnr_db(bits[0]),
         )
 
@@ -213,7 +202,7 @@ class LayerErrors:
                 current = self._model.weight(weight.name).detach()
                 rounded = self._model.quantizer(weight.name).fake_quantize(current)
                 part.add_layer(reference, rounded.detach())
-        return part.db if part.signal else None
+        return part.db if part.tensor.signal else None
 
 
 def layer_errors(model: QuantizedGraph, batches: Iterable[tuple[Tensor, ...]]) -> list[LayerError]:

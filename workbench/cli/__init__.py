@@ -18,6 +18,7 @@ import typer
 
 from workbench.cli import (
     allocate,
+    diagnose,
     doctor,
     doors,
     methods,
@@ -41,6 +42,7 @@ INTERRUPTED = 130
 #: importing them registers their commands
 _COMMANDS = (
     allocate,
+    diagnose,
     doctor,
     doors,
     methods,

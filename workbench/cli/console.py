@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+Tell = Callable[[str, float, float | None], None]
+
 LONGEST = 100  # characters behind a progress bar
 EVERY = 10.0  # seconds between lines where there is no bar
 output = Console(soft_wrap=False)
@@ -137,11 +139,8 @@ def bits(text: str, option: str, none: str) -> int | None:
         raise RecipeError(f"{option} was '{text}'; give a number of bits, or '{none}'") from None
 
 
-@contextmanager
-def watching(title: str) -> Iterator[Watch]:
-    """A callback that draws how far a run is, with the time it will take, on standard error."""
-    from workbench.views.signals import line
-
+def _bar() -> Progress:
+    """A bar with the time that is left and what is being done, on standard error."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
@@ -149,7 +148,28 @@ def watching(title: str) -> Iterator[Watch]:
         TextColumn("{task.fields[rest]}", markup=False),
         TextColumn("{task.fields[text]}", style="dim", markup=False),
     )
-    with Progress(*columns, console=errors, transient=True) as bar:
+    return Progress(*columns, console=errors, transient=True)
+
+
+@contextmanager
+def telling(title: str) -> Iterator[Tell]:
+    """A callback for what is done, the share of it and the seconds left, drawn as a bar."""
+    with _bar() as bar:
+        task = bar.add_task(title, total=1.0, text="", rest="")
+
+        def tell(text: str, fraction: float, left: float | None) -> None:
+            rest = "" if left is None else f"{left:.0f} s left"
+            bar.update(task, completed=fraction, text=text[:LONGEST], rest=rest)
+
+        yield tell
+
+
+@contextmanager
+def watching(title: str) -> Iterator[Watch]:
+    """A callback that draws how far a run is, with the time it will take, on standard error."""
+    from workbench.views.signals import line
+
+    with _bar() as bar:
         task = bar.add_task(title, total=1.0, text="", rest="")
         spoken, last = set[str](), 0.0
 

@@ -10,18 +10,11 @@ import typer
 from rich.console import Console
 
 from workbench.cli.console import (
-    Activations,
     AsJson,
     DataPath,
-    Edges,
-    Mean,
     Model,
-    Size,
-    Std,
     Transforms,
-    Weights,
     app,
-    bits,
     emit,
     errors,
     open_session,
@@ -169,51 +162,12 @@ def _show_passes(found: Sequence[FoldRecord]) -> None:
     show("Passes", columns, rows)
 
 
-@app.command()
-def diagnose(  # noqa: PLR0913 - one parameter for each option
-    model: Model,
-    weights: Weights = 4,
-    activations: Activations = "8",
-    edges: Edges = "same",
-    method: Annotated[str, typer.Option(help="How to quantize meanwhile.")] = "rtn",
-    data: DataPath = None,
-    mean: Mean = "",
-    std: Std = "",
-    size: Size = "",
-    as_json: AsJson = False,
-) -> None:
-    """Which layers suffer: each one alone, and all together, on held-out data."""
-    session = open_session(model, data, mean, std, size)
-    active = bits(activations, "--activations", "float")
-    outer = bits(edges, "--edges", "same")
-    with errors.status("looking at each layer"):
-        found = session.diagnose(weights, active, method, edges=outer)
-    if as_json:
-        emit({"model": session.name, "layers": found.records, "guilty": found.guilty})
-        return
-    columns = ("layer", "operator", "weights dB", "input dB", "gathered dB", "flips %")
-    show(f"{session.name}, W{weights}A{activations}", columns, map(_error_row, found.records))
-    output.print("worst first: " + ", ".join(found.guilty), markup=False)
-
-
 def _facts(card: Mapping[str, Any]) -> dict[str, Any]:
     score = card.get("score") or {}
     text = f"{score['value']:g} {score['unit']}" if score else "–"
     wanted = ("parameters", "macs", "data", "licence", "bytes", "sha256")
     facts = {key: card.get(key) for key in wanted}
     return {**facts, "score": score or None, "score_text": text}
-
-
-def _error_row(record: Mapping[str, Any]) -> tuple[str, ...]:
-    keys = ("alone_weights_db", "alone_activations_db", "accumulated_db")
-    decibels = (_fixed(record.get(key)) for key in keys)
-    flips = record.get("damage_flips")
-    share = None if flips is None else 100 * flips
-    return (str(record["layer"]), str(record["op"]), *decibels, _fixed(share))
-
-
-def _fixed(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
 
 
 def _count(value: int | None) -> str:

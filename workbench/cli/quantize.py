@@ -134,7 +134,6 @@ Again = Annotated[
 ]
 
 
-
 @dataclass(frozen=True)
 class Asked:
     """Where a run goes, how much of it is wanted, and whether one that is there will do."""

@@ -89,6 +89,15 @@ class Data:
         for rows in self._chunks(split, size, limit):
             yield self.source.read(rows), self._targets(rows)
 
+    def judged(self, split: Split, size: int = 64, limit: int | None = None) -> Iterator[Batch]:
+        """The same with what is right at each position: of a text, the byte or token that follows.
+
+        Labels that are no classes are left out.
+        """
+        for rows in self._chunks(split, size, limit):
+            inputs = self.source.read(rows)
+            yield inputs, self._taught(inputs, rows) if self.task != "made" else None
+
     def calibrate_on(self, examples: int) -> Data:
         """The same data with (at most) that many examples in the calibration split."""
         if not self.pool:

@@ -410,15 +410,25 @@ def diagnose(session: Session, recipe: Recipe, watch: Watch | None = None) -> Di
         recipe: usually one that rounds to nearest.
         watch: called with (step, total).
     """
+    work = _learned(session, recipe)
+    errors = LayerErrors(work.model, work.few(Extent().layer_examples))
+    for place in errors:
+        if watch is not None:
+            watch(place.step, place.total)
+    return Diagnosis([error.record() for error in errors.errors])
+
+
+def quantized(session: Session, recipe: Recipe) -> QuantizedGraph:
+    """Quantized as the recipe says, and nothing kept."""
+    return _learned(session, recipe).model
+
+
+def _learned(session: Session, recipe: Recipe) -> _Execution:
     with TemporaryDirectory() as folder:
         work = _Execution(session, recipe, RunFiles(Path(folder)), Extent())
         for _ in work.stages(work.model, recipe, None, 0):
             pass
-        errors = LayerErrors(work.model, work.few(Extent().layer_examples))
-        for place in errors:
-            if watch is not None:
-                watch(place.step, place.total)
-    return Diagnosis([error.record() for error in errors.errors])
+    return work
 
 
 def guilty(layers: list[dict[str, Any]], count: int = GUILTY) -> list[str]:

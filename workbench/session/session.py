@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from workbench.methods.moments import MomentStore
     from workbench.methods.together import Together
     from workbench.session.allocation import Allocation, Budgets
+    from workbench.session.diagnosis import SiteDiagnosis
     from workbench.session.execute import Diagnosis, Extent
     from workbench.session.inspection import Inspection
     from workbench.session.jobs import Job
@@ -535,6 +536,35 @@ class Session:
 
         recipe = recipe or self.recipe(weights, activations, method, **options)
         return diagnose(self, recipe, progress)
+
+    def site_errors(
+        self,
+        weights: int | WeightSpec = 4,
+        activations: int | Float | ActivationSpec | None = 8,
+        method: str = "rtn",
+        edges: int | None = 8,
+        recipe: Recipe | None = None,
+        exact: bool = False,
+        watch: Callable[[str, float, float | None], None] | None = None,
+        **options: Any,
+    ) -> SiteDiagnosis:
+        """What each weight and activation does to the answer, estimated and, if asked, measured.
+
+        Args:
+            weights, activations, method, edges: as for `quantize`; `options` are fields of
+                `Recipe`, the method's own, or `examples` and `draws` of
+                `workbench.session.diagnosis.site_errors`.
+            recipe: instead of these.
+            exact: measure besides estimating; measurements are kept and taken up again.
+            watch: called with what is done, the share of it and the seconds left.
+        """
+        from workbench.session.diagnosis import looked_at, site_errors
+
+        own = {key: options.pop(key) for key in ("examples", "draws", "store") if key in options}
+        recipe = recipe or looked_at(
+            self, self.recipe(weights, activations, method, edges, **options)
+        )
+        return site_errors(self, recipe, exact=exact, watch=watch, **own)
 
     def what_if(
         self, layer: str = "", weights: WeightGrid | None = None, **options: Any

@@ -25,7 +25,7 @@ from workbench.session.store import read_json, write_json
 
 log = logging.getLogger("workbench.studies")
 
-Kind = Literal["prices", "times", "machine"]
+Kind = Literal["prices", "times", "errors", "machine"]
 State = Literal["none", "running", "done", "failed"]
 Note = Callable[[str, float], None]
 
@@ -38,8 +38,8 @@ class Study:
 
     Args:
         folder: where it is kept: a run's own folder, or any for this machine.
-        kind: "prices" (verification with the price of each cure), "times" (time by node) or
-            "machine" (what int8 means here).
+        kind: "prices" (verification with the price of each cure), "times" (time by node), "errors"
+            (the measured damage of each site and layer) or "machine" (what int8 means here).
     """
 
     def __init__(self, folder: Path, kind: Kind) -> None:
@@ -152,6 +152,20 @@ def _times(folder: Path, note: Note) -> dict[str, Any]:
     return run.latency().record()
 
 
+def _errors(folder: Path, note: Note) -> dict[str, Any]:
+    """The damage of each site and layer, measured; what was measured before a stop is kept."""
+    from workbench.session.diagnosis import site_errors
+    from workbench.session.runs import Run
+
+    note("opening the run", 0.0)
+    run = _done(Run(folder))
+
+    def watch(text: str, fraction: float, left: float | None) -> None:
+        note(text if left is None else f"{text}, {left:.0f} s left", fraction)
+
+    return site_errors(run.session, run.recipe, run.model, exact=True, watch=watch).record
+
+
 def _machine(folder: Path, note: Note) -> dict[str, Any]:  # noqa: ARG001 - of no run
     """What int8 means on this machine."""
     from workbench.deploy.doctor import examine
@@ -163,6 +177,7 @@ def _machine(folder: Path, note: Note) -> dict[str, Any]:  # noqa: ARG001 - of n
 _STUDIES: dict[Kind, Callable[[Path, Note], dict[str, Any]]] = {
     "prices": _prices,
     "times": _times,
+    "errors": _errors,
     "machine": _machine,
 }
 

@@ -31,7 +31,8 @@ def view(record: Record, *, title: str, site: str, **more: Any) -> dict[str, Any
 
     Args:
         record: as `workbench.analysis.distributions` makes it: `start`, `width`, `counts`, `low`,
-            `high`, `total`, and the grid: `grid`, `scale`, `zero_point`; perhaps `energy`, `unit`.
+            `high`, `total`, and the grid: `grid`, `scale`, `zero_point`; perhaps `energy`, `unit`,
+            `log`, `levels`.
         title: heading of the picture.
         site: name of the quantized tensor.
         more: `channel` and `channels` where one of several may be chosen.
@@ -53,7 +54,8 @@ def view(record: Record, *, title: str, site: str, **more: Any) -> dict[str, Any
         "view": list(window),
         "outside": _outside(counts, start, width, window, record),
         "fine": 64 if record["total"] < FEW else 400,
-        "log": bool(more.pop("log", False)),
+        "log": bool(more.pop("log", record.get("log", False))),
+        "levels": record.get("levels"),
         "detail": _detail(record),
         "spoken": _spoken(title, record),
         "grid": record.get("grid"),
