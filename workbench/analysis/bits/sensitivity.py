@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from workbench.analysis.bits.candidates import Candidates
 from workbench.analysis.bits.problem import Pair, Problem, Table
-from workbench.analysis.partial import PartialNetwork
+from workbench.analysis.partial import PartialNetwork, Setting
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import RECURRENT
 from workbench.graph.taps import calls
@@ -55,7 +55,7 @@ def exact(candidates: Candidates, batches: Sequence[Batch], watch: Watch = _sile
         reference = network.output({})
         for name, bits in candidates:
             model.set_quantizer(name, candidates.quantizer(name, bits))
-            found = network.output(network.run([name], []))
+            found = network.output(network.run(Setting(frozenset([name]))))
             sums[name][bits] += metrics.kl_divergence(reference, found) * len(reference)
             done += 1
             watch(done, total)
