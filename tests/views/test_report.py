@@ -129,7 +129,7 @@ def test_papers_are_written_to_a_folder(made, capsys, tmp_path: Path):
 def test_csv_holds_what_it_was_given():
     rows = [{"layer": "=cmd()", "shape": [3, 1], "db": 1.5}, {"layer": 'a,"b"', "flips": None}]
     found = list(csv.DictReader(io.StringIO(papers.csv_text(rows))))
-    assert found[0] == {"layer": "'=cmd()", "shape": "[3, 1]", "db": "1.5", "flips": ""}
+    assert found[0] == {"layer": "'=cmd()", "shape": "[3,1]", "db": "1.5", "flips": ""}
     assert found[1]["layer"] == 'a,"b"'
 
 
