@@ -41,6 +41,7 @@ def edit(path, name, change):
     onnx.save(proto, path)
 
 
+@pytest.mark.usefixtures("any_processor")
 @pytest.mark.parametrize("store", ["packed", "int8"])
 @pytest.mark.parametrize("activations", [4, 8])
 @pytest.mark.parametrize("bits", [3, 4, 8])
@@ -80,6 +81,7 @@ def test_every_quantizer(name, graph, tmp_path):
     assert found.verdict == "equal", found.sentence()
 
 
+@pytest.mark.usefixtures("any_processor")
 def test_records_are_json(graph, tmp_path):
     model = small.quantize(graph, 8, 8)
     found = verify(export(model, tmp_path / "m.onnx").path, model, batches_of(graph))
@@ -175,7 +177,7 @@ def test_causes_are_established_by_experiment(broken, cause, graph, tmp_path, mo
 
     def open_one(setting, data):
         source = verification.with_outputs(bad, outputs) if setting in wrong else data
-        return open_session(source, optimise=setting.optimisations == "on")
+        return open_session(source, optimise=setting.optimisations == "on", exact=True)
 
     monkeypatch.setattr(Setting, "open", open_one)
     found = verify(path, model, batches_of(graph))

@@ -21,6 +21,11 @@ def codes(*shape: int, seed: int = 0, dtype: type = np.uint8) -> np.ndarray:
     return drawn.astype(dtype)
 
 
+def weights(*shape: int, seed: int = 0) -> np.ndarray:
+    """Codes of 7 bits: two of their products fit into the 16 bits of a processor without VNNI."""
+    return codes(*shape, seed=seed, dtype=np.int8) // 2
+
+
 def real(value: float) -> np.ndarray:
     return np.array(value, dtype=np.float32)
 
@@ -116,7 +121,7 @@ def test_attention_with_a_past_or_a_bias():
 
 
 def test_quantized_attention():
-    x, w, b = codes(2, 5, 8), codes(8, 24, seed=1, dtype=np.int8), noise(24, seed=2)
+    x, w, b = codes(2, 5, 8), weights(8, 24, seed=1), noise(24, seed=2)
     scales = [real(0.02), real(0.01)]
     inputs = [x, w, b, *scales, None, code(120), code(3, np.int8)]
     ours("QAttention", inputs, constants=(1, 2, 3, 4, 6, 7), num_heads=2)
@@ -202,7 +207,7 @@ def test_matmul_nbits(bits, zeros):
 
 
 def test_integer_products_to_float():
-    a, b = codes(3, 8), codes(8, 5, seed=1, dtype=np.int8)
+    a, b = codes(3, 8), weights(8, 5, seed=1)
     scales = np.linspace(0.01, 0.02, 5).astype(np.float32)
     bias = noise(5, seed=2)
     inputs = [a, b, real(0.03), scales, code(100), None, bias]
@@ -269,7 +274,7 @@ def test_quantized_convolution(last):
 
 @pytest.mark.parametrize("transposed", [0, 1])
 def test_quantized_gemm(transposed):
-    b = codes(5, 8, seed=1, dtype=np.int8) if transposed else codes(8, 5, seed=1, dtype=np.int8)
+    b = weights(5, 8, seed=1) if transposed else weights(8, 5, seed=1)
     inputs = [codes(3, 8), real(0.02), code(100), b, real(0.03), code(0, np.int8)]
     bias = np.arange(5, dtype=np.int32) * 100
     fixed = tuple(range(1, 9))

@@ -16,7 +16,8 @@ from workbench.session.runs import Run
 from workbench.session.session import open as open_session
 from workbench.session.store import write_json
 from workbench.ui.gradio import export
-from workbench.ui.gradio.settings import Form, Settings
+from workbench.ui.gradio.recipe_form import Form
+from workbench.ui.gradio.settings import Settings
 from workbench.ui.gradio.workspace import Desk, Workspace
 
 FEW = Extent(naive=False, layers=False, latency=False, examples=32, verify_examples=8)

@@ -11,8 +11,9 @@ from workbench.foundation.errors import WorkbenchError
 from workbench.session.recipe import Recipe, WeightSpec
 from workbench.ui.gradio import forms, screen
 from workbench.ui.gradio.exact import exact_range
-from workbench.ui.gradio.handlers import _recipe_words
-from workbench.ui.gradio.settings import Form, Settings, run_label, run_settings
+from workbench.ui.gradio.handlers import recipe_words
+from workbench.ui.gradio.recipe_form import Form
+from workbench.ui.gradio.settings import Settings, run_label, run_settings
 from workbench.ui.gradio.shelf import Shelf
 from workbench.ui.gradio.workspace import Desk
 from workbench.views.code import command, python
@@ -43,6 +44,8 @@ def test_form_and_recipe_are_the_same():
         "levels": "uniform",
         "transforms": "",
         "options": "epochs 2",
+        "teacher": "",
+        "besides": "",
     }
     assert Form.of(Recipe()) == Form()
 
@@ -59,7 +62,7 @@ def test_zero_points_of_weights_go_through_form_recipe_and_code():
     assert Form.of(recipe) == form
     spec = WeightSpec(bits=4, table="nf4", symmetric=False)
     assert Form.of(Recipe(target="weight-only", weights=spec, activations=None)).table == "nf4"
-    words = _recipe_words(form)
+    words = recipe_words(form)
     assert "--zero-points" in command(words, "m", None)
     assert "WeightSpec(bits=4, symmetric=False)" in python(words, "m", None)
     stored = json.loads(json.dumps(Settings(form=form).record()))
@@ -151,32 +154,6 @@ def test_other_kinds_of_files_are_refused(tmp_path: Path, name: str):
     file.write_bytes(b"x")
     with pytest.raises(WorkbenchError, match="not a kind of file"):
         Desk(tmp_path).workspace("a" * 32).open_data(file)
-
-
-def test_options_are_read_back_from_their_components():
-    import gradio as gr
-
-    with gr.Blocks():
-        drawn = forms.method_forms("gram")
-    for form in drawn:
-        changed = {form.fields[0][0].name: form.fields[0][0].default}
-        values = forms.values_for(drawn, form.method, changed)
-        assert forms.options_of(drawn, form.method, values) == {}
-    values = forms.values_for(drawn, "lsq", {"epochs": 3})
-    assert forms.options_of(drawn, "lsq", values) == {"epochs": 3}
-    assert forms.options_of(drawn, "gram", values) == {}
-
-
-def test_options_without_a_control_are_kept_while_their_method_is():
-    import gradio as gr
-
-    with gr.Blocks():
-        drawn = forms.method_forms("lsq")
-    options = {"epochs": 3, "mixup": 0.2, "bits": "8,4"}
-    hidden = forms.unseen(drawn, "lsq", options)
-    assert hidden == {"mixup": 0.2, "bits": "8,4"}
-    values = forms.values_for(drawn, "lsq", options)
-    assert hidden | forms.options_of(drawn, "lsq", values) == options
 
 
 def test_each_method_says_what_it_learns():

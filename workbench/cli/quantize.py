@@ -127,21 +127,6 @@ Background = Annotated[bool, typer.Option("--background", help="Start a job, ret
 Fast = Annotated[bool, typer.Option("--fast", help="No diagnosis, verification or timing.")]
 
 
-#: parameters of `quantize` that make the recipe -> what they are called there
-RECIPE_FIELDS = {
-    **{
-        name: name
-        for name in (
-            "weights", "activations", "method", "option", "granularity", "table", "zero_points",
-            "edges", "override", "target", "transform", "store", "augment", "synthetic", "seed",
-            "teacher",
-        )
-    },
-    "calibration": "calibration_examples",
-    "training": "training_examples",
-}  # fmt: skip
-
-
 @app.command()
 def quantize(  # noqa: PLR0913 - one parameter for each option
     model: Model,
@@ -174,8 +159,13 @@ def quantize(  # noqa: PLR0913 - one parameter for each option
     as_json: AsJson = False,
 ) -> None:
     """Learn a low-bit model, export it, prove it, and judge it on held-out data."""
-    asked = locals()
-    given = {field: asked[name] for name, field in RECIPE_FIELDS.items()}
+    given = {
+        "weights": weights, "activations": activations, "method": method, "option": option,
+        "granularity": granularity, "table": table, "zero_points": zero_points, "edges": edges,
+        "override": override, "target": target, "transform": transform, "store": store,
+        "augment": augment, "synthetic": synthetic, "seed": seed, "teacher": teacher,
+        "calibration_examples": calibration, "training_examples": training,
+    }  # fmt: skip
     wanted, session = recipe_of(given, recipe), open_session(model, data, mean, std, size)
     begin = _start if background else partial(_wait, fast=fast)
     begin(session, wanted, out, as_json)

@@ -70,12 +70,15 @@ class OneOf:
 
 
 def explain(error: ValidationError, owner: str, known: list[str]) -> str:
-    """One sentence for the first fault that pydantic found."""
-    first = error.errors()[0]
+    """One sentence for the first fault that pydantic found; unknown options come first."""
+    faults = error.errors()
+    first = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
     field = ".".join(str(part) for part in first["loc"]) or "value"
     if first["type"] == "extra_forbidden":
         choices = ", ".join(known) or "none"
         return f"{owner} has no option '{field}'; its options are: {choices}"
+    if first["type"] == "missing":
+        return f"{owner} needs the option '{field}'; give it"
     return f"{owner}: option '{field}' was {first['input']!r}: {_cure(first)}"
 
 
@@ -160,5 +163,8 @@ def _choices(field: Any) -> tuple[Any, ...]:
 
 
 def _kind(annotation: Any) -> Literal["number", "integer", "flag", "text"]:
+    """The kind of an annotation, also where None is allowed besides."""
+    kinds = [each for each in get_args(annotation) if each is not type(None)]
+    only = kinds[0] if len(kinds) == 1 else annotation
     plain = {bool: "flag", int: "integer", float: "number"}
-    return plain.get(annotation, "text")  # type: ignore[return-value]
+    return plain.get(only, "text")  # type: ignore[return-value]

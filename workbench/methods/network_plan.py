@@ -197,6 +197,9 @@ class NetworkPlan(Written):
     freeze: Annotated[
         float, Field(ge=0, le=1, description="frequency at which oscillating codes are frozen")
     ] = 0.0
+    norms: Annotated[
+        bool, Field(description="convolutions are normalised while training; folded at the end")
+    ] = True
     moves: Annotated[
         Moves, Field(description="what is trained; branches are low-rank corrections")
     ] = "everything"

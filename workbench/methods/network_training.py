@@ -30,6 +30,7 @@ from workbench.methods.installing import replaced
 from workbench.methods.judging import Judge
 from workbench.methods.lessons import Lesson, augmented, chance, collect, order
 from workbench.methods.network_plan import NetworkPlan
+from workbench.methods.norms import Norms
 from workbench.methods.overflow import make_room_for_biases
 from workbench.methods.readings import Thinned
 from workbench.methods.tracking import Tracker
@@ -105,6 +106,7 @@ class _Course:
         self._phase = -1
         self.watch = Watch("network", CLOSED, steady=True)
         self._lessons = self._held = None
+        self._norms = Norms(model, plan, task)
         self._enter(0)
         self._gather()
         per_epoch = len(self._order(0))
@@ -120,7 +122,13 @@ class _Course:
         self.remarks = self._remarks()
 
     def run(self) -> Iterator[Told]:
-        """Every step that is left."""
+        """Every step that is left; norms leave the network even if it is given up halfway."""
+        try:
+            yield from self._run()
+        finally:
+            self._norms.fold()
+
+    def _run(self) -> Iterator[Told]:
         start = self._restore()
         self._good = self._state()
         for epoch in range(start // self._whole, self._plan.course.epochs):
@@ -162,8 +170,9 @@ class _Course:
         self._descent.clear()
         for place, chosen in enumerate(chunks):
             lesson = self._lesson(chosen, number, place)
-            loss = self._trainable.of(lesson, number + 1, self.steps)
             share = len(chosen) / count
+            with self._norms.live():
+                loss = self._trainable.of(lesson, number + 1, self.steps)
             (loss * share).backward()
             total += float(loss.detach()) * share
         self._descent.step(number)
@@ -226,6 +235,7 @@ class _Course:
             self._tracker.hold()
         if self._search is not None and self._searching:
             self._search.settle()
+        self._norms.fold()
         make_room_for_biases(self._model)
 
     def _enter(self, epoch: int) -> bool:
@@ -242,6 +252,7 @@ class _Course:
         bits = path[phase] if phase < len(path) else 0
         own = search.quantizers() if search and not phase else {}
         self._trainable = Trainable(self._model, self._plan, self._task.teacher, bits, own)
+        self._norms.hold()
         if search and not phase:
             search.begin()
         make_room_for_biases(self._model)
@@ -280,6 +291,8 @@ class _Course:
         taught = self._plan.needs("prediction") or self._plan.needs("features")
         if self._task.teacher is not None and not taught:
             found.append("this stage learns nothing from the teacher: logits and features weigh 0")
+        if self._norms:
+            found.append(f"{len(self._norms)} convolutions are normalised until training ends")
         note = replaced(self._model, self._plan)
         return [*found, note] if note else found
 

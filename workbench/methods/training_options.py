@@ -50,6 +50,13 @@ class TeachingOptions(Course):
             json_schema_extra=RARE,
         ),
     ] = 0.0
+    norms: Annotated[
+        bool,
+        Field(
+            description="normalise convolutions while training; folded at the end",
+            json_schema_extra=RARE,
+        ),
+    ] = True
     bits: Annotated[
         str,
         Field(
@@ -93,6 +100,7 @@ class TeachingOptions(Course):
             "estimator": self.gradient(),
             "bits": path(self.bits),
             "freeze": self.freeze,
+            "norms": self.norms,
             "course": self.course(),
         }
         return NetworkPlan.parse({**own, **fields}, "the plan of training")

@@ -22,7 +22,7 @@ from workbench.quantizers.registry import quantizer
 
 #: natural logarithm -> steps, in float32 as the file holds it
 STEP = float(torch.tensor(-2 / math.log(2)))
-MOST_CODES = 256
+LAST = 241  # √2^-241 s, and what is smaller, is nothing
 
 
 @quantizer(
@@ -38,7 +38,7 @@ class LogSqrt2(OwnLevels):
 
     def __init__(self, grid: Grid, shape: tuple[int, ...], options: Options | None = None) -> None:
         super().__init__(grid, shape, options)
-        self.nothing = min(2**grid.bits, MOST_CODES - 1)  # the code of 0
+        self.nothing = min(2**grid.bits, LAST)  # the code of 0
 
     def set_range(self, low: Tensor, high: Tensor) -> None:
         tiny = torch.finfo(torch.float32).tiny

@@ -88,6 +88,33 @@ SYNTHETIC_HELP = (
     "Data-free: on what is made from the model alone. Real data, if any, then only judge; without"
     " any, nothing judges."
 )
+TEACHER_SELF = "The float model itself"
+TEACHER_HELP = "A bigger float model that distillation learns from: same inputs, same classes."
+TEACHER_ABSENT = (
+    "the teacher was '{name}', which is not on this page; choose one from the list, or open its"
+    " file with 'Open teacher'"
+)
+TEACHER_TAKEN = "'{name}' fits this model and teaches it from now on."
+RECIPE_TAKEN = "The form shows the recipe of '{name}'."
+BLANK_HELP = "For every method that trains; an empty field keeps the method's own default."
+MORE_LABEL = "Other bits for some layers, and methods that go first"
+MORE_HELP = "In TOML, as in a recipe file. A pattern is a name with * and ?, op:, layer:, after: …"
+MORE_EXAMPLE = """\
+[[overrides]]
+pattern = "op:Gemm"
+weights = 8    # 0: float
+activations = 8
+
+# goes before the method:
+[[stages]]
+method = "gram"
+options = { sweeps = 4 }"""
+NOT_TOML = "the text of overrides and stages is not TOML: {problem}; correct that line"
+NOT_WRITTEN = (
+    "the text has '{name}', and only 'overrides' and 'stages' are written there; set it with its"
+    " own control, or open a whole recipe with 'Recipe'"
+)
+NOT_TABLES = "the text has {name} = {value!r}; write it as [[{name}]], once for each"
 RESTORED = "'{name}' holds a run, {label}: its quantizers were taken over and are measured anew."
 RESTORED_ALONE = (
     "'{name}' holds a run, {label}. Its float model is not at hand, so the weights in the file"

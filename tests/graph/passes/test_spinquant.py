@@ -17,7 +17,7 @@ from workbench.graph.passes.spinquant import Following
 from workbench.graph.transforms import measure, transform
 from workbench.maths.grid import Granularity, Grid
 
-SPEC = "spinquant:bits=3,activation_bits=4,steps=30,batch=16"
+SPEC = "spinquant:bits=3,activation_bits=4,steps=30,rate=0.5,batch=16"
 
 
 def batches() -> Iterator[tuple[Tensor, ...]]:

@@ -54,6 +54,8 @@ from workbench.quantizers.base import Quantizer
 
 #: batches on which the learned rotation has to be the better one
 CHECKED = 4
+#: how often that is checked on the way
+CHECKS = 5
 Inputs = tuple[Tensor, ...]
 Values = dict[str, Tensor]
 
@@ -148,12 +150,13 @@ class _Turning:
         self._model = _simulation(graph, options).eval()
 
     def learn(self, examples: Sequence[Inputs]) -> Values:
-        """Cayley SGD from the drawn matrices on."""
+        """Cayley SGD from the drawn matrices on; the best of those that were checked is kept."""
         matrices = [q.clone() for q in self._start]
         momenta = [torch.zeros_like(q) for q in matrices]
         steps = self._options.steps
         batches = [part for inputs in examples for part in _split(inputs, self._options.batch)]
-        first = self._value(matrices, batches[:CHECKED])
+        best = first = self._value(matrices, batches[:CHECKED])
+        kept = self._start
         for step, inputs in enumerate(islice(cycle(batches), steps)):
             rate = self._options.rate * 0.5 * (1 + math.cos(math.pi * step / steps))
             leaves = [q.requires_grad_(True) for q in matrices]
@@ -163,10 +166,11 @@ class _Turning:
                 for q, g, m in zip(leaves, gradients, momenta, strict=True)
             ]
             matrices, momenta = [q for q, _ in moved], [m for _, m in moved]
-        last = self._value(matrices, batches[:CHECKED])
-        kept = matrices if last < first else self._start
-        found = {str(index): q.float() for index, q in enumerate(kept)}
-        return {**found, "loss": torch.tensor([first, min(first, last)])}
+            if (steps - 1 - step) % max(1, steps // CHECKS) == 0:
+                value = self._value(matrices, batches[:CHECKED])
+                best, kept = (value, matrices) if value < best else (best, kept)
+        found = {str(index): q.detach().float() for index, q in enumerate(kept)}
+        return {**found, "loss": torch.tensor([first, best])}
 
     @torch.no_grad()
     def _value(self, matrices: Sequence[Tensor], batches: Sequence[Inputs]) -> float:

@@ -140,10 +140,9 @@ def _secret(folder: Path) -> str:
 def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
     """Wire components to handlers."""
     key, controls = drawn.key, drawn.controls
-    groups = [form.group for form in controls.forms]
     pictures = list(drawn.pictures.values())
     buttons = [controls.run, controls.stop, controls.resume]
-    form = [drawn.view, controls.model, *controls.recipe, controls.about, *groups]
+    form = [drawn.view, *controls.drawn]
     files = [*drawn.downloads.values(), drawn.cured]
     everything = [*pictures, *files, drawn.seen, drawn.timer, *buttons]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -158,18 +157,23 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
     for button, handler in (
         (controls.upload_model, handlers.upload_model),
         (controls.upload_data, handlers.upload_data),
+        (controls.upload_recipe, handlers.upload_recipe),
+        (controls.upload_teacher, handlers.upload_teacher),
     ):
         button.upload(handler, [key, button], [*form, *everything], **quiet)
     possible = [*(drawn.pictures[n] for n in ("meaning", "refusal", "export")), controls.run]
-    for component in (*controls.fields[:-1], *controls.options):
+    for component in controls.plain:
         component.input(handlers.change_form, recipe, possible, **light)
-    changed = [*possible, drawn.pictures["changed"]]
-    controls.transforms.input(handlers.change_transforms, recipe, changed, **light)
+    controls.more.blur(handlers.change_form, recipe, possible, **light)
+    for component, kinds in controls.choices.items():
+        chosen = [*possible, *controls.following(kinds)]
+        if component is controls.transforms:
+            chosen.append(drawn.pictures["changed"])
+        component.input(handlers.choose(kinds), recipe, chosen, **light)
     drawn.view.input(handlers.choose_view, [key, drawn.view], everything, **light)
     drawn.pictures["export"].select(
         handlers.select_export, [key], [*form, *everything], trigger_mode="always_last", **light
     )
-    controls.method.input(handlers.choose_method, recipe, [controls.about, *groups], **light)
     for name in ("layers", "inspector", "curves", "runs"):
         wanted = [*form, *everything] if name == "runs" else pictures
         drawn.pictures[name].select(

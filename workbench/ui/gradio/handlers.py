@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ import gradio as gr
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
 from workbench.session.inspection import transform_proof
-from workbench.ui.gradio import export, forms, screen
-from workbench.ui.gradio.layout import Page, model_choices
+from workbench.ui.gradio import export, recipe_card, screen
+from workbench.ui.gradio.layout import Page
 from workbench.ui.gradio.pictures import payload
-from workbench.ui.gradio.settings import VIEWS, Form
+from workbench.ui.gradio.recipe_form import Form
+from workbench.ui.gradio.settings import VIEWS
 from workbench.ui.gradio.workspace import Desk, Workspace
 from workbench.views import strings, targets
 from workbench.views.code import code as code_view
@@ -84,16 +85,37 @@ class Handlers:
         workspace = self.desk.workspace(key)
         return self._after(workspace, lambda: path and workspace.open_data(Path(path)))
 
+    def upload_recipe(self, key: str | None, path: str | None) -> Updates:
+        """A recipe of one's own: the form shows it."""
+        workspace = self.desk.workspace(key)
+        return self._after(workspace, lambda: path and workspace.open_recipe(Path(path)))
+
+    def upload_teacher(self, key: str | None, path: str | None) -> Updates:
+        """A bigger model to learn from."""
+        workspace = self.desk.workspace(key)
+        return self._after(workspace, lambda: path and workspace.open_teacher(Path(path)))
+
     def change_form(self, key: str | None, *values: Any) -> Updates:
         """Keep what the form says, and say whether it can be."""
         workspace = self.desk.workspace(key)
-        workspace.update(form=self._read(values, workspace.settings.form))
+        self._read(workspace, values)
         return self._possible(workspace)
 
-    def change_transforms(self, key: str | None, *values: Any) -> Iterator[Updates]:
-        """Keep it, and measure what the transformations change in the float network."""
-        yield self.change_form(key, *values)
-        workspace = self.desk.workspace(key)
+    def choose(self, kinds: Collection[str]) -> Callable[..., Iterator[Updates]]:
+        """A handler that also shows the options of what was chosen, of these `kinds`."""
+
+        def choose(key: str | None, *values: Any) -> Iterator[Updates]:
+            workspace = self.desk.workspace(key)
+            form = self._read(workspace, values)
+            shown = recipe_card.consequences(self.page.controls, form, kinds)
+            yield {**self._possible(workspace), **shown}
+            if "transform" in kinds:
+                yield from self._transformed(workspace)
+
+        return choose
+
+    def _transformed(self, workspace: Workspace) -> Iterator[Updates]:
+        """Measure what the transformations change in the float network."""
         names = workspace.settings.form.transforms
         picture = self.page.pictures["changed"]
         if names:
@@ -148,13 +170,6 @@ class Handlers:
         active = any(run.state == "running" for run in workspace.runs())
         return gr.Button(visible=not active, interactive=not screen.refusal(workspace))
 
-    def choose_method(self, key: str | None, *values: Any) -> Updates:
-        """Another method: its options, and what it does."""
-        workspace = self.desk.workspace(key)
-        form = self._read(values, workspace.settings.form)
-        workspace.update(form=form)
-        return self._method(form.method)
-
     def select(self, key: str | None, event: gr.EventData) -> Updates:
         """A layer, channel or run was clicked in a picture."""
         workspace = self.desk.workspace(key)
@@ -175,8 +190,7 @@ class Handlers:
     def run(self, key: str | None, *values: Any) -> Updates:
         """Start a job."""
         workspace = self.desk.workspace(key)
-        form = self._read(values, workspace.settings.form)
-        workspace.update(form=form)
+        self._read(workspace, values)
         return self._after(workspace, workspace.start, form=False)
 
     def stop(self, key: str | None) -> Updates:
@@ -192,8 +206,8 @@ class Handlers:
     def show_code(self, key: str | None, *values: Any) -> Updates:
         """The form as code."""
         workspace = self.desk.workspace(key)
+        form = self._read(workspace, values)
         settings = workspace.settings
-        form = self._read(values, settings.form)
         try:
             toml = form.recipe().toml()
         except WorkbenchError as error:
@@ -201,7 +215,7 @@ class Handlers:
         self._asked += 1
         model = settings.model if settings.model == settings.title else f"{settings.title}.onnx"
         data = Path(settings.data).name if settings.data else None
-        view = code_view(_recipe_words(form), toml, model, data)
+        view = code_view(recipe_words(form), toml, model, data)
         return {self.page.code: payload({**view, "asked": self._asked})}
 
     def _after(
@@ -254,22 +268,7 @@ class Handlers:
     def _form(self, workspace: Workspace) -> Updates:
         """The controls as the settings say."""
         settings = workspace.settings
-        form, controls = settings.form, self.page.controls
-        values = forms.values_for(controls.forms, form.method, form.options)
-        return {
-            controls.model: gr.Dropdown(choices=model_choices(settings), value=settings.model),
-            self.page.view: settings.view,
-            controls.target: form.target,
-            controls.table: form.table,
-            controls.synthetic: form.synthetic,
-            controls.transforms: form.transform_names(),
-            controls.weights: form.weights,
-            controls.activations: form.activations,
-            controls.edges: form.edges,
-            controls.method: form.method,
-            **dict(zip(controls.options, values, strict=True)),
-            **self._method(form.method),
-        }
+        return {self.page.view: settings.view, **recipe_card.shown(self.page.controls, settings)}
 
     def _adopt(self, workspace: Workspace) -> Updates:
         """Show the recipe of the chosen run in the form."""
@@ -278,11 +277,6 @@ class Handlers:
             return {}
         workspace.update(form=Form.of(run.recipe))
         return self._form(workspace)
-
-    def _method(self, method: str) -> Updates:
-        controls = self.page.controls
-        groups = {form.group: gr.Column(visible=form.method == method) for form in controls.forms}
-        return {controls.about: forms.about(method), **groups}
 
     def _files(self, workspace: Workspace) -> Updates:
         """Copies for download: Gradio serves only what lies in the temporary folder."""
@@ -301,22 +295,11 @@ class Handlers:
         button = gr.DownloadButton(f"Download {cured.name}", value=copy, visible=True)
         return {**updates, self.page.cured: button}
 
-    def _read(self, values: Sequence[Any], previous: Form) -> Form:
-        target, weights, activations, edges, table, made, transforms, method, *options = values
-        drawn = self.page.controls.forms
-        kept = forms.unseen(drawn, method, previous.options) if method == previous.method else {}
-        chosen = kept | forms.options_of(drawn, method, options)
-        return Form(
-            weights=int(weights),
-            activations=int(activations),
-            edges=int(edges),
-            method=str(method),
-            options=chosen,
-            target=str(target),
-            table=str(table),
-            synthetic=str(made or ""),
-            transforms=previous.with_transforms(transforms or ()),
-        )
+    def _read(self, workspace: Workspace, values: Sequence[Any]) -> Form:
+        """What the form says, kept."""
+        form = recipe_card.read(self.page.controls, values)
+        workspace.update(form=form)
+        return form
 
 
 def _copied(path: Path, key: str, run: str) -> str:
@@ -328,7 +311,8 @@ def _copied(path: Path, key: str, run: str) -> str:
     return str(copy)
 
 
-def _recipe_words(form: Form) -> dict[str, Any]:
+def recipe_words(form: Form) -> dict[str, Any]:
+    """The form as `views.code` takes it."""
     return {
         "weights": form.weights,
         "activations": form.activations or None,
@@ -339,4 +323,6 @@ def _recipe_words(form: Form) -> dict[str, Any]:
         "table": form.table,
         "transforms": form.transforms,
         "synthetic": form.synthetic,
+        "teacher": Path(form.teacher).name,
+        "file": "" if form.in_words else "recipe.toml",
     }

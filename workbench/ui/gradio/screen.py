@@ -68,7 +68,7 @@ def hints(workspace: Workspace) -> dict[str, View]:
 def refusal(workspace: Workspace) -> str:
     """One sentence of the engine on what does not fit; empty where all does."""
     try:
-        recipe = workspace.settings.form.recipe()
+        recipe = workspace.recipe()
         if recipe.synthetic is not None:
             check(workspace.desk.session(workspace.settings), recipe)
     except WorkbenchError as error:

@@ -2,95 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, Self
 
-from workbench.graph.transforms import in_order
-from workbench.maths.levels import UNIFORM
-from workbench.session.recipe import ActivationSpec, Recipe, Stage, Synthetic, WeightSpec
-from workbench.views.code import AFFINE
+from workbench.session.recipe import Recipe
+from workbench.ui.gradio.recipe_form import Form
 
 FIRST_MODEL = "digits-mobilenet"
-WEIGHT_BITS = (8, 6, 5, 4, 3, 2)
-ACTIVATION_BITS = (0, 16, 8, 6, 4)
 WORST_FIRST = "weights"
 View = Literal["layers", "learning", "export"]
 VIEWS: tuple[View, ...] = ("layers", "learning", "export")
-
-
-@dataclass(frozen=True)
-class Form:
-    """The controls of the recipe.
-
-    Attributes:
-        weights: bits; activations: bits, 0 for float.
-        edges: bits of the first and last layer, 0 to treat them as the others.
-        method: name of the learner; options: those that differ from its defaults.
-        target: where the file will run.
-        table: levels of the weights, "uniform", "affine" (uniform, with zero-points) or a table.
-        transforms: of the float graph.
-        synthetic: maker of the examples to calibrate on; "" for real data.
-    """
-
-    weights: int = 4
-    activations: int = 8
-    edges: int = 8
-    method: str = "gram"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    target: str = "ort-cpu"
-    table: str = UNIFORM
-    transforms: tuple[str, ...] = ()
-    synthetic: str = ""
-
-    def transform_names(self) -> list[str]:
-        """The transformations without their options."""
-        return [text.partition(":")[0] for text in self.transforms]
-
-    def with_transforms(self, names: Collection[str]) -> tuple[str, ...]:
-        """The transformations of those `names`, in order, with the options that they have here."""
-        mine = dict(zip(self.transform_names(), self.transforms, strict=True))
-        return tuple(mine.get(name, name) for name in in_order() if name in names)
-
-    def recipe(self) -> Recipe:
-        """The recipe that the controls ask for.
-
-        Raises:
-            RecipeError: it is not possible.
-        """
-        return Recipe(
-            target=self.target,
-            weights=self._weights(),
-            activations=ActivationSpec(bits=self.activations) if self.activations else None,
-            edges=self.edges or None,
-            transforms=self.transforms,
-            synthetic=Synthetic(maker=self.synthetic) if self.synthetic else None,
-            stages=(Stage(method=self.method, options=dict(self.options)),),
-        )
-
-    def _weights(self) -> WeightSpec:
-        affine = self.table == AFFINE
-        return WeightSpec(
-            bits=self.weights, table=UNIFORM if affine else self.table, symmetric=not affine
-        )
-
-    @classmethod
-    def of(cls, recipe: Recipe) -> Self:
-        """The controls that show `recipe` (its last stage)."""
-        stage = recipe.stages[-1]
-        bits = recipe.activations.bits if recipe.activations else 0
-        affine = recipe.weights.table == UNIFORM and not recipe.weights.symmetric
-        return cls(
-            weights=recipe.weights.bits,
-            activations=bits,
-            edges=recipe.edges or 0,
-            method=stage.method,
-            options=dict(stage.options),
-            target=recipe.target,
-            table=AFFINE if affine else recipe.weights.table,
-            transforms=recipe.transforms,
-            synthetic=recipe.synthetic.maker if recipe.synthetic else "",
-        )
 
 
 @dataclass(frozen=True)
@@ -108,7 +31,7 @@ class Settings:
     model: str = FIRST_MODEL
     title: str = FIRST_MODEL
     data: str | None = None
-    form: Form = Form()
+    form: Form = field(default_factory=Form)
     run: str = ""
     layer: str | None = None
     channel: int | None = None
@@ -148,7 +71,20 @@ def run_settings(recipe: Recipe) -> dict[str, str]:
         "transforms": ", ".join(form.transforms),
         "options": options,
         "calibrated on": form.synthetic or "real data",
+        "teacher": Path(form.teacher).stem,
+        "besides": ", ".join(_besides(recipe, form)),
     }
+
+
+def _besides(recipe: Recipe, form: Form) -> Iterator[str]:
+    """What is said in the parts of the form that few people open."""
+    for options in (form.making, *form.parts.values()):
+        yield from (f"{key.replace('_', ' ')} {value}" for key, value in options.items())
+    for stage in recipe.stages[:-1]:
+        yield from (f"{stage.method} {key} {value}" for key, value in stage.options.items())
+    for each in recipe.overrides:
+        bits = each.model_dump(exclude={"pattern"}, exclude_none=True)
+        yield f"{each.pattern}: " + " and ".join(f"{kind} {value}" for kind, value in bits.items())
 
 
 def run_method(recipe: Recipe) -> str:

@@ -9,14 +9,21 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from workbench.foundation.errors import DataError, ModelError, RunError, WorkbenchError
+from workbench.foundation.errors import (
+    DataError,
+    ModelError,
+    RecipeError,
+    RunError,
+    WorkbenchError,
+)
 from workbench.graph.quantized import QuantizedGraph
-from workbench.session import processes
+from workbench.session import processes, zoo
 from workbench.session.adopting import adopt, made_from, original_of, recipe_of
 from workbench.session.execute import Extent
 from workbench.session.jobs import Job
@@ -27,8 +34,10 @@ from workbench.session.session import Session
 from workbench.session.session import open as open_session
 from workbench.session.store import read_json, write_json
 from workbench.session.studies import Kind, Study
+from workbench.session.teaching import teacher
 from workbench.ui.gradio.baselines import Baselines
-from workbench.ui.gradio.settings import Form, Settings, run_label
+from workbench.ui.gradio.recipe_form import Form
+from workbench.ui.gradio.settings import Settings, run_label
 from workbench.ui.gradio.shelf import Shelf
 from workbench.views import strings
 
@@ -210,7 +219,7 @@ class Workspace:
         settings = self.settings
         if any(run.state == "running" for run in self.runs()):
             raise RunError("a run of this page is being made already; stop it first, or wait")
-        recipe = settings.form.recipe()
+        recipe = self.recipe()
         session = open_session(settings.model, data=settings.data, name=settings.title)
         directory = self.directory / "runs" / run_name(settings.title, recipe)
         session.prepare(recipe, directory, self.desk.extent)
@@ -260,6 +269,50 @@ class Workspace:
         if isinstance(session, RestoredSession) and not self.runs():
             return self._adopt(session, session)
         return ""
+
+    def open_recipe(self, uploaded: Path) -> str:
+        """Show an uploaded recipe in the form.
+
+        Raises:
+            RecipeError: it is none.
+        """
+        try:
+            recipe = Recipe.load(uploaded)
+        except WorkbenchError as error:
+            raise type(error)(str(error).replace(str(uploaded), uploaded.name)) from None
+        self.update(form=Form.of(recipe))
+        return strings.RECIPE_TAKEN.format(name=uploaded.name)
+
+    def open_teacher(self, uploaded: Path) -> str:
+        """Let an uploaded model teach, checked first.
+
+        Raises:
+            WorkbenchError: it cannot be opened, or does not answer the same question.
+        """
+        kept = self._keep(uploaded, ".onnx")
+        settings = self.settings
+        form = replace(settings.form, teacher=str(kept))
+        try:
+            teacher(self.desk.session(settings), form.recipe())
+        except WorkbenchError as error:
+            kept.unlink(missing_ok=True)
+            raise type(error)(str(error).replace(str(kept), uploaded.name)) from None
+        self.update(form=form)
+        return strings.TEACHER_TAKEN.format(name=uploaded.name)
+
+    def recipe(self) -> Recipe:
+        """The recipe of the form.
+
+        Raises:
+            RecipeError: it is not possible, or its teacher is no model of this page.
+        """
+        recipe = self.settings.form.recipe()
+        if recipe.teacher and recipe.teacher not in zoo.known():
+            kept = Path(recipe.teacher).resolve()
+            if not (kept.is_relative_to(self.directory.resolve()) and kept.is_file()):
+                name = Path(recipe.teacher).name
+                raise RecipeError(strings.TEACHER_ABSENT.format(name=name))
+        return recipe
 
     def study(self, kind: Kind) -> Study | None:
         """A study of the run on screen, or of this machine; None where there is no run."""
