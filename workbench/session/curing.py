@@ -1,0 +1,292 @@
+"""Cures applied, judged on held-out data, kept where they help: one by one, or greedily."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.analysis.causes.case import Examined
+from workbench.foundation.errors import RecipeError, WorkbenchError
+from workbench.graph.quantized import QuantizedGraph
+from workbench.session.causes import Causes, Proposal, bill, causes, examined, joined
+from workbench.session.edits import DATA
+from workbench.session.execute import Extent, quantized
+from workbench.session.kernels import saturation
+from workbench.session.recipe import Recipe
+from workbench.session.runs import Run
+from workbench.session.scores import compare
+from workbench.session.store import write_json
+
+if TYPE_CHECKING:
+    from workbench.session.session import Session
+
+Tell = Callable[[str], None]
+
+#: held-out examples that decide
+EXAMPLES = 512
+#: places to look at, and cures to try there, before nothing is said to help
+PLACES, TRIES = 3, 4
+#: cures that are kept at most
+MOST = 12
+#: the divergence has to fall by this share
+LEAST = 0.01
+#: the score may fall by this share of the float one while the divergence falls
+CHANCE = 0.005
+#: a recipe is healthy within this share of the float score
+HEALTHY = 0.01
+STORY = "cure.json"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A recipe on held-out data.
+
+    Attributes:
+        score, float_score: in `unit`; lower_is_better: of these.
+        kl: divergence from the float network in nats. bytes, bops: as of `Bill`.
+    """
+
+    score: float
+    float_score: float
+    unit: str
+    lower_is_better: bool
+    kl: float
+    bytes: int
+    bops: float
+
+    @property
+    def lost(self) -> float:
+        """What the score has lost against float; negative where it has won."""
+        gap = self.float_score - self.score
+        return -gap if self.lower_is_better else gap
+
+    def reaches(self, score: float | None) -> bool:
+        """The score that was asked for; by default one per cent less than float."""
+        if score is None:
+            return self.lost <= HEALTHY * abs(self.float_score)
+        return self.score <= score if self.lower_is_better else self.score >= score
+
+    def helped(self, before: Judged) -> bool:
+        """Nearer to float than before, at no cost in the score beyond chance."""
+        nearer = self.kl < (1 - LEAST) * before.kl
+        return nearer and self.lost <= before.lost + CHANCE * abs(self.float_score)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A cure that was tried.
+
+    Attributes:
+        layer, cause, sentence: why; cure, words: what.
+        edit: of the recipe.
+        predicted: damage of the layer alone after it, in nats; None where only trying told.
+        before, after: on the same held-out data.
+        kept: whether it stays.
+    """
+
+    layer: str
+    cause: str
+    sentence: str
+    cure: str
+    words: str
+    edit: dict[str, Any]
+    predicted: float | None
+    before: Judged
+    after: Judged
+    kept: bool
+
+    def line(self) -> str:
+        """One line for people."""
+        mark = "kept" if self.kept else "dropped"
+        a, b = self.before, self.after
+        return (
+            f"{self.layer}: {self.sentence}. {self.words}: KL {a.kl:.4g} → {b.kl:.4g}, score"
+            f" {a.score:.2f} → {b.score:.2f} {b.unit}, {b.bytes - a.bytes:+,} bytes; {mark}"
+        )
+
+
+class Treatment:
+    """A recipe under treatment. Its session may change its data, where that is the cure.
+
+    Args:
+        session: model and data.
+        recipe: that ails.
+        model: quantized so; by default it is made now.
+        file: exported from it, whose kernels are looked at too.
+        examples: held-out ones that decide.
+        tell: called with a line for each step.
+
+    Attributes:
+        recipe, model, now: as the cures have left them.
+        steps: what was tried, in order; end: why it ended.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        recipe: Recipe,
+        model: QuantizedGraph | None = None,
+        file: Path | None = None,
+        examples: int = EXAMPLES,
+        tell: Tell | None = None,
+    ) -> None:
+        self.session, self.recipe = session, recipe
+        self.model = quantized(session, recipe).eval() if model is None else model
+        self.steps: list[Step] = []
+        self.end = ""
+        self._file, self._examples = file, examples
+        self._tell = tell or (lambda _: None)
+        self._tried = set[str]()
+        self._network: Examined | None = None
+        self.now = self._judge(self.recipe, self.model)
+
+    @property
+    def network(self) -> Examined:
+        """The network as it is now, ready to be examined."""
+        if self._network is None:
+            self._network = examined(self.session, self.recipe, self.model)
+        return self._network
+
+    def causes(self, layer: str = "") -> Causes:
+        """Why a layer suffers; "" is the one that suffers most, and what the kernels do."""
+        found = causes(self.session, self.recipe, self.network, layer)
+        if layer or self._file is None or not self._file.exists():
+            return found
+        inputs = [
+            x for x, _ in self.session.judging(self.recipe).batches(
+                "test", self.session.batch_size, self._examples
+            )
+        ]  # fmt: skip
+        seen = saturation(self.model, self._file, inputs, self.network.answer)
+        return found if seen is None else joined(found, [seen], self.session, self.recipe)
+
+    def apply(self, proposal: Proposal, layer: str = "") -> Step:
+        """Try one cure and keep it where it helps."""
+        self._tried.add(_key(proposal))
+        given = self.session._given  # noqa: SLF001 - put back where other data do not help
+        before = self.now
+        if DATA in proposal.cure.edit:
+            _recalibrate(self.session, self.recipe)
+            before = self._judge(self.recipe, self.model)
+        model = quantized(self.session, proposal.recipe).eval()
+        after = self._judge(proposal.recipe, model)
+        kept = after.helped(before) or "target" in proposal.cure.edit
+        if kept:
+            self.recipe, self.model, self.now = proposal.recipe, model, after
+            self._network, self._file = None, None
+        elif DATA in proposal.cure.edit:
+            self.session.use_data(given)
+        step = _step(proposal, layer, before, after, kept)
+        self.steps.append(step)
+        self._tell(step.line())
+        return step
+
+    def auto(self, score: float | None = None, budget: int | None = None) -> None:
+        """Cure what hurts most, again and again.
+
+        Args:
+            score: to reach; by default one per cent less than float.
+            budget: bytes of weights that no cure may exceed.
+        """
+        kept = 0
+        while kept < MOST and (self._file is not None or not self.now.reaches(score)):
+            if not self._round(budget):
+                break
+            kept += 1
+        reached = self.now.reaches(score)
+        self.end = "the score is reached" if reached else "no cure that is left helps"
+        if not reached and kept == MOST:
+            self.end = f"{MOST} cures were kept; run it again to go on"
+        self._tell(f"{self.end}: {self.now.score:.2f} {self.now.unit}, {self.now.bytes:,} bytes")
+
+    def write(self, out: str | Path | None = None, extent: Extent | None = None) -> Run:
+        """The recipe as it is now as a run like any other, with the story in `cure.json`."""
+        files = self.session.prepare(self.recipe, out, extent)
+        self.session.make(files)
+        write_json(files.directory / STORY, self.record())
+        return Run(files.directory)
+
+    def record(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "recipe": self.recipe.toml(),
+            "now": asdict(self.now),
+            "end": self.end,
+            "steps": [asdict(step) for step in self.steps],
+        }
+
+    def _round(self, budget: int | None) -> bool:
+        """One cure that helps; False where none is found."""
+        for layer, proposal in self._candidates(budget):
+            try:
+                if self.apply(proposal, layer).kept:
+                    return True
+            except WorkbenchError as error:
+                self._tell(f"{layer}: {proposal.cure.words}: not possible ({error})")
+        return False
+
+    def _candidates(self, budget: int | None) -> Iterator[tuple[str, Proposal]]:
+        """Cures for the places that hurt most, each at most once in a treatment."""
+        network = self.network
+        for place in ("", *network.worst(PLACES)[1:]):
+            found = self.causes(place)
+            self._file = None
+            fresh = [p for p in found.proposals if _key(p) not in self._tried]
+            fitting = [p for p in fresh if budget is None or p.bill.bytes <= budget]
+            for proposal in fitting[:TRIES]:
+                yield found.layer, proposal
+
+    def _judge(self, recipe: Recipe, model: QuantizedGraph) -> Judged:
+        data, cost = self.session.judging(recipe), bill(self.session, recipe)
+        size = self.session.batch_size
+        found = compare(self.session.model, {"learned": model}, data, size, self._examples)
+        own = found["learned"]
+        return Judged(
+            own["score"], found["float"]["score"], own["unit"],
+            data.task in ("bytes", "tokens"), own["kl"], cost.bytes, cost.bops,
+        )  # fmt: skip
+
+
+def chosen(found: Causes, number: int) -> Proposal:
+    """The cure of that number.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    for proposal in found.proposals:
+        if proposal.number == number:
+            return proposal
+    known = len(found.proposals)
+    raise RecipeError(f"cure was {number}; '{found.layer}' has {known} of them, from 1")
+
+
+def of_run(run: Run, examples: int = EXAMPLES, tell: Tell | None = None) -> Treatment:
+    """A finished run under treatment."""
+    return Treatment(run.session, run.recipe, run.model, run.files.model, examples, tell)
+
+
+def _step(proposal: Proposal, layer: str, before: Judged, after: Judged, kept: bool) -> Step:
+    finding, cure = proposal.finding, proposal.cure
+    return Step(
+        layer or finding.site, finding.cause, finding.sentence, cure.name, cure.words,
+        dict(cure.edit), cure.damage, before, after, kept,
+    )  # fmt: skip
+
+
+def _key(proposal: Proposal) -> str:
+    return json.dumps(proposal.cure.edit, sort_keys=True)
+
+
+def _recalibrate(session: Session, recipe: Recipe) -> None:
+    """From now on only what was held out is data: some of it calibrates, the rest judges."""
+    data = session.judging(recipe)
+    arrays: dict[str, Any] = {
+        spec.name: tensor.numpy()
+        for spec, tensor in zip(session.graph.inputs, data.split("test"), strict=True)
+    }
+    if data.source.labels is not None:
+        arrays["labels"] = data.source.labels[data.test]
+    session.use_data(arrays)
