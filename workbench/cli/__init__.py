@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import typer
 
 from workbench.cli import (
+    cure,
     diagnose,
     doctor,
     doors,
@@ -39,6 +40,7 @@ UsageError = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ =
 INTERRUPTED = 130
 #: importing them registers their commands
 _COMMANDS = (
+    cure,
     diagnose,
     doctor,
     doors,

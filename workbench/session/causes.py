@@ -183,9 +183,7 @@ def _count(shape: Sequence[int]) -> int:
     return total
 
 
-def _proposals(
-    session: Session, recipe: Recipe, found: Sequence[Finding]
-) -> Iterator[Proposal]:
+def _proposals(session: Session, recipe: Recipe, found: Sequence[Finding]) -> Iterator[Proposal]:
     """Every cure once, without those that this recipe or target cannot take."""
     seen, number = set[str](), 0
     for finding in found:

@@ -166,7 +166,7 @@ class Treatment:
     def apply(self, proposal: Proposal, layer: str = "") -> Step:
         """Try one cure and keep it where it helps."""
         self._tried.add(_key(proposal))
-        given = self.session._given  # noqa: SLF001 - put back where other data do not help
+        given = self.session.given  # put back where other data do not help
         before = self.now
         if DATA in proposal.cure.edit:
             _recalibrate(self.session, self.recipe)

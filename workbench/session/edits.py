@@ -1,13 +1,13 @@
 """Edits of a recipe, as plain values: what a cure changes.
 
-    {"weights": {"granularity": "channel"}}        fields of the weights, or of the activations
-    {"override": {"pattern": "tensor:x", "activations": 16}}
-    {"transform": "equalize"}                      one transformation more
-    {"options": {"calibrator": "percentile"}}      options of the stages that have them
-    {"method": "gram"}                             instead of the stages that are there
-    {"append": "bias_correction"}                  a stage more
-    {"edges": 8}, {"target": "ort-cpu"}, {"synthetic": "zeroq"}
-    {"data": "held-out"}                           other data: the recipe stays
+{"weights": {"granularity": "channel"}}        fields of the weights, or of the activations
+{"override": {"pattern": "tensor:x", "activations": 16}}
+{"transform": "equalize"}                      one transformation more
+{"options": {"calibrator": "percentile"}}      options of the stages that have them
+{"method": "gram"}                             instead of the stages that are there
+{"append": "bias_correction"}                  a stage more
+{"edges": 8}, {"target": "ort-cpu"}, {"synthetic": "zeroq"}
+{"data": "held-out"}                           other data: the recipe stays
 """
 
 from __future__ import annotations

@@ -32,9 +32,7 @@ def clipping(case: Case, unit: Unit) -> Finding | None:
             tried[name] = (case.damage({unit.name: made}), made)
     best = min(tried, key=lambda name: tried[name][0])
     after, made = tried[best]
-    before, reach = (
-        float(q.reach().mean()) for q in (case.model.quantizer(unit.name), made)
-    )
+    before, reach = (float(q.reach().mean()) for q in (case.model.quantizer(unit.name), made))
     before_db, after_db = case.db(unit), case.db(unit, made)
     word = "wide" if reach < before else "tight"
     sentence = (

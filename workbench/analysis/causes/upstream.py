@@ -41,9 +41,7 @@ def upstream(case: Case, unit: Unit) -> Finding | None:
         f" it alone is: {len(before)} sites before it bring the rest"
     )
     cures = (
-        Cure(
-            "bias-correction", "means of the error taken off", {"append": "bias_correction"}
-        ),
+        Cure("bias-correction", "means of the error taken off", {"append": "bias_correction"}),
         Cure("gram", "weights that make up for what arrives", {"method": "gram"}),
     )
     return Finding(unit.name, sentence, all_on.db, own.db, damage, after, cures)
