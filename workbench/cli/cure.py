@@ -84,10 +84,9 @@ def _list(found: Causes, as_json: bool) -> None:
     if as_json:
         emit(record)
         return
-    output.print(
-        f"{found.layer}: {MILLI * found.damage:.3g} thousandths of a nat when it alone is quantized",
-        markup=False, highlight=False,
-    )  # fmt: skip
+    damage = f"{MILLI * found.damage:.3g} thousandths of a nat"
+    head = f"{found.layer}: {damage} when it alone is quantized"
+    output.print(head, markup=False, highlight=False)
     if not found.findings:
         output.print("no cause was established", markup=False)
     for finding in found.findings:

@@ -35,8 +35,8 @@ def channel_scales(case: Case, unit: Unit) -> Finding | None:
     ratio = float(reach.max() / reach.median().clamp(min=1e-30))
     before_db, after_db = case.db(unit), case.db(unit, made)
     sentence = (
-        f"{small} of {len(reach)} output channels reach less than a quarter of the largest, which is"
-        f" {ratio:.1f} times the median; a scale per channel would raise SQNR from"
+        f"{small} of {len(reach)} output channels reach less than a quarter of the largest, which"
+        f" is {ratio:.1f} times the median; a scale per channel would raise SQNR from"
         f" {before_db:.1f} to {decibel(after_db)}"
     )
     channels = Cure(

@@ -42,8 +42,8 @@ def outlier_channel(case: Case, unit: Unit) -> Finding | None:
     before_db, after_db = case.db(unit), case.db(unit, made)
     sentence = (
         f"{loud} of {len(reach)} input channels reach more than {OUTLIER:g} times the median and"
-        f" {quiet} less than its {OUTLIER:g}th part; {len(carried)} channels hold 80 % of the error;"
-        f" a scale for each would raise SQNR from {before_db:.1f} to {decibel(after_db)}"
+        f" {quiet} less than its {OUTLIER:g}th part; {len(carried)} channels hold 80 % of the"
+        f" error; a scale for each would raise SQNR from {before_db:.1f} to {decibel(after_db)}"
     )
     cures = (
         transform("equalize", "equal ranges across neighbouring layers, at no cost"),
