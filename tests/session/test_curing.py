@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import workbench
+from tests.deploy import saturating, small
 from tests.session import planted
+from workbench.deploy import runtime
 from workbench.foundation.errors import RecipeError
 from workbench.session.causes import causes, examined
-from workbench.session.curing import STORY, Treatment
+from workbench.session.curing import STORY, Treatment, of_run
 from workbench.session.execute import Extent
 from workbench.session.recipe import Recipe
 
@@ -34,9 +39,7 @@ def _cured(session: workbench.Session, recipe: Recipe, cause: str, site: str) ->
 
 def test_a_loud_channel_of_a_depthwise_layer() -> None:
     recipe = planted.recipe(6, 6, "tensor")
-    found = _cured(
-        planted.loud_channel(), recipe, "channel-scales", "blocks.2.depthwise.weight"
-    )
+    found = _cured(planted.loud_channel(), recipe, "channel-scales", "blocks.2.depthwise.weight")
     assert found.recipe.weights.granularity == "channel" or "equalize" in found.recipe.transforms
     assert found.now.bytes == found.steps[0].before.bytes
 
@@ -57,16 +60,16 @@ def test_a_cure_is_a_run_like_any_other(tiny: workbench.Session, tmp_path: Path)
     found = tiny.causes(recipe)
     record = found.record()
     json.dumps(record)
-    assert [cure["number"] for cure in record["cures"]] == list(
-        range(1, len(record["cures"]) + 1)
-    )
+    assert [cure["number"] for cure in record["cures"]] == list(range(1, len(record["cures"]) + 1))
     number = next(c["number"] for c in record["cures"] if c["name"] == "8-bit")
     treatment = tiny.cure(recipe, found.layer, number)
     (step,) = treatment.steps
-    assert step.kept and step.after.kl < step.before.kl
+    assert step.kept
+    assert step.after.kl < step.before.kl
     assert step.after.bytes > step.before.bytes
     run = treatment.write(tmp_path / "run", Extent(False, False, False, False, 32))
-    assert run.state == "done" and run.recipe == treatment.recipe
+    assert run.state == "done"
+    assert run.recipe == treatment.recipe
     assert json.loads((run.directory / STORY).read_text())["steps"][0]["kept"]
 
 
@@ -77,13 +80,14 @@ def test_what_does_not_help_is_dropped(tiny: workbench.Session) -> None:
     place = causes(tiny, recipe, network, network.worst(1)[0])
     for proposal in place.proposals[:1]:
         worse = proposal.recipe.changed(weights={"bits": 2})
-        step = treatment.apply(proposal.__class__(1, proposal.finding, proposal.cure, worse, proposal.bill))
-        assert not step.kept and treatment.recipe == recipe
+        step = treatment.apply(dataclasses.replace(proposal, recipe=worse))
+        assert not step.kept
+        assert treatment.recipe == recipe
 
 
 def test_unknown_layers_and_cures(tiny: workbench.Session) -> None:
     recipe = tiny.recipe(3, 8, "rtn", edges=None, calibration_examples=32)
-    with pytest.raises(RecipeError, match="nearest|known|did you"):
+    with pytest.raises(RecipeError, match="'nothing'"):
         tiny.causes(recipe, "nothing")
     with pytest.raises(RecipeError, match="cure was 99"):
         tiny.cure(recipe, "", 99)
@@ -96,3 +100,32 @@ def test_no_cure_exceeds_the_budget(tiny: workbench.Session) -> None:
     treatment.auto(score=1000.0, budget=budget)
     assert treatment.now.bytes <= budget
     assert treatment.end
+
+
+def test_saturating_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    inputs = saturating.data(64).numpy()
+    session = workbench.open(small.two_matmuls(saturating.WIDTH), data={"x": inputs})
+    recipe = session.recipe(8, 8, "rtn", edges=None, target="ort-cpu-vnni", calibration_examples=16)
+    run = session.quantize(
+        recipe=recipe, out=tmp_path / "run", extent=Extent(False, False, False, False)
+    )
+    monkeypatch.setattr(runtime, "open_session", _saturating_kernels(runtime.open_session))
+    treatment = of_run(run, examples=48)
+    first = treatment.causes().findings[0]
+    assert first.cause == "saturation"
+    assert first.after < 0.2 * first.before
+    treatment.auto()
+    assert treatment.recipe.target == "ort-cpu"
+    (step,) = treatment.steps
+    assert step.kept
+    assert step.after.score >= step.before.float_score - POINT
+
+
+def _saturating_kernels(open_session: Callable[..., Any]) -> Callable[..., Any]:
+    """As on a processor whose default kernels saturate."""
+
+    def opened(model: runtime.Model, **options: Any) -> Any:
+        given = model if options.get("exact") else saturating.saturating(model)
+        return open_session(given, **options)
+
+    return opened

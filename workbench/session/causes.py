@@ -143,15 +143,15 @@ def causes(session: Session, recipe: Recipe, network: Examined, layer: str = "")
     """
     case = network.case(layer or network.worst(1)[0])
     found = tuple(examine(case))
-    proposals = tuple(_proposals(session, recipe, found))
-    return Causes(case.name, case.own_damage, found, proposals, bill(session, recipe))
+    cures = tuple(proposals(session, recipe, found))
+    return Causes(case.name, case.own_damage, found, cures, bill(session, recipe))
 
 
 def joined(one: Causes, found: Sequence[Finding], session: Session, recipe: Recipe) -> Causes:
     """With further causes, which were found elsewhere."""
     every = tuple(ranked([*one.findings, *found]))
-    proposals = tuple(_proposals(session, recipe, every))
-    return replace(one, findings=every, proposals=proposals)
+    cures = tuple(proposals(session, recipe, every))
+    return replace(one, findings=every, proposals=cures)
 
 
 def bill(session: Session, recipe: Recipe) -> Bill:
@@ -183,7 +183,7 @@ def _count(shape: Sequence[int]) -> int:
     return total
 
 
-def _proposals(session: Session, recipe: Recipe, found: Sequence[Finding]) -> Iterator[Proposal]:
+def proposals(session: Session, recipe: Recipe, found: Sequence[Finding]) -> Iterator[Proposal]:
     """Every cure once, without those that this recipe or target cannot take."""
     seen, number = set[str](), 0
     for finding in found:

@@ -9,12 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.analysis.causes.case import Examined
+from workbench.analysis.causes.finding import Finding
 from workbench.foundation.errors import RecipeError, WorkbenchError
 from workbench.graph.quantized import QuantizedGraph
-from workbench.session.causes import Causes, Proposal, bill, causes, examined, joined
+from workbench.session.causes import (
+    Causes,
+    Proposal,
+    bill,
+    causes,
+    examined,
+    joined,
+    proposals,
+)
 from workbench.session.edits import DATA
 from workbench.session.execute import Extent, quantized
-from workbench.session.kernels import saturation
+from workbench.session.kernels import SATURATION, run_as_file, saturation
 from workbench.session.recipe import Recipe
 from workbench.session.runs import Run
 from workbench.session.scores import compare
@@ -153,15 +162,16 @@ class Treatment:
     def causes(self, layer: str = "") -> Causes:
         """Why a layer suffers; "" is the one that suffers most, and what the kernels do."""
         found = causes(self.session, self.recipe, self.network, layer)
-        if layer or self._file is None or not self._file.exists():
-            return found
-        inputs = [
-            x for x, _ in self.session.judging(self.recipe).batches(
-                "test", self.session.batch_size, self._examples
-            )
-        ]  # fmt: skip
-        seen = saturation(self.model, self._file, inputs, self.network.answer)
+        seen = None if layer else self._kernels()
         return found if seen is None else joined(found, [seen], self.session, self.recipe)
+
+    def _kernels(self) -> Finding | None:
+        """What the default kernels do to the file, where there is one."""
+        if self._file is None or not self._file.exists():
+            return None
+        data, size = self.session.judging(self.recipe), self.session.batch_size
+        inputs = [x for x, _ in data.batches("test", size, self._examples)]
+        return saturation(self.model, self._file, inputs, self.network.answer)
 
     def apply(self, proposal: Proposal, layer: str = "") -> Step:
         """Try one cure and keep it where it helps."""
@@ -171,11 +181,14 @@ class Treatment:
         if DATA in proposal.cure.edit:
             _recalibrate(self.session, self.recipe)
             before = self._judge(self.recipe, self.model)
-        model = quantized(self.session, proposal.recipe).eval()
-        after = self._judge(proposal.recipe, model)
-        kept = after.helped(before) or "target" in proposal.cure.edit
+        model, file = quantized(self.session, proposal.recipe).eval(), False
+        if proposal.finding.cause == SATURATION:  # which only files show
+            file, before = True, self._judge(self.recipe, self.model, as_file=True)
+        after = self._judge(proposal.recipe, model, as_file=file)
+        kept = after.helped(before)
         if kept:
-            self.recipe, self.model, self.now = proposal.recipe, model, after
+            self.recipe, self.model = proposal.recipe, model
+            self.now = self._judge(self.recipe, self.model) if file else after
             self._network, self._file = None, None
         elif DATA in proposal.cure.edit:
             self.session.use_data(given)
@@ -191,10 +204,8 @@ class Treatment:
             score: to reach; by default one per cent less than float.
             budget: bytes of weights that no cure may exceed.
         """
-        kept = 0
-        while kept < MOST and (self._file is not None or not self.now.reaches(score)):
-            if not self._round(budget):
-                break
+        kept = self._mend_kernels(budget)
+        while kept < MOST and not self.now.reaches(score) and self._round(budget):
             kept += 1
         reached = self.now.reaches(score)
         self.end = "the score is reached" if reached else "no cure that is left helps"
@@ -218,6 +229,13 @@ class Treatment:
             "steps": [asdict(step) for step in self.steps],
         }
 
+    def _mend_kernels(self, budget: int | None) -> int:
+        """The file's own illness first: no simulation shows it. How many cures were kept."""
+        seen = self._kernels()
+        found = proposals(self.session, self.recipe, [seen] if seen else [])
+        fitting = (p for p in found if budget is None or p.bill.bytes <= budget)
+        return int(any(self.apply(proposal).kept for proposal in fitting))
+
     def _round(self, budget: int | None) -> bool:
         """One cure that helps; False where none is found."""
         for layer, proposal in self._candidates(budget):
@@ -232,17 +250,17 @@ class Treatment:
         """Cures for the places that hurt most, each at most once in a treatment."""
         network = self.network
         for place in ("", *network.worst(PLACES)[1:]):
-            found = self.causes(place)
-            self._file = None
+            found = causes(self.session, self.recipe, network, place)
             fresh = [p for p in found.proposals if _key(p) not in self._tried]
             fitting = [p for p in fresh if budget is None or p.bill.bytes <= budget]
             for proposal in fitting[:TRIES]:
                 yield found.layer, proposal
 
-    def _judge(self, recipe: Recipe, model: QuantizedGraph) -> Judged:
+    def _judge(self, recipe: Recipe, model: QuantizedGraph, *, as_file: bool = False) -> Judged:
+        """In simulation, or written and run with the default kernels of this processor."""
         data, cost = self.session.judging(recipe), bill(self.session, recipe)
-        size = self.session.batch_size
-        found = compare(self.session.model, {"learned": model}, data, size, self._examples)
+        size, candidate = self.session.batch_size, run_as_file(model, recipe) if as_file else model
+        found = compare(self.session.model, {"learned": candidate}, data, size, self._examples)
         own = found["learned"]
         return Judged(
             own["score"], found["float"]["score"], own["unit"],

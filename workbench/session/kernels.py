@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -10,9 +11,27 @@ from torch import Tensor
 from workbench.analysis.causes.finding import Cure, Finding
 from workbench.analysis.damage import Answer, TensorSums
 from workbench.deploy import runtime
+from workbench.deploy.export import export
 from workbench.graph.quantized import QuantizedGraph
+from workbench.session.recipe import Recipe
+from workbench.session.scores import Model
 
 SAFE = "ort-cpu"
+#: the cause's name
+SATURATION = "saturation"
+
+
+def run_as_file(model: QuantizedGraph, recipe: Recipe) -> Model:
+    """The network written and opened in ONNX Runtime, with the default kernels."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export(model, path, store=recipe.store)
+        session = runtime.open_session(path)
+
+    def call(*inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch.from_numpy(value) for value in runtime.run(session, inputs).values())
+
+    return call
 
 
 def saturation(
@@ -47,7 +66,7 @@ def saturation(
     )
     found = Finding(
         str(model.graph.model.graph.outputs[0].name), sentence, sums[False].db, sums[True].db,
-        before, after, cures, cause="saturation",
+        before, after, cures, cause=SATURATION,
         title="Saturating kernels in ONNX Runtime", order=5,
     )  # fmt: skip
     return found if found.established else None
