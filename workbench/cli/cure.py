@@ -51,8 +51,10 @@ def cure(  # noqa: PLR0913 - one parameter for each option
     from workbench.session.curing import chosen, of_run
     from workbench.session.runs import Run
 
-    if apply and auto:
-        raise RecipeError("--apply and --auto were both given; choose one")
+    if auto and (apply or layer):
+        raise RecipeError("--auto chooses layers and cures itself; drop --layer and --apply")
+    if not auto and (score is not None or budget is not None):
+        raise RecipeError("--score and --budget say where --auto ends; add it")
     treatment = of_run(Run(run), examples, say)
     if auto:
         treatment.auto(score, budget)

@@ -176,11 +176,21 @@ class Treatment:
     def apply(self, proposal: Proposal, layer: str = "") -> Step:
         """Try one cure and keep it where it helps."""
         self._tried.add(_key(proposal))
-        given = self.session.given  # put back where other data do not help
-        before = self.now
-        if DATA in proposal.cure.edit:
-            _recalibrate(self.session, self.recipe)
-            before = self._judge(self.recipe, self.model)
+        given = self.session.given
+        if DATA not in proposal.cure.edit:
+            return self._try(proposal, layer, self.now)
+        _recalibrate(self.session, self.recipe)
+        try:
+            step = self._try(proposal, layer, self._judge(self.recipe, self.model))
+        except WorkbenchError:
+            self.session.use_data(given)
+            raise
+        if not step.kept:
+            self.session.use_data(given)
+        return step
+
+    def _try(self, proposal: Proposal, layer: str, before: Judged) -> Step:
+        """Quantize with the cure and compare, on the data that the session has now."""
         model, file = quantized(self.session, proposal.recipe).eval(), False
         if proposal.finding.cause == SATURATION:  # which only files show
             file, before = True, self._judge(self.recipe, self.model, as_file=True)
@@ -190,8 +200,6 @@ class Treatment:
             self.recipe, self.model = proposal.recipe, model
             self.now = self._judge(self.recipe, self.model) if file else after
             self._network, self._file = None, None
-        elif DATA in proposal.cure.edit:
-            self.session.use_data(given)
         step = _step(proposal, layer, before, after, kept)
         self.steps.append(step)
         self._tell(step.line())
