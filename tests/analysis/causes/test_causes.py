@@ -144,3 +144,14 @@ def test_a_scale_for_each_channel_covers_each() -> None:
     seen = found(network, "depth.relu", "outlier-channel")
     assert seen.after_db > seen.before_db
     assert torch.tensor(seen.evidence["carriers"]).max() < seen.evidence["channels"]
+
+
+def test_weights_that_learned_the_calibration_data() -> None:
+    network = examined(WeightGrid(bits=4))
+    assert "over-fitted" not in names(network, "head.w")
+    with torch.no_grad():  # as if learning had moved them away
+        network.model.weight("head.w").mul_(1.5)
+    moved = Examined(
+        network.model, [(HELD_OUT,)], network.calibration, network.answer, network.ranges
+    )
+    assert names(moved, "head.w")[0] == "over-fitted"
