@@ -6,7 +6,7 @@
 {"options": {"calibrator": "percentile"}}      options of the stages that have them
 {"method": "gram"}                             instead of the stages that are there
 {"append": "bias_correction"}                  a stage more
-{"edges": 8}, {"target": "ort-cpu"}, {"synthetic": "zeroq"}
+{"edges": 8}, {"target": "ort-cpu"}, {"synthetic": "zeroq"}, {"calibration_examples": 1024}
 {"data": "held-out"}                           other data: the recipe stays
 """
 
@@ -96,6 +96,7 @@ _EDITS: dict[str, Callable[[Recipe, Any], Recipe]] = {
     "append": _append,
     "edges": lambda recipe, value: recipe.changed(edges=value),
     "target": lambda recipe, value: recipe.changed(target=value),
+    "calibration_examples": lambda recipe, value: recipe.changed(calibration_examples=value),
     "synthetic": _synthetic,
     DATA: lambda recipe, _: recipe,
 }
