@@ -112,7 +112,8 @@ def test_shape_behind_a_gelu() -> None:
     network = examined(WeightGrid(bits=8), ActivationGrid(bits=4))
     seen = found(network, "gelu", "shape")
     assert seen.evidence == {"operator": "GELU"}
-    assert seen.after_db > seen.before_db
+    assert seen.before > 0
+    assert seen.cures[-1].edit == {"method": "ptq4vit"}
 
 
 def test_errors_that_arrive() -> None:

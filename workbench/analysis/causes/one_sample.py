@@ -17,7 +17,7 @@ TIMES = 1.5
 @cause(
     "one-sample",
     title="Range set by one example",
-    order=15,
+    order=8,
     serves=("activation",),
     where="activations that are calibrated on few or unclean examples",
     changes="calibrated without that example",
