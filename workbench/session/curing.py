@@ -38,6 +38,8 @@ Tell = Callable[[str], None]
 EXAMPLES = 512
 #: places to look at, and cures to try there, before nothing is said to help
 PLACES, TRIES = 3, 4
+#: a cure that is predicted to leave more than this share of the damage is tried after the others
+WEAK = 0.2
 #: cures that are kept at most
 MOST = 12
 #: the divergence has to fall by this share
@@ -261,6 +263,7 @@ class Treatment:
             found = causes(self.session, self.recipe, network, place)
             fresh = [p for p in found.proposals if _key(p) not in self._tried]
             fitting = [p for p in fresh if budget is None or p.bill.bytes <= budget]
+            fitting.sort(key=lambda p: (p.cure.damage or 0.0) > WEAK * found.damage)
             for proposal in fitting[:TRIES]:
                 yield found.layer, proposal
 

@@ -27,10 +27,10 @@ def with_bits(case: Case, unit: Unit, bits: int) -> Cure:
 
 
 def wider(case: Case, unit: Unit) -> tuple[Cure, ...]:
-    """The next usual width, then float."""
+    """The usual widths beyond its own, then float."""
     bits = unit.site.grid.bits
     widths = (WIDE,) if unit.site.kind == "weight" else (WIDE, WIDEST)
-    up = [with_bits(case, unit, width) for width in widths if width > bits][:1]
+    up = [with_bits(case, unit, width) for width in widths if width > bits]
     return (*up, left_float(case, unit))
 
 
