@@ -26,14 +26,15 @@ def examined(
     activations: ActivationGrid | None = None,
     calibration: Tensor | None = None,
     place: str = "ort-cpu-vnni",
+    calibrator: str = "minmax",
 ) -> Examined:
-    """Rounded to nearest over the extremes of each tensor."""
+    """Rounded to nearest, by default over the extremes of each tensor."""
     graph, seen = network(), examples() if calibration is None else calibration
     model = QuantizedGraph(graph, target(place).sites(graph, weights, activations, edges=None))
-    options = {"weight_calibrator": "minmax", "calibrator": "minmax"}
+    options = {"weight_calibrator": calibrator, "calibrator": calibrator}
     for _ in make("rtn", options).learn(model, Task(lambda: iter([(seen,)]), len(seen))):
         pass
-    ranges = Ranges("minmax", "minmax")
+    ranges = Ranges(calibrator, calibrator)
     return Examined(model.eval(), [(HELD_OUT,)], [(seen,)], Answer.of(graph), ranges)
 
 
@@ -102,7 +103,7 @@ def test_codes_for_values_that_do_not_occur() -> None:
 
 
 def test_too_few_bits_where_no_range_helps() -> None:
-    network = examined(WeightGrid(bits=8), ActivationGrid(bits=4))
+    network = examined(WeightGrid(bits=8), ActivationGrid(bits=4), calibrator="l2")
     seen = found(network, "stem.relu", "few-bits")
     assert seen.after_db == pytest.approx(seen.before_db + 6, abs=2)
     assert seen.cures[0].edit["override"]["activations"] == 5
