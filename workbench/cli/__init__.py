@@ -18,6 +18,7 @@ import typer
 
 from workbench.cli import (
     allocate,
+    cure,
     diagnose,
     doctor,
     doors,
@@ -42,6 +43,7 @@ INTERRUPTED = 130
 #: importing them registers their commands
 _COMMANDS = (
     allocate,
+    cure,
     diagnose,
     doctor,
     doors,

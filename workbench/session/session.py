@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from workbench.methods.moments import MomentStore
     from workbench.methods.together import Together
     from workbench.session.allocation import Allocation, Budgets
+    from workbench.session.causes import Causes
+    from workbench.session.curing import Treatment
     from workbench.session.diagnosis import SiteDiagnosis
     from workbench.session.execute import Diagnosis, Extent
     from workbench.session.inspection import Inspection
@@ -205,6 +207,11 @@ class Session:
             " (Python: data=...): an .npz, a folder or zip of pictures, or a text file, or make"
             " some from the model with --synthetic zeroq"
         )
+
+    @property
+    def given(self) -> object:
+        """The data that were given, as they were; None where the model's own serve."""
+        return self._given
 
     @property
     def has_data(self) -> bool:
@@ -565,6 +572,49 @@ class Session:
             self, self.recipe(weights, activations, method, edges, **options)
         )
         return site_errors(self, recipe, exact=exact, watch=watch, **own)
+
+    def causes(self, recipe: Recipe, layer: str = "", examples: int = 64) -> Causes:
+        """Why a layer suffers under a recipe, by measured counterfactuals, and what cures it.
+
+        Args:
+            recipe: how the model is quantized.
+            layer: a layer, or a site; "" takes the one that hurts the answer most.
+            examples: held-out ones to look at.
+        """
+        from workbench.session.causes import causes, examined
+
+        return causes(self, recipe, examined(self, recipe, examples=examples), layer)
+
+    def cure(
+        self,
+        recipe: Recipe,
+        layer: str = "",
+        apply: int = 0,
+        score: float | None = None,
+        budget: int | None = None,
+        examples: int = 512,
+    ) -> Treatment:
+        """Cure a recipe; `write()` of what comes back makes a run of it, `steps` tell the story.
+
+        Where other data are the cure, they are the session's data from then on.
+
+        Args:
+            recipe: that ails.
+            layer, apply: this cure of this layer, numbered as in `causes`; without `apply`, cures
+                of what hurts most, again and again.
+            score: then to reach; by default one per cent less than float.
+            budget: then, bytes of weights that no cure may exceed.
+            examples: held-out ones that decide.
+        """
+        from workbench.session.curing import Treatment, chosen
+
+        treatment = Treatment(self, recipe, examples=examples)
+        if apply:
+            found = treatment.causes(layer)
+            treatment.apply(chosen(found, apply), found.layer)
+        else:
+            treatment.auto(score, budget)
+        return treatment
 
     def what_if(
         self, layer: str = "", weights: WeightGrid | None = None, **options: Any

@@ -1,0 +1,71 @@
+"""Error that arrives from layers before. Counterfactual: everything before this layer in float."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+
+from workbench.analysis.causes.case import Case
+from workbench.analysis.causes.changes import decibel
+from workbench.analysis.causes.finding import Cure, Finding
+from workbench.analysis.causes.registry import cause
+from workbench.analysis.damage import TensorSums
+from workbench.analysis.partial import Setting
+from workbench.analysis.units import Unit
+
+#: what arrives is so many times the layer's own error
+TIMES = 2.0
+
+
+@cause(
+    "upstream",
+    title="Error from layers before",
+    order=80,
+    serves=("weight",),
+    where="deep layers",
+    changes="all layers before in float",
+)
+def upstream(case: Case, unit: Unit) -> Finding | None:
+    """The layer is fine; what it is given is not."""
+    every = case.network.everything
+    before = _before(case, unit)
+    if not before:
+        return None
+    own, all_on = _sums(case, unit, case.setting), _sums(case, unit, every)
+    if all_on.noise < TIMES * own.noise:
+        return None
+    damage = case.network.damage(every)
+    after = case.network.damage(every - Setting(before))
+    sentence = (
+        f"the layer's output has {decibel(all_on.db)} when all is quantized, {decibel(own.db)} when"
+        f" it alone is: {len(before)} sites before it bring the rest"
+    )
+    cures = (
+        Cure("bias-correction", "means of the error taken off", {"append": "bias_correction"}),
+        Cure("gram", "weights that make up for what arrives", {"method": "gram"}),
+    )
+    return Finding(unit.name, sentence, all_on.db, own.db, damage, after, cures)
+
+
+def _before(case: Case, unit: Unit) -> frozenset[str]:
+    """Sites of other places on the way from the inputs to this layer's output."""
+    found, waiting, seen = set(), [unit.place], set[fx.Node]()
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node.op == "call_module":
+            found.add(node.meta["site"])
+        waiting += node.all_input_nodes
+    return frozenset(found) - case.setting.sites
+
+
+@torch.no_grad()
+def _sums(case: Case, unit: Unit, setting: Setting) -> TensorSums:
+    """At the layer's output."""
+    total = TensorSums()
+    for network in case.network.networks:
+        changed = network.run(setting)
+        total += TensorSums.between(network.values[unit.place], network.value(unit.place, changed))
+    return total
