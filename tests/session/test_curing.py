@@ -119,7 +119,7 @@ def test_saturating_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     step = treatment.steps[0]
     assert step.cause == "saturation"
     assert step.kept
-    assert step.after.kl < 0.2 * step.before.kl, [s.line() for s in treatment.steps]
+    assert step.after.kl < 0.25 * step.before.kl, [s.line() for s in treatment.steps]
 
 
 def _saturating_kernels(open_session: Callable[..., Any]) -> Callable[..., Any]:
