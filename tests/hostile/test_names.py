@@ -71,7 +71,7 @@ def test_the_page_holds_names_as_text_only(run: Run):
     assert "<script>alert" not in text
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert data is not None
-    view = json.loads(data[1])
+    (view,) = json.loads(data[1])["runs"]
     assert set(view["details"]) == set(NAMES)
     assert view["model"] == TITLE
 

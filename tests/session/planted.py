@@ -70,7 +70,7 @@ def spike() -> workbench.Session:
     source = reader.inputs[0]
     assert source is not None
     assert source.shape is not None
-    huge = torch.zeros([1, *(int(size) for size in source.shape[1:])])  # type: ignore[arg-type]
+    huge = torch.zeros([1, *(int(size) for size in source.shape[1:])])
     huge[0, 3, 0, 0] = SPIKE
     constant = add_initializer(graph.graph, "spike", huge)
     node = ir.Node("", "Add", [source, constant], num_outputs=1, name="spiked")

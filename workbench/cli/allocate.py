@@ -36,6 +36,8 @@ from workbench.foundation.errors import RecipeError
 
 if TYPE_CHECKING:
     from workbench.session.allocation import Allocation, Choice
+    from workbench.session.recipe import Recipe
+    from workbench.session.session import Session
 
 #: suffix of a size, in small letters -> bytes
 UNITS = {"kib": 2**10, "mib": 2**20, "kb": 1e3, "mb": 1e6, "b": 1.0}
@@ -113,29 +115,37 @@ def allocate(  # noqa: PLR0913 - one option for each choice
         "target": target, "activations": activations, "edges": edges, "override": override,
         "transform": transform, "store": store, "method": then, "option": option, "seed": seed,
     }  # fmt: skip
-    base = recipe_of(given, recipe)
+    how = {
+        "method": method, "sensitivity": sensitivity, "rounding": rounding, "least": least,
+        "most": most, "ties": ties, "pairs": pairs, "examples": examples, "judged": judged,
+        "search": {"rounds": rounds, "population": population}, "points": pareto,
+    }  # fmt: skip
     budgets = _budgets(average_bits, size, file_size, bops, latency)
-    session = open_session(model, data)
+    session, base = open_session(model, data), recipe_of(given, recipe)
+    found = _found(session, base, budgets, _pins(pin or []), how)
+    _tell(found, _write(found, out, figure), as_json)
+
+
+def _found(
+    session: Session,
+    base: Recipe,
+    budgets: Mapping[str, float],
+    pins: Mapping[str, int],
+    how: Mapping[str, Any],
+) -> Allocation:
+    search = {**how["search"], "seed": base.seed}
     with Progress(console=errors, transient=True) as bar:
         task = bar.add_task("bits", total=1.0)
-        found = session.allocate(
+        return session.allocate(
             base,
             budgets,
-            pins=_pins(pin or []),
-            points=pareto,
+            pins=pins,
             progress=lambda share, text: bar.update(task, completed=share, description=text),
-            method=method,
-            sensitivity=sensitivity,
-            rounding=rounding,
-            least=least,
-            most=most,
-            ties=ties,
-            pairs=pairs,
-            examples=examples,
-            judged=judged,
-            search={"rounds": rounds, "population": population, "seed": base.seed},
+            **{**how, "search": search},
         )
-    written = _write(found, out, figure)
+
+
+def _tell(found: Allocation, written: Sequence[Path], as_json: bool) -> None:
     if as_json:
         emit({**found.record(), "files": [str(path) for path in written]})
         return

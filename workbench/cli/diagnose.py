@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,30 +73,33 @@ def diagnose(  # noqa: PLR0913 - one parameter for each option
 
     Of a run's directory, the quantizers that it has learned; otherwise the model is quantized now.
     """
-    with telling("diagnosing") as tell:
-        try:
-            if _is_run(model):
-                found = _of_run(model, exact, examples, tell)
-            else:
-                session = open_session(model, data, mean, std, size)
-                found = session.site_errors(
-                    weights,
-                    bits(activations, "--activations", "float"),
-                    method,
-                    bits(edges, "--edges", "same"),
-                    exact=exact,
-                    examples=examples,
-                    watch=tell,
-                )
-        except KeyboardInterrupt:
-            say("what was measured so far is kept; the same command goes on from there")
-            raise
+
+    def look(tell: Tell) -> SiteDiagnosis:
+        if _is_run(model):
+            return _of_run(model, exact, examples, tell)
+        active, ends = bits(activations, "--activations", "float"), bits(edges, "--edges", "same")
+        session = open_session(model, data, mean, std, size)
+        return session.site_errors(
+            weights, active, method, ends, exact=exact, examples=examples, watch=tell
+        )
+
+    found = _kept(look)
     if site:
         _site(found, site, channel, top, as_json)
     elif as_json:
         emit({**found.record, "guilty": found.guilty})
     else:
         _overview(found, top)
+
+
+def _kept(look: Callable[[Tell], SiteDiagnosis]) -> SiteDiagnosis:
+    """With progress; Ctrl-C says that nothing is lost."""
+    with telling("diagnosing") as tell:
+        try:
+            return look(tell)
+        except KeyboardInterrupt:
+            say("what was measured so far is kept; the same command goes on from there")
+            raise
 
 
 def _is_run(model: str) -> bool:

@@ -167,10 +167,13 @@ class _Course:
 
     def _without_norms(self, epoch: int) -> None:
         """What is left trains on scales and biases as the file has them."""
+        watched = self._tracker.state()  # codes stay, and so does what is known of them
         self._norms.fold()
         self._phase = -1
         self._enter(epoch)
         self._afresh(epoch)
+        self._tracker.load(watched)
+        self._good = self._agree()
 
     def _afresh(self, epoch: int) -> None:
         """With other bits, or without norms, nothing compares with what was before."""
