@@ -163,7 +163,7 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
         button.upload(handler, [key, button], [*form, *everything], **quiet)
     possible = [*(drawn.pictures[n] for n in ("meaning", "refusal", "export")), controls.run]
     for component in controls.plain:
-        component.input(handlers.change_form, recipe, possible, **light)
+        component.input(handlers.change_form, recipe, possible, trigger_mode="always_last", **light)
     controls.more.blur(handlers.change_form, recipe, possible, **light)
     for component, kinds in controls.choices.items():
         chosen = [*possible, *controls.following(kinds)]
