@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
+import onnx_ir as ir
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
+from workbench.graph import build
 from workbench.graph.ops.convolution import conv, conv_transpose
+from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Layer, Weight
+from workbench.graph.targets import WeightGrid, target
 from workbench.maths.patches import Places
 from workbench.methods import linear
+from workbench.methods.base import Task
 from workbench.methods.linear import LinearView, views
+from workbench.methods.registry import make
 
 SHAPES = [
     (4, 6, (3, 3), 2, [2, 2], [1, 1], [1, 1], (9, 11)),
@@ -115,3 +123,30 @@ def test_rows_of_a_sequence_are_the_same_in_any_batch() -> None:
     pieces = [view.rows([x[at : at + 3], None], 2, Places(0, at)) for at in range(0, 10, 3)]
     assert whole.shape == (1, 24, 5)
     assert torch.equal(torch.cat(pieces, dim=1), whole)
+
+
+def test_a_recurrence_with_one_output_has_states_too() -> None:
+    """Where nothing reads the last state, the node gives one tensor instead of two."""
+    generator = np.random.default_rng(2)
+    held = {
+        name: generator.standard_normal(shape).astype(np.float32) * 0.4
+        for name, shape in (("w", (1, 12, 5)), ("r", (1, 12, 4)))
+    }
+    node = helper.make_node("GRU", ["x", "w", "r"], ["states"], "gru", hidden_size=4)
+    kinds = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", [6, "batch", 5]), ("states", [6, 1, "batch", 4]))
+    ]
+    stored = [numpy_helper.from_array(value, name) for name, value in held.items()]
+    graph = helper.make_graph([node], "one", kinds[:1], kinds[1:], stored)
+    opset = [helper.make_opsetid("", 21)]
+    built = build(ir.from_proto(helper.make_model(graph, opset_imports=opset, ir_version=10)))
+    model = QuantizedGraph(
+        built, target("weight-only").sites(built, WeightGrid(bits=8), None, edges=None)
+    )
+    x = torch.randn(6, 3, 5)
+    task = Task(lambda: iter([(x,)]), 3)
+    list(make("gptq", {}).learn(model, task))
+    weight = model.original("r")
+    learned = model.quantizer("r")(model.weight("r"))
+    assert float((learned - weight).detach().norm() / weight.norm()) < 0.02

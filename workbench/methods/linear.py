@@ -126,7 +126,8 @@ class LinearView:
 
     def _states_before(self, arguments: Sequence[Any]) -> Tensor:
         """(batch, time, hidden) the state that each step of a recurrence starts with."""
-        states = self.node.target(*arguments, **self.node.kwargs)[0]  # type: ignore[operator]
+        found = self.node.target(*arguments, **self.node.kwargs)  # type: ignore[operator]
+        states = found if isinstance(found, Tensor) else found[0]  # a node may have one output
         hidden = states[:, 0]  # (time, batch, hidden)
         before = torch.cat([torch.zeros_like(hidden[:1]), hidden[:-1]])
         return before.movedim(0, 1)
