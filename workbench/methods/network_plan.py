@@ -198,7 +198,8 @@ class NetworkPlan(Written):
         float, Field(ge=0, le=1, description="frequency at which oscillating codes are frozen")
     ] = 0.0
     norms: Annotated[
-        bool, Field(description="convolutions are normalised while training; folded at the end")
+        bool,
+        Field(description="at 3 bits and below, normalise convolutions; folded before the end"),
     ] = True
     moves: Annotated[
         Moves, Field(description="what is trained; branches are low-rank corrections")

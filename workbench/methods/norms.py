@@ -13,6 +13,8 @@ Scales per channel take up any norm (Nagel et al. 2021, arXiv:2106.08295, sec. 5
 costs nothing at inference. Without norms every change of a code moves the statistics that the
 layers behind are tuned to. A bias is a whole multiple of the scales of data and weight, a coarse
 step where both have 2 bits; so the rest of a course trains without norms, as the file computes.
+Measured on a ResNet-20 (docs/benchmarks.md) they decide at 2 bits, change nothing at 3, and cost
+half a point at 4: so there are none unless some convolution has 3 bits or fewer.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from workbench.quantizers.codes import Codes
 from workbench.quantizers.registry import make
 
 NORM = "live_norm_"  # begins the name of a norm in the network
+MOST_BITS = 3  # of a convolution's weight: above, a network is better off without norms
 MOMENTUM = 0.1
 EPSILON = 1e-5  # of the mean variance of the layer's channels
 AT_TIES = 0.01  # of the weights, at most, lie where rounding the last bit decides on the code
@@ -109,8 +112,8 @@ class Norms:
 
     Args:
         model: calibrated; norms are put into it.
-        plan: of the training. There are norms where it asks for them, trains everything, and has
-            quantizers whose codes stay when weight and scale grow together.
+        plan: of the training. There are norms where it asks for them, trains everything, some
+            convolution has few bits, and codes stay when weight and scale grow together.
         task: whose examples the first statistics are of.
     """
 
@@ -208,6 +211,9 @@ def _normed(model: QuantizedGraph, plan: NetworkPlan) -> list[Layer]:
         return []
     outputs = {str(value.name) for value in model.graph.model.graph.outputs}
     layers = movable(model)
+    weights = (model.asked[layer.weights[0].name].bits for layer in layers if layer.op == "Conv")
+    if min(weights, default=MOST_BITS + 1) > MOST_BITS:
+        return []
     offsets = Counter(layer.offset for layer in layers)
     return [
         layer

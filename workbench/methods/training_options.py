@@ -53,7 +53,7 @@ class TeachingOptions(Course):
     norms: Annotated[
         bool,
         Field(
-            description="normalise convolutions while training; folded at the end",
+            description="at 3 bits and below, normalise convolutions; folded before the end",
             json_schema_extra=RARE,
         ),
     ] = True
