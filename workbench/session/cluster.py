@@ -12,7 +12,6 @@ a teacher's file at the same path.
 from __future__ import annotations
 
 import os
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ import onnx_ir as ir
 from workbench.foundation.errors import DataError, RunError, WorkbenchError
 from workbench.foundation.positive import positive
 from workbench.graph import load
-from workbench.session.crew import Ending
+from workbench.session.crew import Ending, left_to_make
 from workbench.session.fingerprint import fingerprint
 from workbench.session.runs import Run, Stopped, making
 from workbench.session.store import RunFiles, read_json, write_bytes, write_json
@@ -38,7 +37,6 @@ LOOPBACK = ("127.", "localhost", "[::1]")
 #: files that a worker is given and does not change
 _GIVEN = frozenset({"recipe.toml", "measured.safetensors", "source.onnx", "data.npz"})
 _OWN = frozenset({"run.json", "pid.json", "report.json"})
-_PAUSE = 0.05
 
 
 @dataclass(frozen=True)
@@ -103,9 +101,7 @@ class Cluster:
 
     def _make(self, directory: Path) -> Ending:
         run = Run(directory)
-        while run.state == "running" and not self._closed:  # another process is at it
-            time.sleep(_PAUSE)
-        if self._closed or run.state == "done":
+        if not left_to_make(run, lambda: self._closed):
             return "ended"
         try:
             with suppress(WorkbenchError), making(run.files):

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,13 @@ def budget(workers: int | None = None, memory_gib: float | None = None, threads:
     return Budget(positive("workers", workers), memory, threads)
 
 
+def left_to_make(run: Run, closed: Callable[[], bool]) -> bool:
+    """Wait while another process makes a run; True if it has to be made, and nothing was closed."""
+    while run.state == "running" and not closed():
+        time.sleep(_PAUSE)
+    return not closed() and run.state != "done"
+
+
 class Crew:
     """Makes runs in processes of its own.
 
@@ -104,9 +112,7 @@ class Crew:
 
     def _make(self, directory: Path) -> Ending:
         run = Run(directory)
-        while run.state == "running" and not self._closed:  # another process is at it
-            time.sleep(_PAUSE)
-        if self._closed or run.state == "done":
+        if not left_to_make(run, lambda: self._closed):
             return "ended"
         hand = self._take()
         if not hand.make(directory):
