@@ -39,6 +39,8 @@ from workbench.session.scores import Comparison
 from workbench.session.session import Session
 
 PICTURES = DATA / "imagenet_samples_500.zip"
+#: data of the models that bring none of their own
+GIVEN = {"efficientnet-lite0": PICTURES, "minilm": DATA / "stsb_dev.tsv"}
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,8 @@ def run(case: Case) -> dict[str, Any]:
 
 @cache
 def opened(name: str) -> Session:
-    """The model with its own data, or the pictures."""
-    return workbench.open(name, data=PICTURES if name == "efficientnet-lite0" else None)
+    """The model with its own data, or pictures or pairs of sentences."""
+    return workbench.open(name, data=GIVEN.get(name))
 
 
 def learned(
