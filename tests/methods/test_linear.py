@@ -60,6 +60,19 @@ def test_few_positions_are_a_subset_of_all() -> None:
     assert bool((torch.cdist(some, every).amin(1) < 0.05).all())
 
 
+def test_few_rows_of_sequences_lie_at_every_place_whatever_the_batches() -> None:
+    """A step that divides the length of a sequence, and examples that know their places."""
+    held = (Weight("w", 1, 1, 0, (6, 1)),)
+    layer = Layer("product", "Gemm", held, None, None, "x", "y", 0, 0)
+    (view,) = views(layer, SimpleNamespace(kwargs={}))
+    x = torch.arange(32.0).repeat(40, 1)[..., None]
+    rows = view.rows([x], 8, Places())[0]
+    assert len(rows) == 40 * 8
+    assert set(rows.flatten().tolist()) == set(range(32))
+    parts = [view.rows([x[:7]], 8, Places())[0], view.rows([x[7:]], 8, Places(0, 7))[0]]
+    assert torch.equal(torch.cat(parts), rows)
+
+
 @pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_pads_worked_out_from_the_input_are_followed(auto_pad: str, stride: int) -> None:

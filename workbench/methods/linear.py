@@ -22,6 +22,7 @@ from workbench.maths.patches import Places, Window, patches, spread
 
 #: values in the rows of some examples
 PART = 2**21
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -154,11 +155,19 @@ def _is_exact(layer: Layer, weight: Weight, node: fx.Node) -> bool:
 
 
 def _thinned(x: Tensor, positions: int, places: Places) -> Tensor:
-    """(1, N, K) rows of x (batch, ..., K): every so many, about `positions` for each example."""
-    rows = x.reshape(-1, x.shape[-1])
-    of_each = math.prod(x.shape[1:-1])
-    step = max(1, of_each // max(1, positions))
-    return rows[-places.first * of_each % step :: step][None]
+    """(1, N, K) rows of x (batch, ..., K): every so many, about `positions` for each example.
+
+    Where the first lies differs from example to example, by the golden ratio: a step that divides
+    the positions would else see the same ones in all of them.
+    """
+    rows = x.reshape(len(x), -1, x.shape[-1])
+    step = max(1, rows.shape[1] // max(1, positions))
+    if step == 1:
+        return rows.reshape(1, -1, x.shape[-1])
+    numbers = torch.arange(places.first, places.first + len(rows), dtype=torch.float64)
+    first = ((numbers + places.seed) * GOLDEN % 1 * step).long()
+    chosen = (torch.arange(rows.shape[1]) - first[:, None]) % step == 0
+    return rows[chosen.to(x.device)][None]
 
 
 def _window(view: LinearView, spatial: Sequence[int]) -> Window:
