@@ -88,7 +88,6 @@ def test_the_file_opens_again(name: str, store, graph, tmp_path) -> None:
     stored = quantized(graph, bits=3)
     stored.load_state(onto.state())
     assert_same_frozen(model.frozen(), stored.frozen())
-    stored.load_values(onto.state())
     for other in (again, onto, stored):
         second = export(other, tmp_path / "second.onnx", store=store).path
         assert second.read_bytes() == path.read_bytes()

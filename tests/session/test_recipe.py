@@ -91,6 +91,10 @@ def test_recipes_are_frozen():
         ("[[stages]]\nmethod = 'gramm'", "unknown method 'gramm'; did you mean 'gram'"),
         ("[[stages]]\nmethod = 'gram'\n[stages.options]\nsweep = 1", "no option 'sweep'.*sweeps"),
         ("[[stages]]\nmethod = 'gram'\n[stages.options]\nsweeps = -1", "'sweeps' was -1"),
+        (
+            "[[stages]]\nmethod = 'qlora'",
+            "'qlora' builds upon the transform 'low_rank'.*--transform low_rank",
+        ),
         ("target = 'orb-cpu'", "unknown target 'orb-cpu'; .*ort-cpu"),
         ("target = 'weight-only'", "keeps activations float, not 8 bits; use activations='float'"),
         (

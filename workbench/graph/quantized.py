@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, fx, nn
 
 from workbench.foundation.errors import RecipeError, RunError
-from workbench.foundation.spelling import joined
 from workbench.graph.build import Graph
 from workbench.graph.sites import Site
 from workbench.graph.taps import calls, value_nodes
@@ -20,7 +19,7 @@ from workbench.maths.grid import Grid, over_range
 from workbench.quantizers.base import Frozen, Quantizer
 from workbench.quantizers.bias import Bias
 from workbench.quantizers.codes import Codes
-from workbench.quantizers.registry import QUANTIZERS
+from workbench.quantizers.registry import QUANTIZERS, spelling
 from workbench.quantizers.registry import make as make_quantizer
 from workbench.quantizers.shared import Shared
 
@@ -192,29 +191,14 @@ class QuantizedGraph(nn.Module):
             quantizer = self.quantizer(name)
             for key, value in quantizer.state_dict().items():
                 small = value.to(torch.int16) if key == "chosen" else value.clone()
-                tensors[f"quantizer/{_kind(quantizer)}/{name}/{key}"] = small.detach()
+                tensors[f"quantizer/{spelling(quantizer)}/{name}/{key}"] = small.detach()
             if isinstance(quantizer, Codes) and quantizer.grid != self.asked[name]:
-                tensors[f"quantizer/{_kind(quantizer)}/{name}/{GRID}"] = _stored(quantizer.grid)
+                tensors[f"quantizer/{spelling(quantizer)}/{name}/{GRID}"] = _stored(quantizer.grid)
         original = dict(self.graph.module.named_parameters())
         for name, value in self.float_parameters().items():
             if not torch.equal(value, original[self.graph.attribute_of[name]]):
                 tensors[f"parameter/{name}"] = value.clone()
         return tensors
-
-    @torch.no_grad()
-    def load_values(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore what `state` gave into the quantizers as they are, tensor by tensor."""
-        for key, value in tensors.items():
-            group, _, rest = key.partition("/")
-            if group == "parameter":
-                self.parameter(rest).copy_(value)
-                continue
-            if group == BITS:
-                continue
-            place, _, tensor = rest.partition("/")[2].rpartition("/")
-            if tensor == GRID:
-                continue
-            self.quantizer(place).state_dict()[tensor].copy_(value)
 
     @torch.no_grad()
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
@@ -342,12 +326,3 @@ def _stored(grid: Grid) -> Tensor:
 def _with_stored(grid: Grid, stored: Tensor | None) -> Grid:
     """The inverse of `_stored`, given the grid that was asked for."""
     return grid if stored is None else replace(grid, **json.loads(bytes(stored.tolist())))
-
-
-def _kind(quantizer: Quantizer) -> str:
-    """The registered name, with what options there are beyond the defaults."""
-    for entry in QUANTIZERS:
-        if entry.make is type(quantizer):
-            options = quantizer.options
-            return joined(entry.name, options.model_dump(exclude_defaults=True) if options else {})
-    raise RunError(f"quantizer '{type(quantizer).__name__}' is not registered; add @quantizer")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 
@@ -15,7 +15,7 @@ from workbench.maths.grid import Grid, over_range
 from workbench.methods.network_plan import NetworkPlan
 from workbench.quantizers.base import Quantizer
 from workbench.quantizers.codes import Codes
-from workbench.quantizers.registry import QUANTIZERS, make
+from workbench.quantizers.registry import QUANTIZERS, make, spelling
 
 #: takes the place of a quantizer that does not serve a site's bits
 PLAIN = "lsq"
@@ -91,15 +91,7 @@ def _put(model: QuantizedGraph, site: Site, wanted: str, least_bits: int) -> Non
 
 def _alike(before: Quantizer, learner: Quantizer) -> bool:
     """True if the site has such a quantizer already, so that what it has learned stays."""
-    if type(before) is not type(learner) or before.grid != learner.grid:
-        return False
-    return _given(before) == _given(learner)
-
-
-def _given(quantizer: Quantizer) -> dict[str, object]:
-    """Options that are not the default ones."""
-    options = quantizer.options
-    return {} if options is None else options.model_dump(exclude_defaults=True)
+    return before.grid == learner.grid and spelling(before) == spelling(learner)
 
 
 @torch.no_grad()
@@ -144,8 +136,7 @@ def _fit(learner: Quantizer, model: QuantizedGraph, site: Site) -> None:
 
 def _freeze(model: QuantizedGraph, plan: NetworkPlan) -> None:
     """Only what the plan moves asks for gradients."""
-    quantizers = [m for m in model.module.modules() if isinstance(m, Quantizer)]
-    scales = {id(p) for quantizer in quantizers for p in quantizer.parameters()}
+    scales = scales_of(model)
     branches = _branches(model) if plan.moves == "branches" else set()
     for parameter in model.module.parameters():
         learns = id(parameter) in scales
@@ -156,6 +147,16 @@ def _freeze(model: QuantizedGraph, plan: NetworkPlan) -> None:
             "branches": id(parameter) in branches,
         }[plan.moves]
         parameter.requires_grad_(moves and parameter.is_floating_point())
+
+
+def quantizers_of(model: QuantizedGraph) -> Iterator[Quantizer]:
+    """Every quantizer in the network."""
+    return (m for m in model.module.modules() if isinstance(m, Quantizer))
+
+
+def scales_of(model: QuantizedGraph) -> set[int]:
+    """The parameters of quantizers, by identity."""
+    return {id(p) for quantizer in quantizers_of(model) for p in quantizer.parameters()}
 
 
 def _branches(model: QuantizedGraph) -> set[int]:

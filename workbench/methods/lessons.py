@@ -159,7 +159,8 @@ def _mixed(lesson: Lesson, alpha: float, classes: int, draw: torch.Generator) ->
     )
     labels = lesson.labels
     if labels is not None:
-        labels = functional.one_hot(labels, classes).float()
+        known = (labels != NO_LABEL)[..., None]
+        labels = functional.one_hot(labels.clamp(min=0), classes).float() * known
         labels = share * labels + (1 - share) * labels[partner]
     return Lesson(inputs, labels)
 

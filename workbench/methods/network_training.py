@@ -116,7 +116,6 @@ class _Course:
         self._whole = -(-per_epoch // plan.course.accumulate)
         self.steps = plan.course.epochs * self._whole
         self._begin()
-        self._judge = Judge(model, self._trainable, self._shown(), self._held)
         self.watch.chance = self._together.agreed(self._trainable.chance(self._shown()))
         self._epoch_sum = 0.0
         self._saved = time.monotonic()
@@ -296,15 +295,14 @@ class _Course:
         return True
 
     def _begin(self) -> None:
-        """A fresh optimiser and tracker, for new parameters."""
+        """A fresh optimiser, tracker and judge, for new parameters."""
         if self._search and self._plan.search and not self._phase:
             epochs = self._plan.search.epochs(self._plan.course.epochs)
             self._search.pace(epochs * self._whole)
         self._descent = Descent(self._trainable, self._plan.course, self.steps)
         self._tracker = Tracker(self._model, self._plan.freeze)
         self._kept = {}
-        if hasattr(self, "_judge"):
-            self._judge = Judge(self._model, self._trainable, self._shown(), self._held)
+        self._judge = Judge(self._model, self._trainable, self._shown(), self._held)
 
     def _gather(self) -> None:
         """The lessons, with the teacher's answers where they stay what they are."""

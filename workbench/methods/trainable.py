@@ -26,7 +26,7 @@ from workbench.graph.outlets import with_outlets
 from workbench.graph.pairing import Pair, pairs
 from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.base import Batch
-from workbench.methods.installing import install
+from workbench.methods.installing import install, quantizers_of, scales_of
 from workbench.methods.lessons import Lesson
 from workbench.methods.network_plan import NetworkPlan
 from workbench.quantizers.base import Quantizer
@@ -160,7 +160,7 @@ class Trainable(nn.Module):
     def groups(self) -> dict[Kind, list[nn.Parameter]]:
         """The parameters that train, by kind; each once."""
         found: dict[Kind, list[nn.Parameter]] = {"weights": [], "offsets": [], "scales": []}
-        scales = {id(p) for q in self.quantizers() for p in q.parameters()}
+        scales = scales_of(self.model)
         weights = {id(self.model.weight(site.name)) for site in self.model.of_kind("weight")}
         for parameter in self.model.module.parameters():
             if not parameter.requires_grad:
@@ -171,7 +171,7 @@ class Trainable(nn.Module):
 
     def quantizers(self) -> Iterator[Quantizer]:
         """Every quantizer in the network."""
-        return (m for m in self.model.module.modules() if isinstance(m, Quantizer))
+        return quantizers_of(self.model)
 
     def trained(self) -> tuple[Trained, ...]:
         """The weights, each with its quantizer."""

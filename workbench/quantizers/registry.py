@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from workbench.foundation.errors import RunError
 from workbench.foundation.registry import Registry
-from workbench.foundation.spelling import split
+from workbench.foundation.spelling import joined, split
 from workbench.maths.grid import Grid
 from workbench.quantizers.base import Quantizer
 
@@ -21,3 +22,16 @@ def make(spelled: str, grid: Grid, shape: tuple[int, ...]) -> Quantizer:
     name, given = split(spelled, "quantizer")
     options = QUANTIZERS.parsed(name, given) if given else None
     return QUANTIZERS[name].make(grid, shape, options)
+
+
+def spelling(quantizer: Quantizer) -> str:
+    """What `make` takes for such a quantizer: its name, with the options that are not the defaults.
+
+    Raises:
+        RunError: its class is in no registry.
+    """
+    for entry in QUANTIZERS:
+        if entry.make is type(quantizer):
+            options = quantizer.options
+            return joined(entry.name, options.model_dump(exclude_defaults=True) if options else {})
+    raise RunError(f"quantizer '{type(quantizer).__name__}' is not registered; add @quantizer")

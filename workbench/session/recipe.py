@@ -211,6 +211,22 @@ class Recipe(_Part):
         return tuple(map(spelled, value)) if isinstance(value, list | tuple) else value
 
     @model_validator(mode="after")
+    def _prepared(self) -> Self:
+        """The transforms that methods build upon are there."""
+        from workbench.methods.registry import METHODS  # pulls in every method: only when asked
+
+        names = {text.partition(":")[0] for text in self.transforms}
+        for stage in self.stages:
+            wanted = METHODS[stage.method].facts.get("transform")
+            if wanted and wanted not in names:
+                raise RecipeError(
+                    f"method '{stage.method}' builds upon the transform '{wanted}', and the recipe"
+                    f" has {sorted(names) or 'none'}; add --transform {wanted} (Python:"
+                    f" transforms=['{wanted}'])"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _possible(self) -> Self:
         targets.target(self.target).check(self.weights, self.activations, self.overrides)
         grouped = self.weights.granularity == "group" and self.activations is not None
