@@ -98,6 +98,10 @@ class Data:
             inputs = self.source.read(rows)
             yield inputs, self._taught(inputs, rows) if self.task != "made" else None
 
+    def examples(self, split: Split, places: Sequence[int]) -> tuple[Tensor, ...]:
+        """The inputs at some places of a split, in their order."""
+        return self.source.read(self._rows(split)[list(places)])
+
     def calibrate_on(self, examples: int) -> Data:
         """The same data with (at most) that many examples in the calibration split."""
         if not self.pool:

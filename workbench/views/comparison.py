@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from workbench.views import strings, study
+from workbench.session.scores import LOWER_IS_BETTER
+from workbench.views import charts, strings, study
 from workbench.views.numbers import fixed, number, signed
 
 Record = Mapping[str, Any]
@@ -26,6 +28,11 @@ NUMBERS = {
     "latency_ms": ("ms", 2),
     "seconds": ("seconds to make", 1),
 }
+#: costs of a chart: axis, unit, factor
+COSTS = {
+    "bytes": ("size of the file", "kB", 1e-3),
+    "latency_ms": ("time of one example", "ms", 1.0),
+}
 MOST_FLIPS = 200
 
 
@@ -34,6 +41,52 @@ def part(record: Record) -> study.Part:
     notes = [f"{flip['base']} and {flip['run']}: {flip['reason']}" for flip in _without(record)]
     count = strings.plural(len(record["runs"]), "run")
     return study.part(f"{count} side by side", notes=notes, tables=tables(record))
+
+
+def asked(record: Record) -> study.Part:
+    """What differs between the runs, their scores, and score against size and time."""
+    names = labels(record)
+    found = [_differs(record, names), _scores(record, names)]
+    return study.part(
+        strings.COMPARE_ASKED,
+        charts=_costs(record, names),
+        tables=[table for table in found if table["rows"]],
+    )
+
+
+def layers(record: Record) -> study.Part:
+    """The layers of all runs over each other, and their numbers."""
+    names = labels(record)
+    drawn = [_overlay(record, names, key) for key in ("accumulated_db", "damage_kl")]
+    table = _layers(record, names)
+    message = "" if table["rows"] else strings.COMPARE_NO_LAYERS
+    return study.part(
+        strings.COMPARE_LAYERS,
+        charts=[chart for chart in drawn if chart["names"]],
+        tables=[table] if table["rows"] else [],
+        message=message,
+    )
+
+
+def predictions(record: Record, pictures: Mapping[int, str]) -> study.Part:
+    """Which predictions flipped, with pictures of the examples where there are some.
+
+    Args:
+        pictures: example -> `data:` address.
+    """
+    names = dict(zip([run["name"] for run in record["runs"]], labels(record), strict=True))
+    counted = any(not flip["reason"] for flip in record["flips"])
+    notes = [f"{names[f['base']]} and {names[f['run']]}: {f['reason']}" for f in _without(record)]
+    found = [_counts(record)] if counted else []
+    found += [_flips(flip, pictures) for flip in record["flips"] if flip["rows"]]
+    message = "" if counted else strings.COMPARE_NO_FLIPS
+    return study.part(strings.COMPARE_FLIPS, notes=notes, tables=found, message=message)
+
+
+def flipped(record: Record, most: int) -> list[int]:
+    """Examples that any run classifies otherwise, the first `most` of each."""
+    rows = [row["example"] for flip in record["flips"] for row in flip["rows"][:most]]
+    return sorted(set(rows))
 
 
 def tables(record: Record) -> list[dict[str, Any]]:
@@ -127,15 +180,55 @@ def _counts(record: Record) -> dict[str, Any]:
     return study.table(columns, rows, title="Predictions")
 
 
-def _flips(flip: Record) -> dict[str, Any]:
+def _costs(record: Record, names: Sequence[str]) -> list[charts.Chart]:
+    """The score against each cost that is known of two runs or more."""
+    values = {row["key"]: row["values"] for row in record["scores"]}
+    first = record["runs"][0]
+    better = first["metric"] in LOWER_IS_BETTER
+    found = []
+    for key, (title, unit, factor) in COSTS.items():
+        costs = [_scaled(value, factor) for value in values[key]]
+        places = list(zip(names, costs, map(number, values["score"]), strict=True))
+        score = (str(first["metric"]), str(first["unit"]))
+        chart = charts.points(
+            f"Score against {title}", (title, unit), score, places, lower_is_better=better
+        )
+        found += [chart] if len(chart["points"]) > 1 else []
+    return found
+
+
+def _overlay(record: Record, names: Sequence[str], key: str) -> charts.Chart:
+    """One number of each layer, a line for each run."""
+    rows = [row for row in record["layers"] if row["key"] == key]
+    label, unit, _, factor = MEASURES[key]
+    columns = [[_scaled(row["values"][i], factor) for row in rows] for i in range(len(names))]
+    series = list(zip(names, columns, strict=True))
+    title = f"{label.capitalize()} along the network"
+    return charts.lines(title, unit, [row["layer"] for row in rows], series)
+
+
+def _flips(flip: Record, pictures: Mapping[int, str] = MappingProxyType({})) -> dict[str, Any]:
     columns = [study.column(name, "number") for name in ("example", "label", "before", "after")]
+    columns += [study.column("picture")] if pictures else []
     rows = [
-        study.row([setting(row[key]) for key in ("example", "label", "before", "after")])
+        study.row(
+            [
+                *(setting(row[key]) for key in ("example", "label", "before", "after")),
+                *_pictured(row, pictures),
+            ]
+        )
         for row in flip["rows"][:MOST_FLIPS]
     ]
     more = len(flip["rows"]) - len(rows)
     rest = f", the first {MOST_FLIPS}" if more else ""
     return study.table(columns, rows, title=f"Flipped from {flip['base']} to {flip['run']}{rest}")
+
+
+def _pictured(row: Record, pictures: Mapping[int, str]) -> list[dict[str, Any]]:
+    if not pictures:
+        return []
+    words = f"example {row['example']}"
+    return [study.picture(pictures.get(row["example"], ""), words)]
 
 
 def _without(record: Record) -> list[Record]:

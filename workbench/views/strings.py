@@ -75,12 +75,28 @@ VERIFY_EMPTY = (
     " tensor, in quantization steps."
 )
 
+VIEWS = {"layers": "Layers", "learning": "Learning", "compare": "Compare", "export": "Export"}
 EXPORT_PARTS = {
     "coverage": "What will run where",
     "verification": "Verification",
     "speed": "Time and size",
     "machine": "This computer",
 }
+COMPARE_PARTS = {
+    "asked": "What differs",
+    "layers": "Layer by layer",
+    "predictions": "Flipped predictions",
+}
+COMPARE_ASKED = "Runs side by side: only what differs; deltas are against A."
+COMPARE_LAYERS = "The same number of each layer, a line for each run."
+COMPARE_FLIPS = "Held-out examples that the exported files classify otherwise than A."
+COMPARE_NO_LAYERS = "None of these runs measured its layers."
+COMPARE_NO_FLIPS = "None of these runs holds a class for each example."
+COMPARE_FEW = (
+    "One run has nothing to be compared with. Start another one with Run: other bits, or another"
+    " method."
+)
+COMPARE_CHOOSE = "Choose two runs or more above."
 NO_RUN = "There is no finished run on screen yet: wait for it, or start one with Run."
 PREPARE_HELP = "What is done to the float network first. It stays the same function, or nearly."
 SYNTHETIC_REAL = "Real data"

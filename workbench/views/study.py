@@ -1,7 +1,7 @@
-"""What the parts of the export view are made of: sentences, tables with bars, filters, actions.
+"""What parts of a view are made of: sentences, choices, charts, tables with bars, actions.
 
-A part is `{"sentence", "tone", "notes", "tables", "actions", "progress", "message"}`; one ES module
-draws all of them. Names in tables are text.
+A part is `{"sentence", "tone", "notes", "choices", "charts", "tables", "actions", "progress",
+"message"}`; one ES module draws all of them. Names in tables are text.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ def part(
     *,
     tone: str = "plain",
     notes: Sequence[str] = (),
+    choices: Sequence[Record] = (),
+    charts: Sequence[Record] = (),
     tables: Sequence[Record] = (),
     actions: Sequence[Record] = (),
     message: str = "",
@@ -28,13 +30,16 @@ def part(
 
     Args:
         sentence: what was found; tone: good, warn, bad or plain.
-        notes: more, a line each; tables, actions: from `table` and `action`.
+        notes: more, a line each; choices, tables, actions: from `choice`, `table` and `action`.
+        charts: from `views.charts`.
         message: shown in place of tables where there are none.
     """
     return {
         "sentence": sentence,
         "tone": tone,
         "notes": list(notes),
+        "choices": list(choices),
+        "charts": list(charts),
         "tables": list(tables),
         "actions": list(actions),
         "progress": None,
@@ -112,6 +117,16 @@ def bars(text: str, *shares: tuple[float, str]) -> dict[str, Any]:
 def action(label: str, message: Record, tip: str = "", primary: bool = False) -> dict[str, Any]:
     """A button that sends `message`."""
     return {"label": label, "send": dict(message), "help": tip, "primary": primary}
+
+
+def choice(label: str, message: Record, chosen: bool, series: int, tip: str = "") -> Record:
+    """A button that stays pressed while `chosen`; series: of charts, whose colour it bears."""
+    return {"label": label, "send": dict(message), "chosen": chosen, "series": series, "help": tip}
+
+
+def picture(uri: str, words: str) -> dict[str, Any]:
+    """A small picture in a table, from a `data:` address, with what it shows."""
+    return {"picture": uri, "text": words}
 
 
 def section(entries: Sequence[tuple[str, str, str]], chosen: str, body: Record) -> dict[str, Any]:

@@ -174,6 +174,13 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
     drawn.pictures["export"].select(
         handlers.select_export, [key], [*form, *everything], trigger_mode="always_last", **light
     )
+    drawn.pictures["compare"].select(
+        handlers.select_compared,
+        [key],
+        [drawn.view, *everything],
+        trigger_mode="always_last",
+        **light,
+    )
     for name in ("layers", "inspector", "curves", "runs"):
         wanted = [*form, *everything] if name == "runs" else pictures
         drawn.pictures[name].select(

@@ -18,7 +18,7 @@ import gradio as gr
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
 from workbench.session.inspection import transform_proof
-from workbench.ui.gradio import export, recipe_card, screen
+from workbench.ui.gradio import compare, export, recipe_card, screen
 from workbench.ui.gradio.layout import Page
 from workbench.ui.gradio.pictures import payload
 from workbench.ui.gradio.recipe_form import Form
@@ -159,6 +159,20 @@ class Handlers:
             form = replace(workspace.settings.form, target=str(message["target"]))
             workspace.update(form=form)
             yield self._after(workspace, lambda: None)
+
+    def select_compared(self, key: str | None, event: gr.EventData) -> Updates:
+        """A part or a run of the compare view was chosen, or a layer in one of its charts."""
+        workspace = self.desk.workspace(key)
+        message = dict(event._data or {})
+        kind = message.get("kind")
+        if kind == "part":
+            workspace.update(compare_part=str(message.get("part")))
+        elif kind == "compared":
+            compare.toggle(workspace, str(message.get("run")))
+        elif kind == "layer":
+            workspace.update(layer=str(message.get("layer")), channel=None, view="layers")
+            return {self.page.view: "layers", **self._everything(workspace)}
+        return {self.page.pictures["compare"]: payload(screen.side_by_side(workspace))}
 
     def _possible(self, workspace: Workspace) -> Updates:
         """The hints beside the form, and all that follows from it."""

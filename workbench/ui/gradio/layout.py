@@ -10,7 +10,7 @@ import gradio as gr
 
 from workbench.ui.gradio.pictures import picture
 from workbench.ui.gradio.recipe_card import Controls, recipe_card
-from workbench.ui.gradio.settings import Settings
+from workbench.ui.gradio.settings import VIEWS, Settings
 from workbench.views import strings
 
 _MARK = (
@@ -60,6 +60,8 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
             inspector = picture("inspector", "mountInspector", "wb-inspector", [exact_range])
         with gr.Column(elem_id="wb-learning-card", elem_classes="wb-card", min_width=0):
             signals = picture("signals", "mountSignals", "wb-learned")
+        with gr.Column(elem_id="wb-compare-card", elem_classes="wb-card", min_width=0):
+            compared = picture("study", "mountStudy", "wb-compared")
         with gr.Column(elem_id="wb-export-card", elem_classes="wb-card", min_width=0):
             export = picture("study", "mountStudy", "wb-export")
             cured = gr.DownloadButton("cured", size="sm", visible=False, elem_id="wb-cured")
@@ -83,6 +85,7 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
         "verdict": verdict,
         "notice": notice,
         "signals": signals,
+        "compare": compared,
         "export": export,
         **hints,
     }
@@ -91,7 +94,7 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
 
 def _view() -> gr.Radio:
     return gr.Radio(
-        [("Layers", "layers"), ("Learning", "learning"), ("Export", "export")],
+        [(strings.VIEWS[name], name) for name in VIEWS],
         value="layers",
         show_label=False,
         container=False,

@@ -12,7 +12,7 @@ from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
 from workbench.session.data_free import check
 from workbench.session.runs import Run
-from workbench.ui.gradio import export
+from workbench.ui.gradio import compare, export
 from workbench.ui.gradio.settings import run_label, run_method, run_settings
 from workbench.ui.gradio.workspace import Workspace
 from workbench.views import (
@@ -45,9 +45,15 @@ def screen(workspace: Workspace, notice: str = "", tone: str = "bad") -> dict[st
         "verdict": verification.verdict(report.get("verification"), report),
         "notice": _notice(workspace, notice, tone),
         "signals": learned(workspace),
+        "compare": side_by_side(workspace),
         "export": exported(workspace),
         **hints(workspace),
     }
+
+
+def side_by_side(workspace: Workspace) -> View:
+    """The compare view; nothing while it is not open."""
+    return compare.view(workspace) if workspace.settings.view == "compare" else {}
 
 
 def exported(workspace: Workspace) -> View:

@@ -12,8 +12,8 @@ from workbench.ui.gradio.recipe_form import Form
 
 FIRST_MODEL = "digits-mobilenet"
 WORST_FIRST = "weights"
-View = Literal["layers", "learning", "export"]
-VIEWS: tuple[View, ...] = ("layers", "learning", "export")
+View = Literal["layers", "learning", "compare", "export"]
+VIEWS: tuple[View, ...] = ("layers", "learning", "compare", "export")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Settings:
         run: directory name of the run on screen, "" for the baseline.
         layer: the selected layer; channel: the selected channel of its weights.
         view: what lies in the middle of the page; part: the part of the export view.
+        compared: names of the runs side by side, "" for the baseline; empty until any was chosen.
+        compare_part: the part of the compare view.
     """
 
     model: str = FIRST_MODEL
@@ -37,6 +39,8 @@ class Settings:
     channel: int | None = None
     view: View = "layers"
     part: str = "coverage"
+    compared: tuple[str, ...] = ()
+    compare_part: str = "asked"
 
     @property
     def exporting(self) -> bool:
@@ -57,6 +61,7 @@ class Settings:
         known = {key: record[key] for key in cls.__dataclass_fields__ if key in record}
         form = {k: v for k, v in record.get("form", {}).items() if k in Form.__dataclass_fields__}
         form["transforms"] = tuple(form.get("transforms", ()))
+        known["compared"] = tuple(known.get("compared", ()))
         return cls(**{**known, "form": Form(**form)})
 
 

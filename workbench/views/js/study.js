@@ -1,5 +1,6 @@
-// The export view: its parts at the left; at the right what was found, as sentences and tables.
+// A view of parts: these at the left; at the right what was found, as sentences, charts and tables.
 
+import { chartOf } from "./charts.js";
 import { h, nameElement, replace, stage } from "./dom.js";
 
 function navigation(model, send) {
@@ -7,7 +8,7 @@ function navigation(model, send) {
     type: "button", class: "wb-part", role: "tab", "aria-selected": part.key === model.chosen, "data-key": part.key,
     disabled: model.waiting, onclick: () => part.key !== model.chosen && send({ kind: "part", part: part.key }),
   }, h("b", {}, part.title), h("span", {}, part.status)));
-  return h("div", { class: "wb-parts", role: "tablist", "aria-label": "Parts of the export" }, ...entries);
+  return h("div", { class: "wb-parts", role: "tablist", "aria-label": "Parts" }, ...entries);
 }
 
 function button(action, send) {
@@ -32,6 +33,7 @@ function cellOf(cell, column, row, send) {
   if (cell == null) return h("td");
   if (cell.send) return h("td", { class: "wb-right" }, button(cell, send));
   if (cell.bars) return h("td", {}, barsOf(cell));
+  if (cell.picture != null) return h("td", { class: "wb-pictured" }, cell.picture ? h("img", { src: cell.picture, alt: cell.text }) : cell.text);
   if (cell.mark) return h("td", { class: `wb-mark wb-mark-${cell.mark}` }, cell.text);
   if (column.kind === "name") return h("td", { class: "wb-cell" }, nameElement(cell));
   return h("td", { class: CELLS[column.kind] || "", title: row.tip }, cell);
@@ -92,27 +94,37 @@ function findings(body) {
     ...body.notes.map((note) => h("p", { class: "wb-dim" }, note)));
 }
 
+function choicesOf(body, send) {
+  if (!body.choices.length) return null;
+  return h("div", { class: "wb-choices", role: "group", "aria-label": "What is compared" }, ...body.choices.map((one) => h("button", {
+    type: "button", class: "wb-choice-chip", "aria-pressed": one.chosen, title: one.help, onclick: () => send(one.send),
+  }, h("i", { class: one.chosen ? `wb-run-${one.series % 8}` : "", "aria-hidden": true }), one.label)));
+}
+
 export function mountStudy(element, { get, on, send }) {
   const { root, stop } = stage(element, "wb-study");
   const tags = new Map();
   const list = h("div", { class: "wb-scroll wb-study-body", tabindex: 0, role: "tabpanel" });
   let shown = "";
+  const ends = [];
   function draw() {
     const model = get();
+    ends.splice(0).forEach((end) => end());
     if (!model?.parts) { replace(root); return; }
     const { body } = model;
     const top = model.chosen === shown ? list.scrollTop : 0;
     shown = model.chosen;
     replace(list, body.message ? h("p", { class: "wb-empty" }, body.message) : null,
+      ...(body.charts.length ? [h("div", { class: "wb-charts" }, ...body.charts.map((chart) => chartOf(chart, send, ends)))] : []),
       ...body.tables.map((table) => tableOf(table, tags, draw, send)));
     const actions = body.actions.length ? h("div", { class: "wb-study-actions" }, ...body.actions.map((action) => button(action, send))) : null;
     replace(root, navigation(model, send), h("div", { class: "wb-study-part" },
-      h("header", {}, findings(body), actions), body.progress ? progressOf(body.progress) : null, list));
+      h("header", {}, findings(body), actions), choicesOf(body, send), body.progress ? progressOf(body.progress) : null, list));
     list.scrollTop = top;
   }
   on(draw);
   draw();
-  return stop;
+  return () => { ends.splice(0).forEach((end) => end()); stop(); };
 }
 
 // One line below a field: what the choice means, or why it cannot be.

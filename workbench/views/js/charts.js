@@ -1,0 +1,119 @@
+// Small charts of a view: lines over names, and points of cost against gain with their front.
+
+import { h, onSize, replace, s, short, ticks } from "./dom.js";
+
+const ROOM = { top: 8, right: 14, bottom: 30, left: 44 };
+
+const colour = (index) => `wb-run-${index % 8}`;
+
+function scale([low, high], from, to) {
+  return (value) => from + ((value - low) / (high - low)) * (to - from);
+}
+
+function pathOf(places) {
+  let path = "";
+  let pen = "M";
+  for (const [x, y] of places) {
+    if (y == null) { pen = "M"; continue; }
+    path += `${pen}${x.toFixed(1)} ${y.toFixed(1)}`;
+    pen = "L";
+  }
+  return path;
+}
+
+function rules(ends, y, width) {
+  return ticks(ends[0], ends[1], 5).flatMap((value) => [
+    s("line", { class: "wb-rule", x1: ROOM.left, x2: width - ROOM.right, y1: y(value), y2: y(value) }),
+    s("text", { x: ROOM.left - 6, y: y(value) + 3.5, "text-anchor": "end" }, short(value)),
+  ]);
+}
+
+function words(axis) {
+  return axis.unit ? `${axis.label}, ${axis.unit}` : axis.label;
+}
+
+function frame(box, chart, spoken) {
+  const picture = s("svg", { class: "wb-svg", role: "img", "aria-label": spoken });
+  const plot = h("div", { class: "wb-plot wb-chart-plot" }, picture);
+  const note = h("span", { class: "wb-dim wb-num" });
+  replace(box, h("div", { class: "wb-plot-head" }, h("h3", {}, chart.title), note), plot);
+  const size = (width, height) => { picture.setAttribute("width", width); picture.setAttribute("height", height); };
+  return { picture, plot, note, size };
+}
+
+function drawLines(box, chart, send) {
+  const { picture, plot, note, size } = frame(box, chart, `${chart.title}, a line for each of ${chart.series.length} runs`);
+  const count = Math.max(1, chart.names.length);
+  let columns = [];
+  const band = s("rect", { class: "wb-band", y: ROOM.top, visibility: "hidden" });
+  function draw(width, height) {
+    const x = (i) => ROOM.left + ((i + 0.5) / count) * (width - ROOM.left - ROOM.right);
+    const y = scale([chart.low, chart.high], height - ROOM.bottom, ROOM.top);
+    columns = chart.names.map((_, i) => x(i));
+    band.setAttribute("height", height - ROOM.top - ROOM.bottom);
+    band.setAttribute("width", Math.max(6, (width - ROOM.left - ROOM.right) / count));
+    const at = (series) => series.values.map((value, i) => [x(i), value == null ? null : y(value)]);
+    replace(picture, s("g", { class: "wb-axis" }, ...rules([chart.low, chart.high], y, width),
+      s("text", { x: ROOM.left, y: height - 8 }, chart.names[0] || ""),
+      s("text", { x: width - ROOM.right, y: height - 8, "text-anchor": "end" }, chart.names.at(-1) || "")), band,
+    ...chart.series.flatMap((series, i) => [
+      s("path", { class: `wb-chart-line ${colour(i)}`, d: pathOf(at(series)) }),
+      ...at(series).filter((p) => p[1] != null).map(([cx, cy]) => s("circle", { class: `wb-chart-dot ${colour(i)}`, cx, cy, r: 2.6 })),
+    ]));
+    size(width, height);
+  }
+  const nearest = (event) => {
+    const px = event.clientX - picture.getBoundingClientRect().left;
+    return columns.reduce((best, c, i) => (Math.abs(c - px) < Math.abs(columns[best] - px) ? i : best), 0);
+  };
+  function describe(index) {
+    band.setAttribute("visibility", index == null ? "hidden" : "visible");
+    if (index == null) { note.textContent = chart.unit; return; }
+    band.setAttribute("x", columns[index] - band.getAttribute("width") / 2);
+    const values = chart.series.map((one) => `${one.label} ${one.values[index] == null ? "–" : short(one.values[index])}`);
+    note.textContent = `${chart.names[index]}: ${values.join("  ")} ${chart.unit}`;
+  }
+  picture.addEventListener("pointermove", (event) => describe(nearest(event)));
+  picture.addEventListener("pointerleave", () => describe(null));
+  picture.addEventListener("click", (event) => send({ kind: "layer", layer: chart.names[nearest(event)] }));
+  describe(null);
+  return onSize(plot, draw);
+}
+
+// Labels stand at the side where there is room, and below each other where points lie close.
+function labelled(point, px, py, width, taken) {
+  const left = px > width - 120;
+  let row = py + 4;
+  while (taken.some(([other, at]) => Math.abs(at - row) < 12 && Math.abs(other - px) < 130)) row += 12;
+  taken.push([px, row]);
+  return s("text", { x: left ? px - 8 : px + 8, y: row, "text-anchor": left ? "end" : "start", class: "wb-chart-label" }, point.label);
+}
+
+function drawPoints(box, chart) {
+  const { picture, plot, note, size } = frame(box, chart, `${chart.title}: ${chart.points.map((p) => `${p.label} ${short(p.x)} ${chart.x.unit}, ${short(p.y)} ${chart.y.unit}`).join("; ")}`);
+  note.textContent = words(chart.y);
+  function draw(width, height) {
+    const x = scale(chart.x.ends, ROOM.left, width - ROOM.right);
+    const y = scale(chart.y.ends, height - ROOM.bottom, ROOM.top);
+    const base = height - ROOM.bottom;
+    const taken = [];
+    replace(picture, s("g", { class: "wb-axis" }, ...rules(chart.y.ends, y, width),
+      ...ticks(chart.x.ends[0], chart.x.ends[1], Math.max(2, Math.floor(width / 110))).flatMap((value) => [
+        s("line", { x1: x(value), x2: x(value), y1: base, y2: base + 4 }),
+        s("text", { x: x(value), y: base + 14, "text-anchor": "middle" }, short(value))]),
+      s("text", { x: width - ROOM.right, y: height - 3, "text-anchor": "end" }, words(chart.x))),
+    s("path", { class: "wb-chart-front", d: pathOf(chart.front.map((i) => [x(chart.points[i].x), y(chart.points[i].y)])) }),
+    ...chart.points.flatMap((point) => [
+      s("circle", { class: `wb-chart-dot ${colour(point.series)}`, cx: x(point.x), cy: y(point.y), r: 4.5 }, s("title", {}, `${point.label}: ${short(point.x)} ${chart.x.unit}, ${short(point.y)} ${chart.y.unit}`)),
+      labelled(point, x(point.x), y(point.y), width, taken)]));
+    size(width, height);
+  }
+  return onSize(plot, draw);
+}
+
+// An element with the chart; `ends` collects what stops its observers.
+export function chartOf(chart, send, ends) {
+  const box = h("section", { class: "wb-chart" });
+  requestAnimationFrame(() => { if (box.isConnected) ends.push(chart.kind === "lines" ? drawLines(box, chart, send) : drawPoints(box, chart)); });
+  return box;
+}
