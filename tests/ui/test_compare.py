@@ -81,9 +81,9 @@ def test_flipped_examples_have_their_pictures(workspace: Workspace) -> None:
     tables = body(workspace, "predictions")["tables"]
     flips = [table for table in tables if table["title"].startswith("Flipped")]
     assert len(flips) == 1
-    assert [row["cells"][0] for row in flips[-1]["rows"]] == ["0", "1", "2"]
+    assert [row["cells"][1] for row in flips[-1]["rows"]] == ["0", "1", "2"]
     for row in flips[-1]["rows"]:
-        assert row["cells"][-1]["picture"].startswith("data:image/png")
+        assert row["cells"][0]["picture"].startswith("data:image/png")
 
 
 def test_one_run_alone_says_what_to_do(workspace: Workspace) -> None:

@@ -14,6 +14,8 @@ from workbench.views.numbers import rounded
 
 Chart = dict[str, Any]
 
+NEAR = 0.02  # of a value: less is not drawn as a large difference
+
 
 def lines(
     title: str,
@@ -59,7 +61,7 @@ def points(
     return {
         "kind": "points",
         "title": title,
-        **{k: {"label": w[0], "unit": w[1], "ends": _ends(values)} for k, w, values in axes},
+        **{k: {"label": w[0], "unit": w[1], "ends": _ends(v, NEAR)} for k, w, v in axes},
         "points": drawn,
         "front": front(found, lower_is_better=lower_is_better),
     }
@@ -88,8 +90,9 @@ def _finite(values: Sequence[float | None]) -> list[float | None]:
     return [None if v is None else rounded([v])[0] for v in known]
 
 
-def _ends(values: Sequence[float]) -> tuple[float, float]:
-    """The least and the largest, with some air."""
+def _ends(values: Sequence[float], near: float = 0.0) -> tuple[float, float]:
+    """The least and the largest with some air; values that differ by a share `near` stay near."""
     low, high = min(values, default=0.0), max(values, default=1.0)
-    air = 0.08 * (high - low) or max(abs(high) * 0.05, 1e-9)
-    return low - air, high + air
+    span = max(high - low, near * abs(high), 1e-9)
+    middle = (low + high) / 2
+    return middle - 0.58 * span, middle + 0.58 * span

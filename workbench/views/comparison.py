@@ -38,7 +38,7 @@ MOST_FLIPS = 200
 
 def part(record: Record) -> study.Part:
     """The comparison as one part of a view."""
-    notes = [f"{flip['base']} and {flip['run']}: {flip['reason']}" for flip in _without(record)]
+    notes = _reasons(record)
     count = strings.plural(len(record["runs"]), "run")
     return study.part(f"{count} side by side", notes=notes, tables=tables(record))
 
@@ -75,12 +75,13 @@ def predictions(record: Record, pictures: Mapping[int, str]) -> study.Part:
         pictures: example -> `data:` address.
     """
     names = dict(zip([run["name"] for run in record["runs"]], labels(record), strict=True))
-    counted = any(not flip["reason"] for flip in record["flips"])
-    notes = [f"{names[f['base']]} and {names[f['run']]}: {f['reason']}" for f in _without(record)]
-    found = [_counts(record)] if counted else []
-    found += [_flips(flip, pictures) for flip in record["flips"] if flip["rows"]]
+    flips = [{**f, "base": names[f["base"]], "run": names[f["run"]]} for f in record["flips"]]
+    short = {**record, "flips": flips}
+    counted = any(not flip["reason"] for flip in flips)
+    found = [_counts(short)] if counted else []
+    found += [_flips(flip, pictures) for flip in flips if flip["rows"]]
     message = "" if counted else strings.COMPARE_NO_FLIPS
-    return study.part(strings.COMPARE_FLIPS, notes=notes, tables=found, message=message)
+    return study.part(strings.COMPARE_FLIPS, notes=_reasons(short), tables=found, message=message)
 
 
 def flipped(record: Record, most: int) -> list[int]:
@@ -208,15 +209,11 @@ def _overlay(record: Record, names: Sequence[str], key: str) -> charts.Chart:
 
 
 def _flips(flip: Record, pictures: Mapping[int, str] = MappingProxyType({})) -> dict[str, Any]:
-    columns = [study.column(name, "number") for name in ("example", "label", "before", "after")]
-    columns += [study.column("picture")] if pictures else []
+    keys = ("example", "label", "before", "after")
+    columns = [study.column("")] if pictures else []
+    columns += [study.column(name, "number") for name in keys]
     rows = [
-        study.row(
-            [
-                *(setting(row[key]) for key in ("example", "label", "before", "after")),
-                *_pictured(row, pictures),
-            ]
-        )
+        study.row([*_pictured(row, pictures), *(setting(row[key]) for key in keys)])
         for row in flip["rows"][:MOST_FLIPS]
     ]
     more = len(flip["rows"]) - len(rows)
@@ -231,5 +228,6 @@ def _pictured(row: Record, pictures: Mapping[int, str]) -> list[dict[str, Any]]:
     return [study.picture(pictures.get(row["example"], ""), words)]
 
 
-def _without(record: Record) -> list[Record]:
-    return [flip for flip in record["flips"] if flip["reason"]]
+def _reasons(record: Record) -> list[str]:
+    """Why the predictions of some runs were not compared."""
+    return [f"{f['base']} and {f['run']}: {f['reason']}" for f in record["flips"] if f["reason"]]

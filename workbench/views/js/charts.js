@@ -1,6 +1,6 @@
 // Small charts of a view: lines over names, and points of cost against gain with their front.
 
-import { h, onSize, replace, s, short, ticks } from "./dom.js";
+import { decimal, h, onSize, replace, s, short, ticks } from "./dom.js";
 
 const ROOM = { top: 8, right: 14, bottom: 30, left: 44 };
 
@@ -22,10 +22,19 @@ function pathOf(places) {
 }
 
 function rules(ends, y, width) {
-  return ticks(ends[0], ends[1], 5).flatMap((value) => [
+  return ticked(ends, 5).flatMap(([value, text]) => [
     s("line", { class: "wb-rule", x1: ROOM.left, x2: width - ROOM.right, y1: y(value), y2: y(value) }),
-    s("text", { x: ROOM.left - 6, y: y(value) + 3.5, "text-anchor": "end" }, short(value)),
+    s("text", { x: ROOM.left - 6, y: y(value) + 3.5, "text-anchor": "end" }, text),
   ]);
+}
+
+// As many decimals as tell neighbouring ticks apart.
+function ticked(ends, count) {
+  const found = ticks(ends[0], ends[1], count);
+  const step = found.length > 1 ? found[1] - found[0] : Math.abs(found[0] || 1);
+  const digits = Math.min(6, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)));
+  const written = (value) => (Math.abs(value) >= 1e6 ? short(value) : decimal(value, digits));
+  return found.map((value) => [value, written(value)]);
 }
 
 function words(axis) {
@@ -82,9 +91,11 @@ function drawLines(box, chart, send) {
 
 // Labels stand at the side where there is room, and below each other where points lie close.
 function labelled(point, px, py, width, taken) {
-  const left = px > width - 120;
-  let row = py + 4;
-  while (taken.some(([other, at]) => Math.abs(at - row) < 12 && Math.abs(other - px) < 130)) row += 12;
+  const long = 12 + 7 * point.label.length;
+  const left = px > width - long - ROOM.right;
+  let row = py - 6;
+  while (taken.some(([other, at]) => Math.abs(at - row) < 12 && Math.abs(other - px) < long)) row -= 12;
+  if (row < ROOM.top + 4) row = py + 16;
   taken.push([px, row]);
   return s("text", { x: left ? px - 8 : px + 8, y: row, "text-anchor": left ? "end" : "start", class: "wb-chart-label" }, point.label);
 }
@@ -98,9 +109,9 @@ function drawPoints(box, chart) {
     const base = height - ROOM.bottom;
     const taken = [];
     replace(picture, s("g", { class: "wb-axis" }, ...rules(chart.y.ends, y, width),
-      ...ticks(chart.x.ends[0], chart.x.ends[1], Math.max(2, Math.floor(width / 110))).flatMap((value) => [
+      ...ticked(chart.x.ends, Math.max(2, Math.floor(width / 110))).flatMap(([value, text]) => [
         s("line", { x1: x(value), x2: x(value), y1: base, y2: base + 4 }),
-        s("text", { x: x(value), y: base + 14, "text-anchor": "middle" }, short(value))]),
+        s("text", { x: x(value), y: base + 14, "text-anchor": "middle" }, text)]),
       s("text", { x: width - ROOM.right, y: height - 3, "text-anchor": "end" }, words(chart.x))),
     s("path", { class: "wb-chart-front", d: pathOf(chart.front.map((i) => [x(chart.points[i].x), y(chart.points[i].y)])) }),
     ...chart.points.flatMap((point) => [
