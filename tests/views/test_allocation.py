@@ -54,3 +54,30 @@ def test_the_figure_draws_all_of_it():
     assert labels == ["mixed", "one width for all", "knee", "chosen", "budget"]
     nothing = {**record(), "points": [], "uniform": [], "knee": None, "budgets": {}}
     figures.pareto(allocation.pareto(nothing))
+
+
+def swept() -> dict[str, Any]:
+    """A record whose choices also know their average."""
+    found = record()
+    for one in (*found["points"], *found["uniform"], found["chosen"]):
+        one["costs"]["average_bits"] = (one["bits"]["a"] + 8) / 2
+    rows = {str(bits): 0.1 / bits for bits in (2, 3, 4, 6, 8)}
+    return {**found, "sensitivities": {"b": rows, "a": rows}}
+
+
+def test_a_slider_goes_over_all_choices_by_rising_average():
+    view = allocation.explorer(swept(), {"b": "first", "a": "second"}, asked=7)
+    averages = [one["average"] for one in view["choices"]]
+    assert averages == sorted(averages) == [5.0, 5.0, 6.0, 7.0, 8.0]
+    assert [weight["name"] for weight in view["weights"]] == ["first", "second"]
+    assert view["choices"][view["first"]]["bits"] == [8, 6]
+    assert view["widths"] == [2, 4, 6, 8]
+    assert "6.00 bits" in view["choices"][2]["sentence"]
+    assert "not measured" in view["choices"][0]["sentence"]
+    json.dumps(view, allow_nan=False)
+
+
+def test_what_has_no_divergence_has_no_place_on_logarithmic_paper():
+    curve = allocation.explorer(swept(), {}, asked=4)["curve"]
+    assert [place["key"] for place in curve["mixed"]] == ["point:1", "point:2"]
+    assert [place["key"] for place in curve["uniform"]] == ["uniform:0"]

@@ -166,6 +166,7 @@ class Allocation:
             "knee": self.knee,
             "budgets": dict(self.budgets),
             "overrides": [o.model_dump(exclude_none=True) for o in self.overrides(self.chosen)],
+            "patterns": dict(self.patterns),
             "sensitivities": {n: dict(row) for n, row in self.sensitivities.items()},
             "options": self.options.model_dump(),
             "recipe": self.recipe.toml(),

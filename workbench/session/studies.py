@@ -25,11 +25,12 @@ from workbench.session.store import read_json, write_json
 
 log = logging.getLogger("workbench.studies")
 
-Kind = Literal["prices", "times", "errors", "machine"]
+Kind = Literal["prices", "times", "errors", "bits", "machine"]
 State = Literal["none", "running", "done", "failed"]
 Note = Callable[[str, float], None]
 
 EXAMPLES = 64
+POINTS = 13  # choices of bits between the fewest and the most
 ENDED = "the measurement ended before it had a result; start it again"
 
 
@@ -39,7 +40,8 @@ class Study:
     Args:
         folder: where it is kept: a run's own folder, or any for this machine.
         kind: "prices" (verification with the price of each cure), "times" (time by node), "errors"
-            (the measured damage of each site and layer) or "machine" (what int8 means here).
+            (the measured damage of each site and layer), "bits" (which weight gets how many, from
+            the fewest to the most on average) or "machine" (what int8 means here).
     """
 
     def __init__(self, folder: Path, kind: Kind) -> None:
@@ -166,6 +168,21 @@ def _errors(folder: Path, note: Note) -> dict[str, Any]:
     return site_errors(run.session, run.recipe, run.model, exact=True, watch=watch).record
 
 
+def _bits(folder: Path, note: Note) -> dict[str, Any]:
+    """Choices of bits over average bits; those that a run's overrides give are open again."""
+    from workbench.session.runs import Run
+
+    note("opening the run", 0.0)
+    run = _done(Run(folder))
+    kept = tuple(each for each in run.recipe.overrides if each.weights is None)
+    found = run.session.allocate(
+        run.recipe.changed(overrides=kept),
+        points=POINTS,
+        progress=lambda share, text: note(text, share),
+    )
+    return found.record()
+
+
 def _machine(folder: Path, note: Note) -> dict[str, Any]:  # noqa: ARG001 - of no run
     """What int8 means on this machine."""
     from workbench.deploy.doctor import examine
@@ -178,6 +195,7 @@ _STUDIES: dict[Kind, Callable[[Path, Note], dict[str, Any]]] = {
     "prices": _prices,
     "times": _times,
     "errors": _errors,
+    "bits": _bits,
     "machine": _machine,
 }
 

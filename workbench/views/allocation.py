@@ -49,6 +49,71 @@ def pareto(record: Record) -> dict[str, Any]:
     }
 
 
+def explorer(record: Record, layers: Mapping[str, str], asked: int) -> dict[str, Any]:
+    """All choices of a sweep for a slider: what each costs, does, and gives to which weight.
+
+    Args:
+        record: of an `Allocation` with points.
+        layers: weight -> what its layer is called, in the order of the network.
+        asked: bits that the recipe has now; the choice with as many on average is shown first.
+
+    Returns:
+        `choices`, by rising average bits, each with its `bits` in the order of `weights`, numbers
+        and a sentence; `weights` (name, and the harm at each width); `curve`: the picture;
+        `first`: index of the choice that is shown at the beginning.
+    """
+    own = {name: name for name in record["chosen"]["bits"]}
+    names = [name for name in {**layers, **own} if name in own]
+    called = {**own, **layers}
+    named = {"point": record["points"], "uniform": record["uniform"]}
+    choices = [
+        _offered(choice, names, f"{kind}:{index}")
+        for kind, found in named.items()
+        for index, choice in enumerate(found)
+    ]
+    choices.sort(key=lambda one: (one["average"], one["uniform"]))
+    mixed = [one for one in choices if not one["uniform"]]
+    return {
+        "choices": choices,
+        "weights": [{"name": called[n], "harm": _harms(record["sensitivities"][n])} for n in names],
+        "curve": {"mixed": _curve(mixed), "uniform": _curve([c for c in choices if c["uniform"]])},
+        "widths": sorted({width for one in choices for width in one["bits"]}),
+        "first": min(
+            range(len(choices)),
+            key=lambda i: (abs(choices[i]["average"] - asked), choices[i]["uniform"]),
+            default=0,
+        ),
+    }
+
+
+def _offered(choice: Record, names: Sequence[str], key: str) -> dict[str, Any]:
+    kl, costs = number(choice["kl"]), choice["costs"]
+    average = float(costs["average_bits"])
+    does = "KL not measured" if kl is None else f"KL {kl:.3g} nats from float"
+    size = strings.size(float(costs["bytes"]))
+    return {
+        "key": key,
+        "uniform": key.startswith("uniform"),
+        "average": rounded([average], 4)[0],
+        "kl": None if kl is None else rounded([kl], 4)[0],
+        "bits": [int(choice["bits"][name]) for name in names],
+        "sentence": f"{average:.2f} bits on average, {size} of weights: {does}",
+    }
+
+
+def _curve(choices: Sequence[Record]) -> list[dict[str, Any]]:
+    """Places on logarithmic paper, which has none for nothing."""
+    return [
+        {"key": one["key"], "x": one["average"], "y": one["kl"]}
+        for one in choices
+        if one["kl"] is not None and one["kl"] > 0
+    ]
+
+
+def _harms(row: Record) -> dict[str, float]:
+    return {str(width): rounded([float(harm)], 3)[0] for width, harm in row.items()}
+
+
 def part(record: Record) -> dict[str, Any]:
     """The part of the view with the bits of each weight, most sensitive first."""
     bits, harms = record["chosen"]["bits"], record["sensitivities"]

@@ -75,13 +75,28 @@ VERIFY_EMPTY = (
     " tensor, in quantization steps."
 )
 
-VIEWS = {"layers": "Layers", "learning": "Learning", "compare": "Compare", "export": "Export"}
+VIEWS = {
+    "layers": "Layers",
+    "learning": "Learning",
+    "bits": "Bits",
+    "compare": "Compare",
+    "export": "Export",
+}
 EXPORT_PARTS = {
     "coverage": "What will run where",
     "verification": "Verification",
     "speed": "Time and size",
     "machine": "This computer",
 }
+BITS_EMPTY = (
+    "Some layers need more bits than others. Measure what each width does to each layer, then move"
+    " a slider from the smallest network to the most faithful one."
+)
+BITS_MEASURE = "Measure each layer"
+BITS_CURVE = "What each choice does"
+BITS_USE = "Use these bits"
+BITS_USE_HELP = "Puts them into the recipe at the right; Run then learns with them"
+BITS_USED = "The recipe has these bits now: {sentence}. Run learns with them."
 COMPARE_PARTS = {
     "asked": "What differs",
     "layers": "Layer by layer",

@@ -174,13 +174,13 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
     drawn.pictures["export"].select(
         handlers.select_export, [key], [*form, *everything], trigger_mode="always_last", **light
     )
-    drawn.pictures["compare"].select(
-        handlers.select_compared,
-        [key],
-        [drawn.view, *everything],
-        trigger_mode="always_last",
-        **light,
-    )
+    for name, handler in (
+        ("bits", handlers.select_bits),
+        ("compare", handlers.select_compared),
+    ):
+        drawn.pictures[name].select(
+            handler, [key], [*form, *everything], trigger_mode="always_last", **light
+        )
     for name in ("layers", "inspector", "curves", "runs"):
         wanted = [*form, *everything] if name == "runs" else pictures
         drawn.pictures[name].select(

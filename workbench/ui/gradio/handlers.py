@@ -18,7 +18,7 @@ import gradio as gr
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
 from workbench.session.inspection import transform_proof
-from workbench.ui.gradio import compare, export, recipe_card, screen
+from workbench.ui.gradio import bits, compare, export, recipe_card, screen
 from workbench.ui.gradio.layout import Page
 from workbench.ui.gradio.pictures import payload
 from workbench.ui.gradio.recipe_form import Form
@@ -64,6 +64,8 @@ class Handlers:
         updates: Updates = {self.page.pictures["curves"]: payload(screen.learning(workspace))}
         if workspace.settings.exporting:
             updates[self.page.pictures["export"]] = payload(screen.exported(workspace))
+        if workspace.settings.view == "bits":
+            updates[self.page.pictures["bits"]] = payload(screen.allotted(workspace))
         if workspace.settings.view == "learning":
             updates[self.page.pictures["signals"]] = payload(screen.learned(workspace))
         return updates
@@ -160,6 +162,22 @@ class Handlers:
             workspace.update(form=form)
             yield self._after(workspace, lambda: None)
 
+    def select_bits(self, key: str | None, event: gr.EventData) -> Updates:
+        """Measure, take a choice, or look at a layer."""
+        workspace = self.desk.workspace(key)
+        message = dict(event._data or {})
+        kind = message.get("kind")
+        if kind == "layer":
+            return self._open_layer(workspace, message)
+        if kind == "use":
+            return self._after(workspace, lambda: bits.use(workspace, str(message.get("choice"))))
+        return self._after(workspace, lambda: bits.measure(workspace), form=False)
+
+    def _open_layer(self, workspace: Workspace, message: Updates) -> Updates:
+        """A layer was chosen in another view than that of the layers."""
+        workspace.update(layer=str(message.get("layer")), channel=None, view="layers")
+        return {self.page.view: "layers", **self._everything(workspace)}
+
     def select_compared(self, key: str | None, event: gr.EventData) -> Updates:
         """A part or a run of the compare view was chosen, or a layer in one of its charts."""
         workspace = self.desk.workspace(key)
@@ -170,8 +188,7 @@ class Handlers:
         elif kind == "compared":
             compare.toggle(workspace, str(message.get("run")))
         elif kind == "layer":
-            workspace.update(layer=str(message.get("layer")), channel=None, view="layers")
-            return {self.page.view: "layers", **self._everything(workspace)}
+            return self._open_layer(workspace, message)
         return {self.page.pictures["compare"]: payload(screen.side_by_side(workspace))}
 
     def _possible(self, workspace: Workspace) -> Updates:

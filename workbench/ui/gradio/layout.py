@@ -60,6 +60,8 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
             inspector = picture("inspector", "mountInspector", "wb-inspector", [exact_range])
         with gr.Column(elem_id="wb-learning-card", elem_classes="wb-card", min_width=0):
             signals = picture("signals", "mountSignals", "wb-learned")
+        with gr.Column(elem_id="wb-bits-card", elem_classes="wb-card", min_width=0):
+            bits = picture("bits", "mountBits", "wb-bits")
         with gr.Column(elem_id="wb-compare-card", elem_classes="wb-card", min_width=0):
             compared = picture("study", "mountStudy", "wb-compared")
         with gr.Column(elem_id="wb-export-card", elem_classes="wb-card", min_width=0):
@@ -85,6 +87,7 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
         "verdict": verdict,
         "notice": notice,
         "signals": signals,
+        "bits": bits,
         "compare": compared,
         "export": export,
         **hints,

@@ -12,7 +12,7 @@ from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
 from workbench.session.data_free import check
 from workbench.session.runs import Run
-from workbench.ui.gradio import compare, export
+from workbench.ui.gradio import bits, compare, export
 from workbench.ui.gradio.settings import run_label, run_method, run_settings
 from workbench.ui.gradio.workspace import Workspace
 from workbench.views import (
@@ -45,10 +45,16 @@ def screen(workspace: Workspace, notice: str = "", tone: str = "bad") -> dict[st
         "verdict": verification.verdict(report.get("verification"), report),
         "notice": _notice(workspace, notice, tone),
         "signals": learned(workspace),
+        "bits": allotted(workspace),
         "compare": side_by_side(workspace),
         "export": exported(workspace),
         **hints(workspace),
     }
+
+
+def allotted(workspace: Workspace) -> View:
+    """The bits view; nothing while it is not open."""
+    return bits.view(workspace) if workspace.settings.view == "bits" else {}
 
 
 def side_by_side(workspace: Workspace) -> View:
@@ -90,7 +96,8 @@ def token(workspace: Workspace) -> str:
     problem = workspace.desk.baselines.problem(settings.model, settings.data)
     about = "none" if baseline is None else baseline.state
     parts = (settings.model, settings.data, settings.run, about, problem, ",".join(states))
-    return "|".join(map(str, (*parts, export.token(workspace))))
+    measured = bits.state(workspace) if settings.view == "bits" else ""
+    return "|".join(map(str, (*parts, export.token(workspace), measured)))
 
 
 def busy(workspace: Workspace) -> bool:
@@ -98,7 +105,8 @@ def busy(workspace: Workspace) -> bool:
     settings = workspace.settings
     making = workspace.desk.baselines.busy(settings.model, settings.data)
     running = making or any(run.state == "running" for run in workspace.runs())
-    return running or (settings.exporting and export.busy(workspace))
+    measuring = settings.view == "bits" and bits.state(workspace) == "running"
+    return running or measuring or (settings.exporting and export.busy(workspace))
 
 
 def named(workspace: Workspace, run: Run) -> View:

@@ -12,8 +12,8 @@ from workbench.ui.gradio.recipe_form import Form
 
 FIRST_MODEL = "digits-mobilenet"
 WORST_FIRST = "weights"
-View = Literal["layers", "learning", "compare", "export"]
-VIEWS: tuple[View, ...] = ("layers", "learning", "compare", "export")
+View = Literal["layers", "learning", "bits", "compare", "export"]
+VIEWS: tuple[View, ...] = ("layers", "learning", "bits", "compare", "export")
 
 
 @dataclass(frozen=True)

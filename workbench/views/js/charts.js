@@ -6,11 +6,11 @@ const ROOM = { top: 8, right: 14, bottom: 30, left: 44 };
 
 const colour = (index) => `wb-run-${index % 8}`;
 
-function scale([low, high], from, to) {
+export function scale([low, high], from, to) {
   return (value) => from + ((value - low) / (high - low)) * (to - from);
 }
 
-function pathOf(places) {
+export function pathOf(places) {
   let path = "";
   let pen = "M";
   for (const [x, y] of places) {
@@ -29,7 +29,7 @@ function rules(ends, y, width) {
 }
 
 // As many decimals as tell neighbouring ticks apart.
-function ticked(ends, count) {
+export function ticked(ends, count) {
   const found = ticks(ends[0], ends[1], count);
   const step = found.length > 1 ? found[1] - found[0] : Math.abs(found[0] || 1);
   const digits = Math.min(6, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)));
