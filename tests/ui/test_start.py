@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from workbench.ui.gradio import app
+from workbench.ui.gradio.serving import Serving
 
 
 def test_a_busy_machine_is_no_reason_not_to_start(
@@ -15,5 +16,5 @@ def test_a_busy_machine_is_no_reason_not_to_start(
     """Gradio's second look at its own server fails where an answer takes more than 3 seconds."""
     monkeypatch.setattr("gradio.networking.url_ok", lambda url: False)
     monkeypatch.setattr("workbench.ui.gradio.baselines.Baselines.ensure", lambda *_: None)
-    demo = app.main(port=0, root=tmp_path, prevent_thread_lock=True)
+    demo = app.main(Serving(port=0, runs=tmp_path), prevent_thread_lock=True)
     demo.close()

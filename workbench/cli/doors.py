@@ -7,7 +7,7 @@ import socket
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,25 +45,74 @@ def version(as_json: AsJson = False) -> None:
 
 
 @app.command(name="app")
-def open_app(
+def open_app(  # noqa: PLR0913 - one option for each choice
     model: Annotated[str, typer.Option(help="To open first.")] = "digits-mobilenet",
-    host: Annotated[str, typer.Option(help="Address; others than this need a password.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(help="Of the server.")] = 7860,
+    host: Annotated[
+        str, typer.Option(help="Address; others than this need --auth or --classroom.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Of the server; 0 takes a free one.")] = 7860,
+    auth: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME:PASSWORD, or a file with one in each line; again for more."),
+    ] = None,
     password: Annotated[
-        str | None, typer.Option(envvar="WORKBENCH_PASSWORD", help="Asked of every visitor.")
+        str | None,
+        typer.Option(envvar="WORKBENCH_PASSWORD", help="Of the user 'workbench'."),
+    ] = None,
+    classroom: Annotated[
+        bool, typer.Option("--classroom", help="Let anyone in who knows the code of the class.")
+    ] = False,
+    code: Annotated[
+        str, typer.Option(help="Of the class; by default a new one is made and shown.")
+    ] = "",
+    root_path: Annotated[str, typer.Option(help="Behind a proxy: where the app is.")] = "",
+    max_upload: Annotated[str, typer.Option(help="Largest file that is taken.")] = "200mb",
+    runs: Annotated[
+        Path | None, typer.Option(help="Folder for all that the app keeps [default: cache].")
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
+    offline_check: Annotated[
+        bool,
+        typer.Option("--offline-check", help="List what the page asks of other hosts, and end."),
+    ] = False,
 ) -> None:
     """Open the workbench in the browser."""
     from workbench.session import zoo
 
     if not Path(model).is_file():
         zoo.find(model)
-    _require_free(host, port)
-    main = import_module("workbench.ui.gradio.app").main  # only this door may import gradio
-    main(host, port, model=model, password=password, open_browser=browser)
+    door = import_module("workbench.ui.gradio.serving")  # only this door may import gradio
+    users = door.users_of(auth or []) | ({door.USER: password} if password else {})
+    serving = door.serving(
+        host=host,
+        port=port,
+        users=users,
+        code=(code or door.join_code()).upper() if classroom or code else "",
+        root_path=root_path,
+        max_upload=max_upload,
+        runs=runs,
+    )
+    if port:
+        _require_free(host, port)
+    main = import_module("workbench.ui.gradio.app").main
+    if offline_check:
+        _check_offline(main(serving, model=model, prevent_thread_lock=True))
+        return
+    main(serving, model=model, open_browser=browser)
+
+
+def _check_offline(demo: Any) -> None:
+    """Say what the page of a server asks of others; exit code 1 if anything."""
+    look = import_module("workbench.ui.gradio.offline").look
+    try:
+        found = look(demo.local_url)
+    finally:
+        demo.close()
+    say(f"{found.own} requests to the app, {len(found.others)} to others")
+    for address in found.others:
+        output.print(address, highlight=False, soft_wrap=True)
+    if found.others:
+        raise typer.Exit(1)
 
 
 @app.command()

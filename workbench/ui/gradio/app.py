@@ -16,19 +16,18 @@ from rich.console import Console
 from workbench.session import zoo
 from workbench.session.execute import Extent
 from workbench.session.store import write_bytes
-from workbench.ui.gradio import theme
+from workbench.ui.gradio import api, theme
 from workbench.ui.gradio.exact import exact_range
 from workbench.ui.gradio.handlers import Handlers
 from workbench.ui.gradio.layout import Page, page
 from workbench.ui.gradio.pictures import payload
 from workbench.ui.gradio.screen import screen
+from workbench.ui.gradio.serving import Serving
+from workbench.ui.gradio.serving import serving as from_environment
 from workbench.ui.gradio.settings import FIRST_MODEL, Settings
 from workbench.ui.gradio.workspace import Desk
 
 log = logging.getLogger(__name__)
-
-MAX_UPLOAD = "200mb"
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def build(
@@ -59,24 +58,21 @@ def build(
         drawn = page(exact_range_of, _secret(folder), first)
         for name, view in screen(desk.nobody()).items():
             drawn.pictures[name].value = payload(view)
+        api.publish(desk)  # first: what is connected later cannot take its names
         _connect(demo, drawn, Handlers(desk, drawn))
     demo.queue(default_concurrency_limit=16, max_size=256)
     return demo
 
 
-def launch(
-    demo: gr.Blocks,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    password: str | None = None,
-    *,
-    open_browser: bool = False,
-) -> str:
+def launch(demo: gr.Blocks, serving: Serving | None = None, *, open_browser: bool = False) -> str:
     """Start a server for the page and return at once; its address. See `main`."""
+    serving = serving or Serving(port=0)
     _, url, _ = demo.launch(
-        server_name=host,
-        server_port=port or None,
-        auth=("workbench", password) if password else None,
+        server_name=serving.host,
+        server_port=serving.port or None,
+        auth=serving.enter,
+        auth_message=serving.greeting,
+        root_path=serving.root_path or None,
         inbrowser=open_browser,
         prevent_thread_lock=True,
         share=False,
@@ -87,7 +83,7 @@ def launch(
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,
-        max_file_size=MAX_UPLOAD,
+        max_file_size=serving.max_upload,
         strict_cors=True,
         _frontend=False,  # no second look at the server, which gives up after three slow seconds
     )
@@ -95,35 +91,29 @@ def launch(
 
 
 def main(
-    host: str = "127.0.0.1",
-    port: int = 7860,
+    serving: Serving | None = None,
     *,
-    root: str | Path | None = None,
     model: str = FIRST_MODEL,
     data: str | None = None,
-    password: str | None = None,
     open_browser: bool = False,
     prevent_thread_lock: bool = False,
 ) -> gr.Blocks:
     """Serve the app until it is interrupted.
 
     Args:
-        host: address to bind; anything but this machine itself needs a password.
-        port: to listen on; 0 takes a free one.
-        root: folder for everything the app keeps.
+        serving: address, who may enter, and where work is kept.
         model: what a new page shows, a name or a path; data: for a model that brings none.
-        password: asked of everyone (user name `workbench`).
         open_browser: show the page.
         prevent_thread_lock: return at once, for tests and notebooks.
     """
-    password = password or os.environ.get("WORKBENCH_PASSWORD") or None
-    if host not in LOOPBACK and not password:
-        log.warning("no password is set, so only this machine can connect")
-        host = "127.0.0.1"
-    demo = build(root, model=model, data=data)
-    url = launch(demo, host, port, password, open_browser=open_browser)
+    serving = serving or from_environment()
+    demo = build(serving.runs, model=model, data=data)
+    url = launch(demo, serving, open_browser=open_browser)
     if not prevent_thread_lock:
-        Console(stderr=True).print(f"the workbench is open at {url} (Ctrl-C ends it)")
+        console = Console(stderr=True)
+        console.print(f"the workbench is open at {url} (Ctrl-C ends it)")
+        if serving.code:
+            console.print(f"the class enters with any name and the code {serving.code}")
         demo.block_thread()
     return demo
 
