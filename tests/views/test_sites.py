@@ -57,6 +57,6 @@ def test_what_was_measured_stands_instead() -> None:
 def test_the_table_of_layers_draws_them() -> None:
     found = sites.as_layers(RECORD)
     drawn = layers.table(found, measure="damage")
-    assert drawn["rows"][0]["cells"]["damage"]["text"] == "30.0"
+    assert drawn["rows"][0]["cells"]["damage"]["text"] == "~30.0"
     assert found[0]["estimated"]
     assert found[0]["alone_activations_db"] == 20.0

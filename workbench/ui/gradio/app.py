@@ -150,7 +150,7 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
     recipe = [key, *controls.recipe]
 
     demo.load(handlers.load, [key], [key, *form, *everything], **light)
-    drawn.timer.tick(handlers.poll, [key, drawn.seen], everything, **light)
+    drawn.timer.tick(handlers.poll, [key, drawn.seen], [*form, *everything], **light)
     controls.model.input(
         handlers.choose_model, [key, controls.model], [*form, *everything], **quiet
     )
@@ -174,8 +174,11 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
     drawn.pictures["export"].select(
         handlers.select_export, [key], [*form, *everything], trigger_mode="always_last", **light
     )
+    drawn.pictures["why"].select(
+        handlers.select_why, [key], [*form, *everything], trigger_mode="always_last", **light
+    )
     for name in ("layers", "inspector", "curves", "runs"):
-        wanted = [*form, *everything] if name == "runs" else pictures
+        wanted = [*form, *everything] if name == "runs" else everything
         drawn.pictures[name].select(
             handlers.select, [key], wanted, trigger_mode="always_last", **light
         )

@@ -12,7 +12,7 @@ from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
 from workbench.session.data_free import check
 from workbench.session.runs import Run
-from workbench.ui.gradio import export
+from workbench.ui.gradio import cures, export
 from workbench.ui.gradio.settings import run_label, run_method, run_settings
 from workbench.ui.gradio.workspace import Workspace
 from workbench.views import (
@@ -20,6 +20,7 @@ from workbench.views import (
     layers,
     progress,
     signals,
+    sites,
     strings,
     summary,
     targets,
@@ -38,8 +39,9 @@ def screen(workspace: Workspace, notice: str = "", tone: str = "bad") -> dict[st
     report = {} if run is None else named(workspace, run)
     return {
         "scores": _scores(workspace, run, report),
-        "layers": layer_table(workspace, report),
+        "layers": layer_table(workspace, run, report),
         "inspector": detail(workspace, run, report),
+        "why": why(workspace, run, report),
         "curves": learning(workspace),
         "runs": runs(workspace),
         "verdict": verification.verdict(report.get("verification"), report),
@@ -84,7 +86,7 @@ def token(workspace: Workspace) -> str:
     problem = workspace.desk.baselines.problem(settings.model, settings.data)
     about = "none" if baseline is None else baseline.state
     parts = (settings.model, settings.data, settings.run, about, problem, ",".join(states))
-    return "|".join(map(str, (*parts, export.token(workspace))))
+    return "|".join(map(str, (*parts, cures.token(workspace), export.token(workspace))))
 
 
 def busy(workspace: Workspace) -> bool:
@@ -92,33 +94,46 @@ def busy(workspace: Workspace) -> bool:
     settings = workspace.settings
     making = workspace.desk.baselines.busy(settings.model, settings.data)
     running = making or any(run.state == "running" for run in workspace.runs())
+    running = running or cures.busy(workspace)
     return running or (settings.exporting and export.busy(workspace))
 
 
 def named(workspace: Workspace, run: Run) -> View:
-    """A run's report with its method."""
+    """A run's report with its method, and the damage of its layers as far as it is known."""
     report = workspace.desk.report(run)
-    return {**report, "method": run_method(run.recipe)}
+    found = sites.with_damage(report.get("layers") or (), workspace.desk.damage(run))
+    return {**report, "layers": found, "method": run_method(run.recipe)}
 
 
-def layer_table(workspace: Workspace, report: Mapping[str, Any]) -> View:
+def layer_table(workspace: Workspace, run: Run | None, report: Mapping[str, Any]) -> View:
     """The table of layers, or what is being done about it."""
     if not report:
         return {"rows": None, "message": _waiting(workspace)}
-    return layers.table(report.get("layers") or [], selected=_layer(workspace, report))
+    return layers.table(
+        report.get("layers") or [],
+        measure=workspace.settings.measure,
+        selected=layer(workspace, report),
+        **cures.table_extras(run),
+    )
+
+
+def why(workspace: Workspace, run: Run | None, report: Mapping[str, Any]) -> View:
+    """Causes of the selected layer, and the cure that is being tried."""
+    return cures.view(workspace, run, report, layer(workspace, report))
 
 
 def detail(workspace: Workspace, run: Run | None, report: Mapping[str, Any]) -> View:
     """The selected layer."""
     records = report.get("layers") or []
-    layer = _layer(workspace, report)
-    if run is None or layer is None:
+    chosen = layer(workspace, report)
+    if run is None or chosen is None:
         return {"layer": None, "message": _waiting(workspace)}
     histograms = report.get("histograms") or {}
-    channel = _channel(workspace, run, histograms, layer)
+    channel = _channel(workspace, run, histograms, chosen)
     name = workspace.settings.title
     before = report.get("naive_layers") or ()
-    view = inspector.inspector(name, records, histograms, layer, channel, before)
+    measure = workspace.settings.measure
+    view = inspector.inspector(name, records, histograms, chosen, channel, before, measure)
     return {**view, "key": workspace.key, "run": run.name}
 
 
@@ -198,12 +213,14 @@ def _scores(workspace: Workspace, run: Run | None, report: View) -> View:
     return summary.scores({**report, "scores": scores})
 
 
-def _layer(workspace: Workspace, report: Mapping[str, Any]) -> str | None:
+def layer(workspace: Workspace, report: Mapping[str, Any]) -> str | None:
+    """The selected layer; by default the one that hurts most."""
     records = report.get("layers") or []
     wanted = workspace.settings.layer
     if any(record["layer"] == wanted for record in records):
         return wanted
-    return layers.worst(records)
+    known = any("damage_kl" in record for record in records)
+    return layers.worst(records, "damage" if known else "weights")
 
 
 def _channel(

@@ -26,6 +26,8 @@ class Settings:
         run: directory name of the run on screen, "" for the baseline.
         layer: the selected layer; channel: the selected channel of its weights.
         view: what lies in the middle of the page; part: the part of the export view.
+        measure: what layers and network are coloured by.
+        cure: name of the cure on screen, "" for none; adopted: the cured run was taken over.
     """
 
     model: str = FIRST_MODEL
@@ -37,6 +39,9 @@ class Settings:
     channel: int | None = None
     view: View = "layers"
     part: str = "coverage"
+    measure: str = "damage"
+    cure: str = ""
+    adopted: bool = False
 
     @property
     def exporting(self) -> bool:
