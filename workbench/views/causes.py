@@ -68,12 +68,11 @@ def automatic(score: Record, size: int, busy: bool) -> View:
     goals = []
     for share in (0.01, 0.005, 0.02, 0.05):
         goal = value * (1 + sign * share)
-        words = f"until {fixed(goal, digits)} {unit} (float −{100 * share:g} %)"
+        words = f"{'≤' if sign > 0 else '≥'} {fixed(goal, digits)} {unit}"
         goals.append({"value": goal, "label": words})
     budgets: list[View] = [{"value": None, "label": strings.ANY_SIZE}]
     for more in (0.0, 0.05, 0.1, 0.25):
-        words = f"≤ {strings.size(size * (1 + more))} (+{100 * more:g} %)"
-        words = words if more else strings.SAME_SIZE_MOST
+        words = f"size +{100 * more:g} %" if more else strings.SAME_SIZE_MOST
         budgets.append({"value": round(size * (1 + more)), "label": words})
     return {
         "label": strings.AUTO,
@@ -102,7 +101,7 @@ def _cause(found: Record, cause: Record, unit: str, busy: bool) -> View:
         "name": cause["cause"],
         "title": cause["title"],
         "site": "" if cause["site"] == f"{found['layer']}.weight" else cause["site"],
-        "sentence": _sentence(cause["sentence"]),
+        "sentence": f"{sentence_case(cause['sentence'])}.",
         "share": {
             "text": f"{100 * share:.0f} %",
             "fraction": round(min(1.0, max(0.0, share)), 4),
@@ -123,7 +122,7 @@ def _cure(found: Record, cure: Record, unit: str, best: bool, busy: bool) -> Vie
         after = milli(cure["predicted_damage"])
         predicted = f"{milli(damage)} → {after} {unit} by itself, as measured. "
     return {
-        "words": str(cure["words"]),
+        "words": sentence_case(str(cure["words"])),
         "gain": words,
         "tone": "dim" if share is None else "good" if share > 0 else "bad",
         "cost": _bytes(cure["more_bytes"]),
@@ -144,8 +143,9 @@ def _best(found: Record) -> int | None:
     return None if cheapest is None else int(cheapest["number"])
 
 
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+def sentence_case(text: str) -> str:
+    """With a large first letter."""
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _bytes(more: float) -> str:
@@ -181,7 +181,7 @@ def waiting(layer: str | None, text: str, step: Record | None = None) -> View:
     """While causes are looked for."""
     fraction = None if step is None else float(step.get("fraction") or 0)
     said = str((step or {}).get("text") or "") or text
-    progress = {"text": f"{said[:1].upper()}{said[1:]}…", "fraction": fraction}
+    progress = {"text": f"{sentence_case(said)}…", "fraction": fraction}
     return panel(layer, None, progress=progress)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workbench.views import strings, study
-from workbench.views.causes import MILLI, milli
+from workbench.views.causes import MILLI, milli, sentence_case
 from workbench.views.numbers import fixed, number, signed
 
 Record = Mapping[str, Any]
@@ -90,7 +90,7 @@ def _progress(step: Record, making: Record | None, words: str, steps: Sequence[R
         text = f"{strings.plural(len(steps), 'cure')} tried, {kept} kept"
         shown, left = None, None
     rest = strings.seconds(seconds) if left is None else f"about {strings.seconds(left)} left"
-    return {"text": f"{text[:1].upper()}{text[1:]} · {rest}", "fraction": shown}
+    return {"text": f"{sentence_case(text)} · {rest}", "fraction": shown}
 
 
 def _rows(
@@ -100,10 +100,10 @@ def _rows(
     a, b = record["before"], record["after"]
     digits = 1 if a["unit"] == "%" else 2
     lower = bool(a["lower_is_better"])
-    aim = f"float {fixed(a['float_score'], digits)} {a['unit']}"
+    score = f"{strings.PROOF_SCORE}, float {fixed(a['float_score'], digits)}"
     rows = [
-        _row(strings.PROOF_SCORE, a["score"], b["score"], a["unit"], digits, lower=lower, aim=aim),
-        _row(strings.PROOF_KL, MILLI * a["kl"], MILLI * b["kl"], "mnat", 2, lower=True, aim="0"),
+        _row(score, a["score"], b["score"], a["unit"], digits, lower=lower),
+        _row(strings.PROOF_KL, MILLI * a["kl"], MILLI * b["kl"], "mnat", 2, lower=True),
     ]
     proof = record.get("proof")
     if proof:
@@ -143,7 +143,6 @@ def _row(
     digits: int,
     *,
     lower: bool,
-    aim: str = "",
 ) -> View:
     tone = "plain"
     if before is not None and after is not None and round(after - before, digits):
@@ -154,7 +153,7 @@ def _row(
         "after": fixed(after, digits),
         "unit": unit,
         "tone": tone,
-        "aim": aim,
+        "aim": "",
     }
 
 
@@ -192,7 +191,7 @@ def _note(record: Record, outcome: str, adopted: bool) -> str:
     steps = record.get("steps") or []
     if outcome == "kept":
         end = str(record.get("end") or "") if len(steps) > 1 else ""
-        said = [f"{end[:1].upper()}{end[1:]}." if end else "", strings.TRIAL_ADOPTED]
+        said = [f"{sentence_case(end)}." if end else "", strings.TRIAL_ADOPTED]
         return " ".join(filter(None, said[: 2 if adopted else 1]))
     if outcome == "dropped":
         return strings.TRIAL_WAS if steps else strings.AUTO_HEALTHY

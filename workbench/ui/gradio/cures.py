@@ -42,12 +42,8 @@ def view(
 
 def settle(workspace: Workspace) -> bool:
     """Show a cured run, and its recipe in the form, once it is made; True when that happens."""
-    remedy = _remedy(workspace)
-    if remedy is None or workspace.settings.adopted:
-        return False
-    record = remedy.study.record()
-    run = None if not record else _run(workspace, str(record["run"]))
-    if run is None or run.state != "done":
+    run = _waiting(workspace)
+    if run is None:
         return False
     workspace.update(run=run.name, form=Form.of(run.recipe), channel=None, adopted=True)
     return True
@@ -74,7 +70,7 @@ def token(workspace: Workspace) -> str:
 
 def busy(workspace: Workspace) -> bool:
     """True while causes are looked for, or a cure is tried."""
-    if active(workspace):
+    if active(workspace) or _waiting(workspace) is not None:
         return True
     run = workspace.shown()
     if run is None:
@@ -257,6 +253,16 @@ def _start(workspace: Workspace, run: Run, **asked: Any) -> None:
     remedy.ask(Asked(run=str(run.directory), out=str(out), extent=extent, **asked))
     workspace.desk.start_cure(remedy.study)
     workspace.update(cure=name, adopted=False)
+
+
+def _waiting(workspace: Workspace) -> Run | None:
+    """The cured run that is made and not shown yet."""
+    remedy = _remedy(workspace)
+    if remedy is None or workspace.settings.adopted:
+        return None
+    record = remedy.study.record()
+    run = None if not record else _run(workspace, str(record["run"]))
+    return run if run is not None and run.state == "done" else None
 
 
 def _remedy(workspace: Workspace) -> Remedy | None:

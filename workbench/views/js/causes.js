@@ -59,16 +59,15 @@ function choiceOf(label, entries, chosen, choose) {
 
 function autoOf(auto, state, send) {
   const at = (entries, i) => entries[Math.min(i, entries.length - 1)];
-  return h("div", { class: "wb-auto" },
-    choiceOf(auto.goal, auto.goals, state.goal, (i) => { state.goal = i; }),
-    choiceOf(auto.budget, auto.budgets, state.budget, (i) => { state.budget = i; }),
-    h("button", {
-      type: "button", class: "wb-button wb-auto-button", title: auto.help, disabled: auto.disabled,
-      onclick: (event) => {
-        event.currentTarget.disabled = true;
-        send({ kind: "auto", score: at(auto.goals, state.goal).value, budget: at(auto.budgets, state.budget).value });
-      },
-    }, auto.label));
+  return h("div", { class: "wb-auto" }, h("button", {
+    type: "button", class: "wb-button wb-auto-button", title: auto.help, disabled: auto.disabled,
+    onclick: (event) => {
+      event.currentTarget.disabled = true;
+      send({ kind: "auto", score: at(auto.goals, state.goal).value, budget: at(auto.budgets, state.budget).value });
+    },
+  }, auto.label),
+  choiceOf(auto.goal, auto.goals, state.goal, (i) => { state.goal = i; }),
+  choiceOf(auto.budget, auto.budgets, state.budget, (i) => { state.budget = i; }));
 }
 
 export function mountCauses(element, { get, on, send }) {
