@@ -86,12 +86,13 @@ def look(folder: Path, note: Note) -> dict[str, Any]:
     note("opening the run", 0.02)
     run = done(Run(folder))
     known = Whys(folder)
+    known.place.mkdir(parents=True, exist_ok=True)
     network = examined(run.session, run.recipe, run.model)
     order = _order(run, network)
     began = time.monotonic()
     left = [layer for layer in order if layer not in known.layers()]
     while left:
-        if left[0] not in order[:FIRST] and not known.damages.exists():
+        if left[0] not in order[:FIRST]:
             _estimate(run, known, note, 1 - len(left) / len(order))
         late = time.monotonic() - began > SECONDS
         layer = _next(left, known.wanted(), order[:FIRST] if late else left)
@@ -101,6 +102,7 @@ def look(folder: Path, note: Note) -> dict[str, Any]:
         note(f"looking for causes, layer {place + 1} of {len(order)}", place / len(order))
         known.keep(layer, _causes(run, network, layer, kernels=layer == order[0]))
         left.remove(layer)
+    _estimate(run, known, note, 1.0)
     return {"left": left}
 
 
@@ -118,7 +120,9 @@ def _order(run: Run, network: Examined) -> list[str]:
 
 
 def _estimate(run: Run, known: Whys, note: Note, share: float) -> None:
-    """The damage and the gain of every site and layer."""
+    """The damage and the gain of every site and layer, once."""
+    if known.damages.exists():
+        return
 
     def watch(text: str, _: float, left: float | None) -> None:
         rest = "" if left is None else f", {left:.0f} s left"

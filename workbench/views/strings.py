@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 MEASURES: dict[str, dict[str, str]] = {
     "weights": {
         "label": "weights",
@@ -217,6 +220,19 @@ STATES = {
     "failed": "failed",
     "queued": "waiting",
 }
+
+
+EXCEPTIONS = "Besides"
+_SAID = ("pattern", "weights", "activations")
+
+
+def exception(override: Mapping[str, Any]) -> str:
+    """`5 bit for conv1.weight`: what a recipe does otherwise."""
+    place = str(override["pattern"]).removeprefix("tensor:").removeprefix("layer:")
+    kinds = [("weights", ""), ("activations", " activations")]
+    said = [f"{bits(int(override[k]))}{w}" for k, w in kinds if override.get(k) is not None]
+    others = [f"{k.replace('_', ' ')} {v}" for k, v in override.items() if k not in _SAID]
+    return f"{', '.join([*said, *others])} for {place}"
 
 
 def plural(count: int, noun: str) -> str:

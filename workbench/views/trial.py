@@ -117,13 +117,9 @@ def _of_layer(
     proof: Record, unit: str, total_db: tuple[float | None, float | None] | None
 ) -> list[View]:
     before, after = proof["damage"]
-    rows = [
-        {
-            **_row(strings.PROOF_DAMAGE, before, after, unit, 3, lower=True),
-            "before": milli(before),
-            "after": "–" if after is None else milli(after),
-        },
-    ]
+    told = {"before": milli(before), "after": "–" if after is None else milli(after)}
+    then = None if after is None else MILLI * after
+    rows = [{**_row(strings.PROOF_DAMAGE, MILLI * before, then, unit, 3, lower=True), **told}]
     for label, key in ((strings.PROOF_WEIGHTS, "weights_db"), (strings.PROOF_INPUT, "input_db")):
         was, now = proof[key]
         if was is not None and (key == "weights_db" or was != now):

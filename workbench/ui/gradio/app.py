@@ -161,7 +161,8 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
         (controls.upload_teacher, handlers.upload_teacher),
     ):
         button.upload(handler, [key, button], [*form, *everything], **quiet)
-    possible = [*(drawn.pictures[n] for n in ("meaning", "refusal", "export")), controls.run]
+    hints = ("meaning", "refusal", "exceptions", "export")
+    possible = [*(drawn.pictures[name] for name in hints), controls.run]
     for component in controls.plain:
         component.input(handlers.change_form, recipe, possible, trigger_mode="always_last", **light)
     controls.more.blur(handlers.change_form, recipe, possible, **light)

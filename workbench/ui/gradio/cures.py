@@ -77,7 +77,7 @@ def busy(workspace: Workspace) -> bool:
         return False
     state = Study(run.directory, "causes").state
     waits = state == "none" and _cheap(workspace.desk.report(run))
-    return waits or state == "running" or Study(run.directory, "errors").state == "running"
+    return waits or state == "running" or measuring(workspace)
 
 
 def active(workspace: Workspace) -> bool:
@@ -127,6 +127,7 @@ def apply(workspace: Workspace, layer: str, number: int) -> None:
         raise RunError(strings.NO_SUCH_CURE)
     words = proposal_of(run.recipe, found, number).cure.words
     _start(workspace, run, layer=layer, number=number, words=words)
+    workspace.update(layer=layer)  # it stays on screen, whichever hurts most afterwards
 
 
 def automatic(workspace: Workspace, score: float | None, budget: int | None) -> None:
@@ -164,6 +165,12 @@ def back(workspace: Workspace) -> None:
     before = Run(remedy.asked.run)
     name = before.name if _run(workspace, before.name) is not None else ""
     workspace.update(run=name, form=Form.of(before.recipe), channel=None, cure="", adopted=False)
+
+
+def measuring(workspace: Workspace) -> bool:
+    """True while the damage of each layer is being measured."""
+    run = workspace.shown()
+    return run is not None and Study(run.directory, "errors").state == "running"
 
 
 def table_extras(run: Run | None) -> View:

@@ -310,10 +310,9 @@ class Handlers:
         """Causes and cures, and how far the damage of all layers is measured."""
         run = workspace.shown()
         report = {} if run is None else screen.named(workspace, run)
-        views = {
-            "why": screen.why(workspace, run, report),
-            "layers": screen.layer_table(workspace, run, report),
-        }
+        views = {"why": screen.why(workspace, run, report)}
+        if cures.measuring(workspace):
+            views["layers"] = screen.layer_table(workspace, run, report)
         return {self.page.pictures[name]: payload(v) for name, v in views.items()}
 
     def _form(self, workspace: Workspace) -> Updates:

@@ -30,6 +30,7 @@ from workbench.views import (
 log = logging.getLogger(__name__)
 
 BASELINE = "nearest"
+EXCEPTIONS = 4  # are told beside the form
 View = dict[str, Any]
 
 
@@ -64,6 +65,7 @@ def hints(workspace: Workspace) -> dict[str, View]:
     return {
         "meaning": {"text": meaning, "tone": "plain"},
         "refusal": {"text": refusal(workspace), "tone": "bad"},
+        "exceptions": {"text": _exceptions(workspace), "tone": "plain"},
     }
 
 
@@ -76,6 +78,18 @@ def refusal(workspace: Workspace) -> str:
     except WorkbenchError as error:
         return str(error)
     return ""
+
+
+def _exceptions(workspace: Workspace) -> str:
+    """What the form's recipe does otherwise for some layers; empty where it does not."""
+    try:
+        overrides = workspace.settings.form.recipe().overrides
+    except WorkbenchError:
+        return ""
+    found = [strings.exception(each.model_dump(exclude_none=True)) for each in overrides]
+    more = len(found) - EXCEPTIONS
+    shown = [*found[:EXCEPTIONS], *([f"and {more} more"] if more > 0 else [])]
+    return f"{strings.EXCEPTIONS}: {'; '.join(shown)}." if found else ""
 
 
 def token(workspace: Workspace) -> str:
