@@ -113,7 +113,7 @@ def test_a_cure_is_a_job_that_outlives_its_page_and_is_taken_over(
 
 @pytest.mark.slow
 def test_a_cure_that_is_stopped_leaves_nothing(workspace: Workspace, shown: Run) -> None:
-    cures.automatic(workspace, 101.0, None)
+    cures.automatic(workspace, 0.0, None)
     assert cures.active(workspace)
     cures.stop(workspace)
     assert not cures.active(workspace)

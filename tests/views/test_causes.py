@@ -91,15 +91,19 @@ def test_every_state_says_something() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "goal", "label"),
-    [("top-1", 97.02, "≥ 97.0 %"), ("bits/byte", 98.98, "≤ 98.98 bits")],
+    ("score", "chosen"), [(80.0, 0.01), (97.3, 0.005), (97.9, 0.0), (99.0, 0.0)]
 )
-def test_goals_lie_on_the_worse_side_of_float(metric: str, goal: float, label: str) -> None:
-    score = {"score": 98.0, "unit": label.rpartition(" ")[2], "metric": metric}
-    auto = causes.automatic(score, 1000, busy=False)
-    assert auto["goals"][0]["value"] == pytest.approx(goal)
-    assert auto["goals"][0]["label"] == label
+def test_the_proposed_goal_is_not_reached_yet(score: float, chosen: float) -> None:
+    scores = {"float": {"score": 98.0, "metric": "top-1"}, "learned": {"score": score}}
+    auto = causes.automatic(scores, 1000, busy=False)
+    assert auto["goals"][auto["chosen"]]["value"] == chosen
     assert [each["value"] for each in auto["budgets"]] == [None, 1000, 1050, 1100, 1250]
+
+
+def test_bits_per_byte_are_better_when_lower() -> None:
+    scores = {"float": {"score": 2.0, "metric": "bits/byte"}, "learned": {"score": 2.2}}
+    auto = causes.automatic(scores, 1000, busy=False)
+    assert auto["goals"][auto["chosen"]]["label"] == "1 % off float"
 
 
 def judged(score: float, kl: float, size: int) -> Record:
@@ -186,3 +190,8 @@ def test_exceptions_of_a_recipe_in_words() -> None:
     assert strings.exception({"pattern": "tensor:fc.weight", "weights": 0}) == "float for fc.weight"
     both = {"pattern": "fc", "weights": 8, "activations": 16}
     assert strings.exception(both) == "8 bit, 16 bit activations for fc"
+
+
+def test_beside_another_layer_the_outcome_is_one_line() -> None:
+    view = trial.trial(outcome(True, PROOF), job("done"), words="5 bits", adopted=True, here=False)
+    assert (view["title"], view["rows"], view["note"]) == ("Kept: 5 bits", [], "")

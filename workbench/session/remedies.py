@@ -45,7 +45,7 @@ class Asked:
         extent: how much of the cured run's outcome is wanted.
         layer, number: the cure of that number for that layer; number 0 cures automatically.
         words: what the cure does, for people.
-        score: to reach, by default one per cent less than float; budget: bytes of weights.
+        within: share of the float score that may be lost in the end; budget: bytes of weights.
     """
 
     run: str
@@ -54,7 +54,7 @@ class Asked:
     layer: str = ""
     number: int = 0
     words: str = ""
-    score: float | None = None
+    within: float | None = None
     budget: int | None = None
 
 
@@ -111,11 +111,19 @@ def treat(folder: Path, note: Note) -> dict[str, Any]:
         words, proof = _one(treatment, run, asked, note)
     else:
         note("trying cures where it hurts most", TRIED)
-        treatment.auto(asked.score, asked.budget)
+        treatment.auto(_score(before, asked.within), asked.budget)
     record = {**_record(treatment, before), "words": words, "proof": proof}
     remedy.tell(record)
     kept = any(step.kept for step in treatment.steps)
     return {**record, "run": _write(treatment, run, asked, note) if kept else ""}
+
+
+def _score(now: Judged, within: float | None) -> float | None:
+    """The score to reach, on the examples that decide."""
+    if within is None:
+        return None
+    share = within if now.lower_is_better else -within
+    return now.float_score + share * abs(now.float_score)
 
 
 def _record(treatment: Treatment, before: Judged) -> dict[str, Any]:

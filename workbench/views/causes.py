@@ -14,6 +14,8 @@ View = dict[str, Any]
 
 MILLI = 1000.0
 TINY = 5e-4  # of a unit: below it a number would be noise
+GOALS = (0.0, 0.005, 0.01, 0.02, 0.05)  # of the float score may be lost
+USUAL = 0.01  # the goal that is proposed, unless it is reached
 WORTH = 0.5  # a cure is worth its price from this share of the best gain on
 
 
@@ -55,34 +57,44 @@ def panel(
     }
 
 
-def automatic(score: Record, size: int, busy: bool) -> View:
-    """What a cure without a layer can be told: a score to reach, a size not to exceed.
+def automatic(scores: Record, size: int, busy: bool) -> View:
+    """What a cure without a layer can be told: how near to float, a size not to exceed.
 
     Args:
-        score: of the float model, as in a run's report; size: bytes of the weights now.
+        scores: of the float and the quantized model, as in a run's report.
+        size: bytes of the weights now.
         busy: a cure is being tried.
     """
-    value, unit = float(score["score"]), str(score.get("unit", "%"))
-    sign = 1 if score.get("metric") in LOWER_IS_BETTER else -1
-    digits = 1 if unit == "%" else 2
-    goals = []
-    for share in (0.01, 0.005, 0.02, 0.05):
-        goal = value * (1 + sign * share)
-        words = f"{'≤' if sign > 0 else '≥'} {fixed(goal, digits)} {unit}"
-        goals.append({"value": goal, "label": words})
     budgets: list[View] = [{"value": None, "label": strings.ANY_SIZE}]
     for more in (0.0, 0.05, 0.1, 0.25):
         words = f"size +{100 * more:g} %" if more else strings.SAME_SIZE_MOST
         budgets.append({"value": round(size * (1 + more)), "label": words})
+    lost = _lost(scores)
+    nearest = [i for i, share in enumerate(GOALS) if share < lost and share <= USUAL]
     return {
         "label": strings.AUTO,
         "help": strings.AUTO_HELP,
         "goal": strings.GOAL,
-        "goals": goals,
+        "goals": [{"value": share, "label": _goal(share)} for share in GOALS],
+        "chosen": max(nearest, default=0),
         "budget": strings.BUDGET,
         "budgets": budgets,
         "disabled": busy,
     }
+
+
+def _goal(share: float) -> str:
+    return strings.GOAL_OFF.format(share=f"{100 * share:g}") if share else strings.GOAL_FLOAT
+
+
+def _lost(scores: Record) -> float:
+    """The share of the float score that is lost; 0 where it is not known."""
+    base, now = scores.get("float") or {}, scores.get("learned") or {}
+    then, score = number(base.get("score")), number(now.get("score"))
+    if not then or score is None:
+        return 0.0
+    gap = (then - score) / abs(then)
+    return -gap if base.get("metric") in LOWER_IS_BETTER else gap
 
 
 def _status(found: Record, place: tuple[int, int] | None, unit: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from workbench.views import strings, study
 from workbench.views.causes import MILLI, milli, sentence_case
-from workbench.views.numbers import fixed, number, signed
+from workbench.views.numbers import fixed, number
 
 Record = Mapping[str, Any]
 View = dict[str, Any]
@@ -28,6 +28,7 @@ def trial(
     words: str,
     unit: str = strings.DAMAGE_UNITS["classes"],
     adopted: bool = False,
+    here: bool = True,
     total_db: tuple[float | None, float | None] | None = None,
 ) -> View:
     """The view-model of a cure.
@@ -38,13 +39,13 @@ def trial(
             while that is made, else None.
         words: what the cure does; "" for one that chooses by itself.
         unit: of the damage.
-        adopted: the cured run is on screen.
+        adopted: the cured run is on screen; here: so is the layer, and it has all the room.
         total_db: SQNR of the layer's output in the whole network, before and after.
     """
     steps, making = record.get("steps") or [], job["making"]
     running = job["state"] == "running"
     outcome = _outcome(steps, job["state"])
-    settled = bool(record) and (not running or making is not None)
+    settled = bool(record) and here and (not running or making is not None)
     return {
         "state": outcome,
         "title": _title(words, outcome),
@@ -52,7 +53,7 @@ def trial(
         "progress": _progress(job["step"], making, words, steps) if running else None,
         "rows": _rows(record, unit, total_db) if settled else [],
         "steps": [_step(each) for each in steps] if not words else [],
-        "note": job["problem"] or _note(record, outcome, adopted),
+        "note": job["problem"] or (_note(record, outcome, adopted) if here else ""),
         "actions": _actions(outcome, running, adopted),
     }
 
@@ -109,7 +110,8 @@ def _rows(
     if proof:
         rows += _of_layer(proof, unit, total_db)
     rows.append(_size(a["bytes"], b["bytes"]))
-    rows.append(_row(strings.PROOF_BOPS, a["bops"] / 1e6, b["bops"] / 1e6, "M", 0, lower=True))
+    bops = _row(strings.PROOF_BOPS, a["bops"] / 1e6, b["bops"] / 1e6, "M", 0, lower=True)
+    rows.append({**bops, "tone": "plain"})  # a price, as bytes are
     return rows
 
 
@@ -149,20 +151,14 @@ def _row(
         "after": fixed(after, digits),
         "unit": unit,
         "tone": tone,
-        "aim": "",
     }
 
 
 def _size(before: float, after: float) -> View:
-    more = after - before
-    label = strings.PROOF_SIZE
-    found = _row(label, before, after, "", 0, lower=True)
-    share = f"{signed(100 * more / before)} %" if before and more else ""
     return {
-        **found,
+        **_row(strings.PROOF_SIZE, before, after, "", 0, lower=True),
         "before": strings.size(before),
         "after": strings.size(after),
-        "aim": share,
         "tone": "plain",
     }
 

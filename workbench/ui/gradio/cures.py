@@ -37,7 +37,7 @@ def view(
     if run is None or layer is None:
         return causes.panel(None, None, message=strings.WHY_WAITING)
     seen = _panel(workspace, run, report, layer)
-    return {**seen, "trial": _trial(workspace), "auto": _automatic(workspace, run, report)}
+    return {**seen, "trial": _trial(workspace, layer), "auto": _automatic(workspace, run, report)}
 
 
 def settle(workspace: Workspace) -> bool:
@@ -130,13 +130,13 @@ def apply(workspace: Workspace, layer: str, number: int) -> None:
     workspace.update(layer=layer)  # it stays on screen, whichever hurts most afterwards
 
 
-def automatic(workspace: Workspace, score: float | None, budget: int | None) -> None:
-    """Cure what hurts most until a score is reached.
+def automatic(workspace: Workspace, within: float | None, budget: int | None) -> None:
+    """Cure what hurts most until the score is near enough to float.
 
     Raises:
         WorkbenchError: too much is going on.
     """
-    _start(workspace, _shown(workspace), score=score, budget=budget)
+    _start(workspace, _shown(workspace), within=within, budget=budget)
 
 
 def stop(workspace: Workspace) -> None:
@@ -205,7 +205,7 @@ def _panel(workspace: Workspace, run: Run, report: Mapping[str, Any], layer: str
     return causes.unknown(layer)
 
 
-def _trial(workspace: Workspace) -> View | None:
+def _trial(workspace: Workspace, layer: str) -> View | None:
     remedy = _remedy(workspace)
     if remedy is None:
         return None
@@ -220,6 +220,7 @@ def _trial(workspace: Workspace) -> View | None:
         words=asked.words,
         unit=_unit(workspace.desk.damage(before)),
         adopted=workspace.settings.adopted,
+        here=asked.layer in ("", layer),
         total_db=_totals(workspace, before, asked.layer),
     )
 
@@ -242,12 +243,12 @@ def _totals(
 
 
 def _automatic(workspace: Workspace, run: Run, report: Mapping[str, Any]) -> View | None:
-    score = (report.get("scores") or {}).get("float")
-    if not score or score.get("score") is None:
+    scores = report.get("scores") or {}
+    if not scores.get("float"):
         return None
     known = next(iter(workspace.desk.causes(run).values()), None)
     size = sum(layers.stored_bytes(each) for each in report.get("layers") or ())
-    return causes.automatic(score, round(known["bytes"] if known else size), active(workspace))
+    return causes.automatic(scores, round(known["bytes"] if known else size), active(workspace))
 
 
 def _start(workspace: Workspace, run: Run, **asked: Any) -> None:

@@ -212,7 +212,7 @@ class Handlers:
             "look": lambda: cures.look(workspace, name),
             "cure": lambda: cures.apply(workspace, name, _whole(message.get("number")) or 0),
             "auto": lambda: cures.automatic(
-                workspace, _real(message.get("score")), _whole(message.get("budget"))
+                workspace, _real(message.get("within")), _whole(message.get("budget"))
             ),
             "stop": lambda: cures.stop(workspace),
             "dismiss": lambda: cures.dismiss(workspace),

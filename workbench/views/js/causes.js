@@ -32,7 +32,7 @@ function causeOf(cause, send) {
 function proofRow(row) {
   return h("tr", { class: `wb-${row.tone}-row` }, h("th", { scope: "row" }, row.label),
     h("td", { class: "wb-right wb-dim" }, row.before), h("td", { class: "wb-dim", "aria-hidden": true }, "→"),
-    h("td", { class: `wb-right wb-${row.tone}` }, h("b", {}, row.after)), h("td", {}, row.unit, row.aim ? h("small", {}, ` ${row.aim}`) : null));
+    h("td", { class: `wb-right wb-${row.tone}` }, h("b", {}, row.after)), h("td", {}, row.unit));
 }
 
 function storyLine(step) {
@@ -59,20 +59,21 @@ function choiceOf(label, entries, chosen, choose) {
 
 function autoOf(auto, state, send) {
   const at = (entries, i) => entries[Math.min(i, entries.length - 1)];
+  const goal = state.goal ?? auto.chosen;
   return h("div", { class: "wb-auto" }, h("button", {
     type: "button", class: "wb-button wb-auto-button", title: auto.help, disabled: auto.disabled,
     onclick: (event) => {
       event.currentTarget.disabled = true;
-      send({ kind: "auto", score: at(auto.goals, state.goal).value, budget: at(auto.budgets, state.budget).value });
+      send({ kind: "auto", within: at(auto.goals, goal).value, budget: at(auto.budgets, state.budget).value });
     },
   }, auto.label),
-  choiceOf(auto.goal, auto.goals, state.goal, (i) => { state.goal = i; }),
+  choiceOf(auto.goal, auto.goals, goal, (i) => { state.goal = i; }),
   choiceOf(auto.budget, auto.budgets, state.budget, (i) => { state.budget = i; }));
 }
 
 export function mountCauses(element, { get, on, send }) {
   const { root, stop } = stage(element, "wb-why");
-  const state = { goal: 0, budget: 0 };
+  const state = { goal: null, budget: 0 };
   const list = h("div", { class: "wb-scroll wb-causes", tabindex: 0, role: "region", "aria-label": "Causes and cures" });
   const once = (message) => { for (const each of root.querySelectorAll(".wb-cure")) each.disabled = true; send(message); };
   let shown = "";
