@@ -91,6 +91,7 @@ def served(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     """The app on a free port, opened on the tiny model, its baseline made."""
     from workbench.session.execute import Extent
     from workbench.session.jobs import Job
+    from workbench.session.studies import Study
     from workbench.ui.gradio.app import build, launch
     from workbench.ui.gradio.baselines import Baselines
 
@@ -104,6 +105,7 @@ def served(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     wait_until(lambda: (run := baselines.find(*asked)) is not None and run.state != "stopped")
     made = baselines.find(*asked)
     assert Job(made.directory).wait(240) == "done", made.message
+    Study(made.directory, "causes").make()
     demo = build(root, extent, str(tiny.model), str(tiny.data))
     url = launch(demo)
     yield Served(url, root)

@@ -82,3 +82,24 @@ def test_no_layers_say_so():
 def test_an_unknown_selection_falls_back_to_the_worst(report: Record):
     table = layers.table(report["layers"], selected="no such layer")
     assert table["selected"] == table["order"]["weights"][0]
+
+
+def test_bits_and_bytes_colour_the_table_too():
+    rows = [record("wide", 20.0, bits_weights=8), record("kept", 3.0, bits_weights=0)]
+    rows.append(record("low", 9.0, parameters=9000))
+    table = layers.table(rows, measure="bits")
+    assert table["order"]["bits"] == ["low", "wide", "kept"]
+    assert table["order"]["bytes"] == ["low", "kept", "wide"]
+    assert [row["cells"]["bits"]["text"] for row in table["rows"]] == ["8", "float", "4"]
+    assert table["rows"][2]["cells"]["bytes"]["text"] == "4.5 kB"
+    assert table["network"] == ["wide", "kept", "low"]
+
+
+def test_estimates_are_marked_and_can_be_measured():
+    rows = [record("a", 9.0, gain_kl=2e-3, estimated=["gain"])]
+    table = layers.table(rows, measure="gain", action={"label": "Measure"})
+    assert table["rows"][0]["cells"]["gain"]["text"] == "~2.00"
+    assert table["rows"][0]["cells"]["damage"]["text"] == "100.0"
+    assert table["estimated"] == ["gain"]
+    assert table["feet"]["gain"].endswith("~ estimated.")
+    assert "estimated" in table["rows"][0]["cells"]["gain"]["spoken"]

@@ -57,6 +57,20 @@ def test_what_was_measured_stands_instead() -> None:
 def test_the_table_of_layers_draws_them() -> None:
     found = sites.as_layers(RECORD)
     drawn = layers.table(found, measure="damage")
-    assert drawn["rows"][0]["cells"]["damage"]["text"] == "30.0"
+    assert drawn["rows"][0]["cells"]["damage"]["text"] == "~30.0"
     assert found[0]["estimated"]
     assert found[0]["alone_activations_db"] == 20.0
+
+
+def test_what_a_run_measured_stands_before_an_estimate() -> None:
+    own = [{"layer": "fc", "damage_kl": 0.05}, {"layer": "float"}]
+    first, second = sites.with_damage(own, RECORD)
+    assert (first["damage_kl"], first["gain_kl"], first["estimated"]) == (0.05, 0.25, ["gain"])
+    assert second == {"layer": "float"}
+    (bare,) = sites.with_damage([{"layer": "fc"}], RECORD)
+    assert (bare["damage_kl"], bare["estimated"]) == (0.03, ["gain", "damage"])
+    exact = copy.deepcopy(RECORD)
+    exact["layers"][0]["held_out"] = split(0.03, 0.04)
+    (measured,) = sites.with_damage(own[:1], exact)
+    assert (measured["damage_kl"], measured["gain_kl"], measured["estimated"]) == (0.04, 0.5, [])
+    assert sites.with_damage(own, None) == own

@@ -21,6 +21,8 @@ from workbench.foundation.errors import RunError
 from workbench.session.store import read_json, write_json
 
 _PAUSE = 0.02
+#: programs that are started in a group of their own
+_LEADERS = ("workbench.session.worker", "workbench.session.studies")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -135,7 +137,7 @@ def environment(threads: int | None = None) -> dict[str, str]:
 
 def _is_worker() -> bool:
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    return spec is not None and spec.name == "workbench.session.worker"
+    return spec is not None and spec.name in _LEADERS
 
 
 def _born(pid: int) -> int:

@@ -60,12 +60,16 @@ class Queue:
         root: folder with `OWNER/runs/NAME` in it.
         at_once: jobs that may run at the same time.
         start: starts a job.
+        others: how much else is going on that takes the room of a job.
     """
 
-    def __init__(self, root: Path, at_once: int, start: Start) -> None:
+    def __init__(
+        self, root: Path, at_once: int, start: Start, others: Callable[[], int] = lambda: 0
+    ) -> None:
         self._root = root
         self._at_once = at_once
         self._start = start
+        self._others = others
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -80,6 +84,10 @@ class Queue:
     def leave(self, directory: Path) -> bool:
         """Take a job out of the queue; False if it is not in it."""
         return _taken(directory)
+
+    def waits(self, directory: Path) -> bool:
+        """Whether a job is in the queue."""
+        return (directory / TICKET).exists()
 
     def waiting(self) -> list[Ticket]:
         """Tickets in the order in which they will be taken.
@@ -96,7 +104,7 @@ class Queue:
 
     def place(self, directory: Path) -> Place | None:
         """Where a job stands; None if it does not wait."""
-        if not (directory / TICKET).exists():
+        if not self.waits(directory):
             return None
         order = [ticket.directory for ticket in self.waiting()]
         if directory not in order:
@@ -106,7 +114,7 @@ class Queue:
     def advance(self) -> list[Path]:
         """Start what there is room for; the folders of those that were started."""
         with self._lock:
-            room = max(0, self._at_once - len(self._active()))
+            room = max(0, self._at_once - len(self._active()) - self._others())
             first = [ticket.directory for ticket in self.waiting()[:room]]
             return [path for path in first if _taken(path) and self._begun(path)]
 
@@ -144,11 +152,12 @@ class Queue:
         """
         ends = sorted(_left(path) for path in self._active())
         whole = _mean([_whole(path) for path in self._active()])
+        ends += [USUAL] * self._others()
         ends += [0.0] * (self._at_once - len(ends))
-        for _ in range(index):
+        for _ in range(index if ends else 0):
             ends.sort()
             ends[0] += whole
-        return min(ends)
+        return min(ends, default=USUAL)
 
     def _tickets(self) -> list[Ticket]:
         found = []

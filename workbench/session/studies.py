@@ -1,4 +1,4 @@
-"""Studies of a finished run that take seconds: prices of cures, time by node, this machine.
+"""Studies of a finished run that take seconds: causes, cures, their prices, time by node.
 
 Each is made in a process of its own, `python -m workbench.session.studies FOLDER KIND`, and leaves
 its record as JSON, so a page that reloads finds it again. Timings are not disturbed by a server.
@@ -17,15 +17,18 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from workbench.foundation.errors import RunError, WorkbenchError
 from workbench.session import processes
 from workbench.session.store import read_json, write_json
 
+if TYPE_CHECKING:
+    from workbench.session.runs import Run
+
 log = logging.getLogger("workbench.studies")
 
-Kind = Literal["prices", "times", "errors", "bits", "machine"]
+Kind = Literal["prices", "times", "errors", "causes", "cure", "bits", "machine"]
 State = Literal["none", "running", "done", "failed"]
 Note = Callable[[str, float], None]
 
@@ -38,10 +41,12 @@ class Study:
     """One study, seen from outside.
 
     Args:
-        folder: where it is kept: a run's own folder, or any for this machine.
+        folder: where it is kept: a run's own folder, that of a cure, or any for this machine.
         kind: "prices" (verification with the price of each cure), "times" (time by node), "errors"
-            (the measured damage of each site and layer), "bits" (which weight gets how many, from
-            the fewest to the most on average) or "machine" (what int8 means here).
+            (the measured damage of each site and layer), "causes" (why layers suffer, see
+            `workbench.session.whys`), "cure" (one that is tried, see `workbench.session.remedies`),
+            "bits" (which weight gets how many, from the fewest to the most on average) or "machine"
+            (what int8 means here).
     """
 
     def __init__(self, folder: Path, kind: Kind) -> None:
@@ -137,7 +142,7 @@ def _prices(folder: Path, note: Note) -> dict[str, Any]:
     from workbench.session.verifying import check_run
 
     note("opening the run", 0.05)
-    run = _done(Run(folder))
+    run = done(Run(folder))
     note("comparing with ONNX Runtime, tensor by tensor", 0.25)
     found = run.verify(examples=EXAMPLES)
     note("trying each cure and timing it", 0.6)
@@ -149,7 +154,7 @@ def _times(folder: Path, note: Note) -> dict[str, Any]:
     from workbench.session.runs import Run
 
     note("opening the run", 0.1)
-    run = _done(Run(folder))
+    run = done(Run(folder))
     note("timing each node in ONNX Runtime, float and quantized", 0.4)
     return run.latency().record()
 
@@ -160,7 +165,7 @@ def _errors(folder: Path, note: Note) -> dict[str, Any]:
     from workbench.session.runs import Run
 
     note("opening the run", 0.0)
-    run = _done(Run(folder))
+    run = done(Run(folder))
 
     def watch(text: str, fraction: float, left: float | None) -> None:
         note(text if left is None else f"{text}, {left:.0f} s left", fraction)
@@ -173,7 +178,7 @@ def _bits(folder: Path, note: Note) -> dict[str, Any]:
     from workbench.session.runs import Run
 
     note("opening the run", 0.0)
-    run = _done(Run(folder))
+    run = done(Run(folder))
     kept = tuple(each for each in run.recipe.overrides if each.weights is None)
     found = run.session.allocate(
         run.recipe.changed(overrides=kept),
@@ -181,6 +186,20 @@ def _bits(folder: Path, note: Note) -> dict[str, Any]:
         progress=lambda share, text: note(text, share),
     )
     return found.record()
+
+
+def _causes(folder: Path, note: Note) -> dict[str, Any]:
+    """Why the layers of a run suffer."""
+    from workbench.session.whys import look
+
+    return look(folder, note)
+
+
+def _cure(folder: Path, note: Note) -> dict[str, Any]:
+    """A cure that is tried, and kept where it helps."""
+    from workbench.session.remedies import treat
+
+    return treat(folder, note)
 
 
 def _machine(folder: Path, note: Note) -> dict[str, Any]:  # noqa: ARG001 - of no run
@@ -195,12 +214,19 @@ _STUDIES: dict[Kind, Callable[[Path, Note], dict[str, Any]]] = {
     "prices": _prices,
     "times": _times,
     "errors": _errors,
+    "causes": _causes,
+    "cure": _cure,
     "bits": _bits,
     "machine": _machine,
 }
 
 
-def _done(run: Any) -> Any:
+def done(run: Run) -> Run:
+    """The run.
+
+    Raises:
+        RunError: it is not done.
+    """
     if run.state != "done":
         raise RunError(f"run '{run.name}' is {run.state}; wait until it is done, or resume it")
     return run

@@ -21,6 +21,7 @@ def inspector(
     layer: str,
     channel: Mapping[str, Any] | None = None,
     before: Sequence[Record] = (),
+    measure: str = "weights",
 ) -> dict[str, Any]:
     """The view-model of one layer.
 
@@ -31,6 +32,7 @@ def inspector(
         layer: the selected layer.
         channel: `{"index": k, "record": ...}` to show one channel of the weights alone.
         before: records of nearest rounding, to compare with.
+        measure: what the network is coloured by.
     """
     record = next((item for item in records if item["layer"] == layer), None)
     if record is None:
@@ -45,7 +47,7 @@ def inspector(
         "weights": _weights(weight, channel),
         "activations": _activations(activation),
         "channels": channels(weight, None if channel is None else channel["index"]),
-        "network": network(records, layer, before),
+        "network": network(records, layer, before, measure),
     }
 
 
@@ -86,9 +88,15 @@ def channels(weight: tuple[str, Record] | None, chosen: int | None) -> dict[str,
 
 
 def network(
-    records: Sequence[Record], selected: str, before: Sequence[Record] = ()
+    records: Sequence[Record],
+    selected: str,
+    before: Sequence[Record] = (),
+    measure: str = "weights",
 ) -> dict[str, Any]:
-    """Error of each layer alone, and what has gathered, in the order of the network."""
+    """A measure of each layer in the order of the network.
+
+    Of decibels: its error alone, and what has gathered; of anything else: a bar for each layer.
+    """
     old = {record["layer"]: number(record.get("accumulated_db")) for record in before}
     points = [{**_point(record), "before": old.get(record["layer"])} for record in records]
     keys = ("weights", "activations", "accumulated", "before")
@@ -97,7 +105,9 @@ def network(
     low = min([0.0, *values])
     high = max([10.0, *values, *references])
     return {
-        "title": strings.NETWORK_TITLE,
+        "title": strings.NETWORK_TITLES.get(measure, strings.NETWORK_TITLE),
+        "unit": strings.MEASURES.get(measure, {}).get("unit", "dB"),
+        "bars": layers.bars(records, measure) if measure in strings.NETWORK_TITLES else None,
         "points": points,
         "low": max(-20.0, low),
         "high": high * 1.05,

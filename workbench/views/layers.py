@@ -12,21 +12,39 @@ from workbench.views.numbers import fixed, number
 Record = Mapping[str, Any]
 
 DB_PER_BIT = 6.02
+FLOAT_BITS = 32
 FAR_BELOW = 12.0  # this many dB below the reference is drawn fully hot
 HEADROOM = 1.4  # a full bar is this much above the usual reference
 MILLI = 1000.0
 KEYS = {
+    "damage": "damage_kl",
+    "gain": "gain_kl",
     "weights": "alone_weights_db",
     "activations": "alone_activations_db",
     "accumulated": "accumulated_db",
-    "damage": "damage_kl",
+    "bits": "bits_weights",
+    "bytes": "parameters",
 }
 BITS = {"weights": "bits_weights", "activations": "bits_activations"}
-FEET = {"damage": strings.FOOT_DAMAGE, "accumulated": strings.FOOT_ACCUMULATED}
+LARGE_FIRST = ("damage", "gain", "bytes")
+DIVERGENCES = ("damage", "gain")
+MOST_BITS = 8  # more of them are drawn as many
+FEET = {
+    "damage": strings.FOOT_DAMAGE,
+    "gain": strings.FOOT_GAIN,
+    "accumulated": strings.FOOT_ACCUMULATED,
+    "bits": strings.FOOT_BITS,
+    "bytes": strings.FOOT_BYTES,
+}
 
 
 def table(
-    records: Sequence[Record], *, measure: str = "weights", selected: str | None = None
+    records: Sequence[Record],
+    *,
+    measure: str = "weights",
+    selected: str | None = None,
+    progress: Record | None = None,
+    action: Record | None = None,
 ) -> dict[str, Any]:
     """The view-model of the table.
 
@@ -34,6 +52,8 @@ def table(
         records: `LayerError` records.
         measure: what the bars show first.
         selected: name of the selected layer; the worst one if None or unknown.
+        progress: `{"text", "fraction"}` of what is being measured.
+        action: a button below, from `views.study.action`, where something is only estimated.
     """
     if not records:
         return {"rows": None, "message": strings.NO_LAYERS}
@@ -49,8 +69,26 @@ def table(
         "measure": measure,
         "order": order,
         "selected": selected if selected in names else order[measure][0],
-        "feet": {key: FEET.get(key, strings.FOOT_THEORY) for key in order},
+        "network": [row["name"] for row in rows],
+        "feet": {key: _foot(records, key) for key in order},
+        "progress": dict(progress) if progress else None,
+        "action": dict(action) if action else None,
+        "estimated": [key for key in order if _estimated(records, key)],
     }
+
+
+def bars(records: Sequence[Record], measure: str) -> list[dict[str, Any] | None]:
+    """The cells of one measure in the order of the network; None where there is nothing."""
+    return _column(records, measure)
+
+
+def _foot(records: Sequence[Record], key: str) -> str:
+    foot = FEET.get(key, strings.FOOT_THEORY)
+    return f"{foot} {strings.FOOT_ESTIMATED}" if _estimated(records, key) else foot
+
+
+def _estimated(records: Sequence[Record], key: str) -> bool:
+    return any(key in (record.get("estimated") or ()) for record in records)
 
 
 def worst(records: Sequence[Record], measure: str = "weights") -> str | None:
@@ -66,9 +104,13 @@ def theory(bits: int) -> float | None:
 
 def _value(record: Record, key: str) -> float | None:
     value = number(record.get(KEYS[key]))
-    if key in BITS and not record.get(BITS[key]):
+    if value is None or (key in BITS and not record.get(BITS[key])):
         return None
-    return None if value is None else value * (MILLI if key == "damage" else 1.0)
+    if key == "bytes":
+        return stored_bytes(record)
+    if key == "bits":
+        return value or FLOAT_BITS
+    return value * (MILLI if key in DIVERGENCES else 1.0)
 
 
 def _order(records: Sequence[Record], key: str) -> list[str]:
@@ -78,7 +120,7 @@ def _order(records: Sequence[Record], key: str) -> list[str]:
         value = _value(record, key)
         if value is None:
             return (True, 0.0)
-        return (False, -value if key == "damage" else value)
+        return (False, -value if key in LARGE_FIRST else value)
 
     return [str(record["layer"]) for record in sorted(records, key=rank)]
 
@@ -89,8 +131,8 @@ def _column(records: Sequence[Record], key: str) -> list[dict[str, Any] | None]:
     references = [theory(record.get(BITS[key], 0)) if key in BITS else None for record in records]
     top = _top(values, references)
     return [
-        None if value is None else _cell(key, value, reference, top)
-        for value, reference in zip(values, references, strict=True)
+        None if value is None else _cell(key, value, reference, top, _estimated([record], key))
+        for record, value, reference in zip(records, values, references, strict=True)
     ]
 
 
@@ -102,22 +144,41 @@ def _top(values: Sequence[float | None], references: Sequence[float | None]) -> 
     return min(top, HEADROOM * median(theories)) if theories else top
 
 
-def _cell(key: str, value: float, reference: float | None, top: float) -> dict[str, Any]:
+def _cell(
+    key: str, value: float, reference: float | None, top: float, estimated: bool
+) -> dict[str, Any]:
     share = min(1.0, max(0.0, value / top))
-    if key == "damage":
-        heat, spoken = share, f"damage {fixed(value, 2)} millinats"
+    if key in LARGE_FIRST:
+        heat = share
+    elif key == "bits":
+        share = min(1.0, value / MOST_BITS)
+        heat = 1 - share
     else:
         expected = top if reference is None else reference
         heat = min(1.0, max(0.0, (expected - value) / FAR_BELOW))
-        against = f", theory {fixed(reference)}" if reference is not None else ""
-        spoken = f"{fixed(value)} decibels{against}"
+    text, spoken = _words(key, value, reference, estimated)
     return {
-        "text": fixed(value, 2 if key == "damage" and value < 10 else 1),
+        "text": text,
         "fraction": round(share, 4),
         "reference": None if reference is None or reference > top else round(reference / top, 4),
         "heat": round(heat, 3),
         "spoken": spoken,
     }
+
+
+def _words(key: str, value: float, reference: float | None, estimated: bool) -> tuple[str, str]:
+    """A value for the table, and for screen readers."""
+    if key in DIVERGENCES:
+        text = f"{'~' if estimated else ''}{fixed(value, 2 if value < 10 else 1)}"
+        guessed = ", estimated" if estimated else ""
+        return text, f"{key} {fixed(value, 2)} millinats{guessed}"
+    if key == "bytes":
+        return strings.size(value), strings.size(value)
+    if key == "bits":
+        name = strings.bits(int(value) % FLOAT_BITS)
+        return name.removesuffix(" bit"), name
+    against = f", theory {fixed(reference)}" if reference is not None else ""
+    return fixed(value), f"{fixed(value)} decibels{against}"
 
 
 def _row(
@@ -166,4 +227,8 @@ def facts(record: Record) -> str:
 
 def stored_bytes(record: Record) -> float:
     """Bytes of the layer's weights at its bits (float: 4 bytes each)."""
-    return float(record.get("parameters") or 0) * (int(record.get("bits_weights") or 0) or 32) / 8
+    return (
+        float(record.get("parameters") or 0)
+        * (int(record.get("bits_weights") or 0) or FLOAT_BITS)
+        / 8
+    )

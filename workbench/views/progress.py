@@ -45,6 +45,19 @@ def learning(
     }
 
 
+def queued(ahead: int, seconds: float, name: str) -> dict[str, Any]:
+    """The same of a job that waits: how many come first, and when it is its turn."""
+    before = f"{strings.plural(ahead, 'job')} before it" if ahead else strings.NEXT
+    return {
+        "title": f"{strings.LEARN_TITLE} · {name}",
+        "running": True,
+        "fraction": 0.0,
+        "status": f"waiting · {before} · about {strings.seconds(seconds)}",
+        "panels": [],
+        "message": strings.LEARN_QUEUED,
+    }
+
+
 def status_line(progress: Record, state: str) -> str:
     """What a job does and how long it will take; how it ended, if not well."""
     if state != "running":

@@ -39,6 +39,29 @@ def damage(record: Record, split: str) -> tuple[float, bool]:
     return float(exact["alone"]["kl"]), True
 
 
+def with_damage(records: Sequence[Record], record: Record | None) -> list[dict[str, Any]]:
+    """Records of layers, with the damage and the gain that a diagnosis found.
+
+    What was measured stands before what was estimated.
+
+    Args:
+        records: `LayerError` records; record: of a `SiteDiagnosis`, or None.
+    """
+    known = {each["layer"]: each for each in (record or {}).get("layers", ())}
+    return [{**each, **_diagnosed(each, known.get(each["layer"]))} for each in records]
+
+
+def _diagnosed(record: Record, found: Record | None) -> dict[str, Any]:
+    if found is None:
+        return {}
+    value, measured = damage(found, "held_out")
+    own: dict[str, Any] = {"gain_kl": _gain(found["held_out"])}
+    if measured or record.get("damage_kl") is None:
+        own["damage_kl"] = value
+    guessed = ["gain"] if record.get("damage_kl") is not None else ["gain", "damage"]
+    return {**own, "estimated": [] if measured else guessed}
+
+
 def as_layers(record: Record) -> list[dict[str, Any]]:
     """Records of the layers as `workbench.views.layers.table` draws them.
 
@@ -62,7 +85,7 @@ def _layer(layer: Record, own: Sequence[Record]) -> dict[str, Any]:
         "alone_activations_db": worst("activation", "alone"),
         "accumulated_db": worst("weight", "gathered"),
         "damage_kl": found,
-        "estimated": not measured,
+        "estimated": [] if measured else ["damage"],
     }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 MEASURES: dict[str, dict[str, str]] = {
     "weights": {
         "label": "weights",
@@ -27,25 +30,114 @@ MEASURES: dict[str, dict[str, str]] = {
         "unit": "mnat",
         "help": "How far the predictions move when only this layer is quantized (KL divergence)",
     },
+    "gain": {
+        "label": "gain",
+        "bar": "KL",
+        "unit": "mnat",
+        "help": "What the predictions win back when this layer alone stays float (KL divergence)",
+    },
+    "bits": {
+        "label": "bits",
+        "bar": "bits",
+        "unit": "bits",
+        "help": "Bits of this layer's weights",
+    },
+    "bytes": {
+        "label": "bytes",
+        "bar": "size",
+        "unit": "bytes",
+        "help": "What this layer's weights take in the file, packed",
+    },
 }
 
 FOOT_THEORY = "Bar: signal over noise. Tick: theory for its bits, 6.02 dB each. Held-out data."
 FOOT_ACCUMULATED = "Signal over all noise up to each layer, whole network quantized. Held-out data."
 FOOT_DAMAGE = "How far predictions move when only this layer is quantized (KL). Held-out data."
+FOOT_GAIN = "What predictions win back when this layer alone stays float (KL). Held-out data."
+FOOT_ESTIMATED = "~ estimated."
+FOOT_BITS = "Bits of each layer's weights, the fewest first."
+FOOT_BYTES = "What each layer's weights take in the file, packed, the largest first."
+ESTIMATING = "Estimating what each layer does to the predictions"
+MEASURE_EXACTLY = "Measure"
+MEASURE_EXACTLY_HELP = "Run the network with each layer alone quantized, and with all but it"
 
 WEIGHTS_TITLE = "Weights"
 ACTIVATIONS_TITLE = "Input activations"
 CHANNELS_TITLE = "Widest weight of each channel"
 NETWORK_TITLE = "Along the network, dB"
+NETWORK_TITLES = {
+    "damage": "Damage along the network",
+    "gain": "Gain along the network",
+    "bits": "Bits along the network",
+    "bytes": "Bytes along the network",
+}
 STAYS_FLOAT = "stays float: no grid"
 NO_HISTOGRAM = "No values were recorded for this tensor."
 NO_LAYERS = "This model has no layer with weights to quantize."
+
+#: of damage in thousandths, by what a network answers
+DAMAGE_UNITS = {"classes": "mnat", "values": "‰ of ½‖Δz‖²"}
+WHY_TITLE = "Why it suffers"
+WHY_WAITING = "Causes are looked for once the run is done."
+WHY_UNKNOWN = (
+    "The causes of this layer were not looked for yet. Each is established by changing one thing"
+    " and measuring again."
+)
+WHY_BUSY = "Another measurement goes first; this one follows by itself."
+WHY_NONE = (
+    "No single cause stands out: nothing that was changed at this layer alone removes a fifth of"
+    " its damage. Layers with more damage come first."
+)
+WHY_FLOAT = "Nothing of this layer is quantized with this recipe, so nothing suffers here."
+LOOK = "Look for causes"
+LOOK_AGAIN = "Try again"
+LOOKING = "Looking for causes"
+ONLY_A_TRIAL = "only a trial tells"
+BEST_VALUE = "most for its price"
+SAME_SIZE = "same size"
+CURE_HELP = "Apply it, measure on held-out data, and keep it if it helps"
+AUTO = "Cure automatically"
+AUTO_HELP = "Cure what hurts most, again and again; what does not help is put back"
+AUTO_TRYING = "Curing where it hurts most"
+AUTO_DONE = "Cured automatically"
+AUTO_HEALTHY = "The score is there already; no cure was needed."
+GOAL = "score to reach, against float"
+GOAL_FLOAT = "score as float"
+GOAL_OFF = "{share} % off float"
+BUDGET = "size not to exceed"
+ANY_SIZE = "any size"
+SAME_SIZE_MOST = "same size"
+TRIAL_TRYING = "Trying"
+TRIAL_KEPT = "Kept"
+TRIAL_DROPPED = "Put back"
+TRIAL_STOPPED = "Stopped"
+TRIAL_FAILED = "Not possible"
+TRIAL_MAKING = "the cured run is being made"
+TRIAL_ADOPTED = "The recipe on the right is the cured one."
+TRIAL_WAS = "It did not help, so the recipe stays as it was."
+TRIAL_BACK = "Undo"
+TRIAL_BACK_HELP = "Show the run before the cure, and its recipe"
+TRIAL_CLOSE = "Close"
+PROOF_SCORE = "score"
+PROOF_KL = "KL to float"
+PROOF_DAMAGE = "layer alone"
+PROOF_WEIGHTS = "its weights"
+PROOF_INPUT = "its input"
+PROOF_TOTAL = "its output, all told"
+PROOF_SIZE = "size of weights"
+PROOF_BOPS = "bit operations"
+PROOF_HELP = "before and after, on the same held-out data"
+TRIAL_STOP = "Stop"
+CURE_RUNNING = "a cure of this page is being tried already; stop it first, or wait"
+NO_SUCH_CURE = "that cure is not known here; look for the causes of the layer first"
 
 RUNS_TITLE = "Runs"
 RUNS_EMPTY = "No runs yet. Choose bits and a method, then Run: each run is kept here to compare."
 LEARN_TITLE = "Learning"
 LEARN_EMPTY = "Run a method to watch each layer learn; what you see above is nearest rounding."
 LEARN_NONE = "Nothing was learned in this run: its quantizers were taken as they are."
+NEXT = "it is next"
+LEARN_QUEUED = "Others are at work on this machine. This job begins by itself when it is its turn."
 LEARN_WAITING = "Starting the job: opening the model and measuring it in float."
 ANALYSING_SHORT = "being made"
 ANALYSING = "Rounding each layer to the nearest level and measuring what it costs…"
@@ -163,6 +255,19 @@ STATES = {
     "failed": "failed",
     "queued": "waiting",
 }
+
+
+EXCEPTIONS = "Besides"
+_SAID = ("pattern", "weights", "activations")
+
+
+def exception(override: Mapping[str, Any]) -> str:
+    """`5 bit for conv1.weight`: what a recipe does otherwise."""
+    place = str(override["pattern"]).removeprefix("tensor:").removeprefix("layer:")
+    kinds = [("weights", ""), ("activations", " activations")]
+    said = [f"{bits(int(override[k]))}{w}" for k, w in kinds if override.get(k) is not None]
+    others = [f"{k.replace('_', ' ')} {v}" for k, v in override.items() if k not in _SAID]
+    return f"{', '.join([*said, *others])} for {place}"
 
 
 def plural(count: int, noun: str) -> str:

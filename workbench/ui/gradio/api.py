@@ -3,7 +3,7 @@
     open         a sample or a file, with data          -> key, model, inputs, layers
     set_recipe   TOML, as `workbench quantize --recipe` -> the recipe with all its defaults
     start        make a run of the recipe               -> run
-    status       of a run                               -> state, fraction, seconds left
+    status       of a run                               -> state, jobs ahead of it, fraction, time
     stop         the run that is being made
     results      scores, size, layers, verification
     export       the ONNX file
@@ -108,7 +108,10 @@ class Endpoints:
     def _status(self, workspace: Workspace, run: Run) -> Answer:
         found = run.files.read_progress()
         told = {name: found.get(name) for name in ("fraction", "eta_seconds", "text")}
-        return {"run": run.name, "state": run.state, "message": run.message, **told}
+        place = self._desk.queue.place(run.directory)
+        ahead = None if place is None else place.ahead
+        state = {"state": workspace.state(run), "ahead": ahead, "message": run.message}
+        return {"run": run.name, **state, **told}
 
 
 def publish(desk: Desk) -> None:

@@ -140,7 +140,7 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
     recipe = [key, *controls.recipe]
 
     demo.load(handlers.load, [key], [key, *form, *everything], **light)
-    drawn.timer.tick(handlers.poll, [key, drawn.seen], everything, **light)
+    drawn.timer.tick(handlers.poll, [key, drawn.seen], [*form, *everything], **light)
     controls.model.input(
         handlers.choose_model, [key, controls.model], [*form, *everything], **quiet
     )
@@ -151,7 +151,8 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
         (controls.upload_teacher, handlers.upload_teacher),
     ):
         button.upload(handler, [key, button], [*form, *everything], **quiet)
-    possible = [*(drawn.pictures[n] for n in ("meaning", "refusal", "export")), controls.run]
+    hints = ("meaning", "refusal", "exceptions", "export")
+    possible = [*(drawn.pictures[name] for name in hints), controls.run]
     for component in controls.plain:
         component.input(handlers.change_form, recipe, possible, trigger_mode="always_last", **light)
     controls.more.blur(handlers.change_form, recipe, possible, **light)
@@ -171,8 +172,11 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
         drawn.pictures[name].select(
             handler, [key], [*form, *everything], trigger_mode="always_last", **light
         )
+    drawn.pictures["why"].select(
+        handlers.select_why, [key], [*form, *everything], trigger_mode="always_last", **light
+    )
     for name in ("layers", "inspector", "curves", "runs"):
-        wanted = [*form, *everything] if name == "runs" else pictures
+        wanted = [*form, *everything] if name == "runs" else everything
         drawn.pictures[name].select(
             handlers.select, [key], wanted, trigger_mode="always_last", **light
         )

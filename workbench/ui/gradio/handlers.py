@@ -18,7 +18,7 @@ import gradio as gr
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
 from workbench.session.inspection import transform_proof
-from workbench.ui.gradio import bits, compare, export, recipe_card, screen
+from workbench.ui.gradio import bits, compare, cures, export, recipe_card, screen
 from workbench.ui.gradio.layout import Page
 from workbench.ui.gradio.pictures import payload
 from workbench.ui.gradio.recipe_form import Form
@@ -50,6 +50,8 @@ class Handlers:
         workspace = self.desk.workspace(key)
         settings = workspace.settings
         self.desk.baselines.ensure(settings.model, settings.data)
+        cures.ensure(workspace)
+        cures.settle(workspace)
         return {
             self.page.key: workspace.key,
             **self._form(workspace),
@@ -59,9 +61,14 @@ class Handlers:
     def poll(self, key: str | None, seen: str) -> Updates:
         """Something is being made: draw its progress, and everything once it is done."""
         workspace = self.desk.workspace(key)
+        cures.ensure(workspace)
+        if cures.settle(workspace):
+            return {**self._everything(workspace), **self._form(workspace)}
         if screen.token(workspace) != seen:
             return self._everything(workspace)
         updates: Updates = {self.page.pictures["curves"]: payload(screen.learning(workspace))}
+        if workspace.settings.view == "layers":
+            updates |= self._why(workspace)
         if workspace.settings.exporting:
             updates[self.page.pictures["export"]] = payload(screen.exported(workspace))
         if workspace.settings.view == "bits":
@@ -198,16 +205,25 @@ class Handlers:
         return {**updates, self.page.controls.run: self._runnable(workspace)}
 
     def _runnable(self, workspace: Workspace) -> gr.Button:
-        active = any(run.state == "running" for run in workspace.runs())
+        active = self._active(workspace)
         return gr.Button(visible=not active, interactive=not screen.refusal(workspace))
+
+    def _active(self, workspace: Workspace) -> bool:
+        return cures.active(workspace) or workspace.at_work() is not None
 
     def select(self, key: str | None, event: gr.EventData) -> Updates:
         """A layer, channel or run was clicked in a picture."""
         workspace = self.desk.workspace(key)
         message = dict(event._data or {})
         kind = message.get("kind")
+        if kind == "measure":
+            workspace.update(measure=str(message.get("measure")))
+            return self._layer(workspace, table=True)
+        if kind == "errors":
+            return self._after(workspace, lambda: cures.measure(workspace), form=False)
         if kind == "layer":
             workspace.update(layer=str(message.get("layer")), channel=None)
+            cures.want(workspace, str(message.get("layer")))
             return self._layer(workspace, table=event.target is not self.page.pictures["layers"])
         if kind == "channel":
             chosen = message.get("channel")
@@ -218,6 +234,26 @@ class Handlers:
             return {**self._everything(workspace), **self._adopt(workspace)}
         return {}
 
+    def select_why(self, key: str | None, event: gr.EventData) -> Updates:
+        """A cure, or another button beside the causes, was clicked."""
+        workspace = self.desk.workspace(key)
+        message = dict(event._data or {})
+        name = str(message.get("layer"))
+        actions: dict[str, Callable[[], None]] = {
+            "look": lambda: cures.look(workspace, name),
+            "cure": lambda: cures.apply(workspace, name, _whole(message.get("number")) or 0),
+            "auto": lambda: cures.automatic(
+                workspace, _real(message.get("within")), _whole(message.get("budget"))
+            ),
+            "stop": lambda: cures.stop(workspace),
+            "dismiss": lambda: cures.dismiss(workspace),
+            "back": lambda: cures.back(workspace),
+        }
+        action = actions.get(str(message.get("kind")))
+        if action is None:
+            return {}
+        return self._after(workspace, action, form=message.get("kind") == "back")
+
     def run(self, key: str | None, *values: Any) -> Updates:
         """Start a job."""
         workspace = self.desk.workspace(key)
@@ -227,7 +263,9 @@ class Handlers:
     def stop(self, key: str | None) -> Updates:
         """End the job."""
         workspace = self.desk.workspace(key)
-        return self._after(workspace, workspace.stop, form=False)
+        curing = cures.active(workspace)
+        action = (lambda: cures.stop(workspace)) if curing else workspace.stop
+        return self._after(workspace, action, form=False)
 
     def resume(self, key: str | None) -> Updates:
         """Go on with it."""
@@ -273,9 +311,10 @@ class Handlers:
         seen, busy = screen.token(workspace), screen.busy(workspace)
         views = screen.screen(workspace, notice, tone)
         updates: Updates = {self.page.pictures[name]: payload(v) for name, v in views.items()}
-        active = any(run.state == "running" for run in workspace.runs())
+        active = self._active(workspace)
         chosen = workspace.chosen()
-        halted = chosen is not None and chosen.state in ("stopped", "failed") and not active
+        ended = "" if chosen is None else workspace.state(chosen)
+        halted = ended in ("stopped", "failed") and not active
         controls = self.page.controls
         return {
             **updates,
@@ -290,11 +329,23 @@ class Handlers:
     def _layer(self, workspace: Workspace, *, table: bool) -> Updates:
         run = workspace.shown()
         report = {} if run is None else screen.named(workspace, run)
-        view = screen.detail(workspace, run, report)
-        updates: Updates = {self.page.pictures["inspector"]: payload(view)}
+        views = {
+            "inspector": screen.detail(workspace, run, report),
+            "why": screen.why(workspace, run, report),
+        }
         if table:
-            updates[self.page.pictures["layers"]] = payload(screen.layer_table(workspace, report))
-        return updates
+            views["layers"] = screen.layer_table(workspace, run, report)
+        updates: Updates = {self.page.pictures[name]: payload(v) for name, v in views.items()}
+        return {**updates, self.page.timer: gr.Timer(active=screen.busy(workspace))}
+
+    def _why(self, workspace: Workspace) -> Updates:
+        """Causes and cures, and how far the damage of all layers is measured."""
+        run = workspace.shown()
+        report = {} if run is None else screen.named(workspace, run)
+        views = {"why": screen.why(workspace, run, report)}
+        if cures.measuring(workspace):
+            views["layers"] = screen.layer_table(workspace, run, report)
+        return {self.page.pictures[name]: payload(v) for name, v in views.items()}
 
     def _form(self, workspace: Workspace) -> Updates:
         """The controls as the settings say."""
@@ -331,6 +382,14 @@ class Handlers:
         form = recipe_card.read(self.page.controls, values)
         workspace.update(form=form)
         return form
+
+
+def _whole(value: object) -> int | None:
+    return int(value) if isinstance(value, int | float) and abs(value) < 1e15 else None
+
+
+def _real(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e15 else None
 
 
 def _copied(path: Path, key: str, run: str) -> str:

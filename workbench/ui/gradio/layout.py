@@ -58,6 +58,7 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
             layers = picture("layers", "mountLayers", "wb-layers")
         with gr.Column(elem_id="wb-inspector-card", elem_classes="wb-card", min_width=0):
             inspector = picture("inspector", "mountInspector", "wb-inspector", [exact_range])
+            why = picture("causes", "mountCauses", "wb-why")
         with gr.Column(elem_id="wb-learning-card", elem_classes="wb-card", min_width=0):
             signals = picture("signals", "mountSignals", "wb-learned")
         with gr.Column(elem_id="wb-bits-card", elem_classes="wb-card", min_width=0):
@@ -82,6 +83,7 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
         "scores": scores,
         "layers": layers,
         "inspector": inspector,
+        "why": why,
         "curves": curves,
         "runs": runs,
         "verdict": verdict,

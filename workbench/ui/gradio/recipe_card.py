@@ -188,6 +188,7 @@ def recipe_card(first: Settings) -> tuple[Controls, dict[str, gr.HTML]]:
         target = gr.Dropdown(list(TARGETS), value=form.target, label="Target", elem_id="wb-target")
         meaning = picture("study", "mountHint", "wb-meaning")
         weights, activations, edges = _widths(form)
+        exceptions = picture("study", "mountHint", "wb-exceptions")
         synthetic, making = _calibration(form)
         method = gr.Dropdown(
             forms.choices(), value=form.method, label="Method", elem_id="wb-method"
@@ -213,7 +214,8 @@ def recipe_card(first: Settings) -> tuple[Controls, dict[str, gr.HTML]]:
         method, table, synthetic, transforms, teacher, upload_teacher, more, about, groups,
         run, stop, resume, code,
     )  # fmt: skip
-    return controls, {"meaning": meaning, "refusal": refusal, "changed": changed}
+    hints = {"meaning": meaning, "refusal": refusal, "changed": changed}
+    return controls, {**hints, "exceptions": exceptions}
 
 
 def _model(

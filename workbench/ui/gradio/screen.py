@@ -12,7 +12,7 @@ from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
 from workbench.session.data_free import check
 from workbench.session.runs import Run
-from workbench.ui.gradio import bits, compare, export
+from workbench.ui.gradio import bits, compare, cures, export
 from workbench.ui.gradio.settings import run_label, run_method, run_settings
 from workbench.ui.gradio.workspace import Workspace
 from workbench.views import (
@@ -20,6 +20,7 @@ from workbench.views import (
     layers,
     progress,
     signals,
+    sites,
     strings,
     summary,
     targets,
@@ -29,6 +30,7 @@ from workbench.views import (
 log = logging.getLogger(__name__)
 
 BASELINE = "nearest"
+EXCEPTIONS = 4  # are told beside the form
 View = dict[str, Any]
 
 
@@ -38,8 +40,9 @@ def screen(workspace: Workspace, notice: str = "", tone: str = "bad") -> dict[st
     report = {} if run is None else named(workspace, run)
     return {
         "scores": _scores(workspace, run, report),
-        "layers": layer_table(workspace, report),
+        "layers": layer_table(workspace, run, report),
         "inspector": detail(workspace, run, report),
+        "why": why(workspace, run, report),
         "curves": learning(workspace),
         "runs": runs(workspace),
         "verdict": verification.verdict(report.get("verification"), report),
@@ -74,6 +77,7 @@ def hints(workspace: Workspace) -> dict[str, View]:
     return {
         "meaning": {"text": meaning, "tone": "plain"},
         "refusal": {"text": refusal(workspace), "tone": "bad"},
+        "exceptions": {"text": _exceptions(workspace), "tone": "plain"},
     }
 
 
@@ -88,51 +92,77 @@ def refusal(workspace: Workspace) -> str:
     return ""
 
 
+def _exceptions(workspace: Workspace) -> str:
+    """What the form's recipe does otherwise for some layers; empty where it does not."""
+    try:
+        overrides = workspace.settings.form.recipe().overrides
+    except WorkbenchError:
+        return ""
+    found = [strings.exception(each.model_dump(exclude_none=True)) for each in overrides]
+    more = len(found) - EXCEPTIONS
+    shown = [*found[:EXCEPTIONS], *([f"and {more} more"] if more > 0 else [])]
+    return f"{strings.EXCEPTIONS}: {'; '.join(shown)}." if found else ""
+
+
 def token(workspace: Workspace) -> str:
     """Changes whenever more than the learning curves must be drawn again."""
-    states = [f"{run.name}={run.state}" for run in workspace.runs()]
+    states = [f"{run.name}={workspace.state(run)}" for run in workspace.runs()]
     baseline = workspace.baseline()
     settings = workspace.settings
     problem = workspace.desk.baselines.problem(settings.model, settings.data)
     about = "none" if baseline is None else baseline.state
     parts = (settings.model, settings.data, settings.run, about, problem, ",".join(states))
     measured = bits.state(workspace) if settings.view == "bits" else ""
-    return "|".join(map(str, (*parts, export.token(workspace), measured)))
+    tokens = (cures.token(workspace), export.token(workspace), measured)
+    return "|".join(map(str, (*parts, *tokens)))
 
 
 def busy(workspace: Workspace) -> bool:
     """True while something on the page is still being made."""
     settings = workspace.settings
     making = workspace.desk.baselines.busy(settings.model, settings.data)
-    running = making or any(run.state == "running" for run in workspace.runs())
+    running = making or workspace.at_work() is not None
     measuring = settings.view == "bits" and bits.state(workspace) == "running"
-    return running or measuring or (settings.exporting and export.busy(workspace))
+    running = running or measuring or cures.busy(workspace)
+    return running or (settings.exporting and export.busy(workspace))
 
 
 def named(workspace: Workspace, run: Run) -> View:
-    """A run's report with its method."""
+    """A run's report with its method, and the damage of its layers as far as it is known."""
     report = workspace.desk.report(run)
-    return {**report, "method": run_method(run.recipe)}
+    found = sites.with_damage(report.get("layers") or (), workspace.desk.damage(run))
+    return {**report, "layers": found, "method": run_method(run.recipe)}
 
 
-def layer_table(workspace: Workspace, report: Mapping[str, Any]) -> View:
+def layer_table(workspace: Workspace, run: Run | None, report: Mapping[str, Any]) -> View:
     """The table of layers, or what is being done about it."""
     if not report:
         return {"rows": None, "message": _waiting(workspace)}
-    return layers.table(report.get("layers") or [], selected=_layer(workspace, report))
+    return layers.table(
+        report.get("layers") or [],
+        measure=workspace.settings.measure,
+        selected=layer(workspace, report),
+        **cures.table_extras(run),
+    )
+
+
+def why(workspace: Workspace, run: Run | None, report: Mapping[str, Any]) -> View:
+    """Causes of the selected layer, and the cure that is being tried."""
+    return cures.view(workspace, run, report, layer(workspace, report))
 
 
 def detail(workspace: Workspace, run: Run | None, report: Mapping[str, Any]) -> View:
     """The selected layer."""
     records = report.get("layers") or []
-    layer = _layer(workspace, report)
-    if run is None or layer is None:
+    chosen = layer(workspace, report)
+    if run is None or chosen is None:
         return {"layer": None, "message": _waiting(workspace)}
     histograms = report.get("histograms") or {}
-    channel = _channel(workspace, run, histograms, layer)
+    channel = _channel(workspace, run, histograms, chosen)
     name = workspace.settings.title
     before = report.get("naive_layers") or ()
-    view = inspector.inspector(name, records, histograms, layer, channel, before)
+    measure = workspace.settings.measure
+    view = inspector.inspector(name, records, histograms, chosen, channel, before, measure)
     return {**view, "key": workspace.key, "run": run.name}
 
 
@@ -145,6 +175,9 @@ def learning(workspace: Workspace) -> View:
             found = baseline.files.read_progress()
             return progress.learning([], found, "running", strings.BASELINE_TITLE)
         return progress.learning([], None, "")
+    place = workspace.desk.queue.place(run.directory)
+    if place is not None:
+        return progress.queued(place.ahead, place.seconds, label(run))
     return progress.learning(run.events(), run.files.read_progress(), run.state, label(run))
 
 
@@ -198,8 +231,7 @@ def downloads(workspace: Workspace) -> dict[str, Path]:
 
 
 def _learner(workspace: Workspace) -> Run | None:
-    active = next((run for run in workspace.runs() if run.state == "running"), None)
-    return active or workspace.chosen()
+    return workspace.at_work() or workspace.chosen()
 
 
 def _scores(workspace: Workspace, run: Run | None, report: View) -> View:
@@ -212,12 +244,14 @@ def _scores(workspace: Workspace, run: Run | None, report: View) -> View:
     return summary.scores({**report, "scores": scores})
 
 
-def _layer(workspace: Workspace, report: Mapping[str, Any]) -> str | None:
+def layer(workspace: Workspace, report: Mapping[str, Any]) -> str | None:
+    """The selected layer; by default the one that hurts most."""
     records = report.get("layers") or []
     wanted = workspace.settings.layer
     if any(record["layer"] == wanted for record in records):
         return wanted
-    return layers.worst(records)
+    known = any("damage_kl" in record for record in records)
+    return layers.worst(records, "damage" if known else "weights")
 
 
 def _channel(
@@ -264,7 +298,7 @@ def _entry(workspace: Workspace, run: Run, name: str) -> View:
     return {
         "id": run.name,
         "name": name,
-        "state": run.state,
+        "state": workspace.state(run),
         "settings": run_settings(run.recipe),
         "report": workspace.desk.report(run) if done else None,
     }

@@ -28,6 +28,8 @@ class Settings:
         view: what lies in the middle of the page; part: the part of the export view.
         compared: names of the runs side by side, "" for the baseline; empty until any was chosen.
         compare_part: the part of the compare view.
+        measure: what layers and network are coloured by.
+        cure: name of the cure on screen, "" for none; adopted: the cured run was taken over.
     """
 
     model: str = FIRST_MODEL
@@ -41,6 +43,9 @@ class Settings:
     part: str = "coverage"
     compared: tuple[str, ...] = ()
     compare_part: str = "asked"
+    measure: str = "damage"
+    cure: str = ""
+    adopted: bool = False
 
     @property
     def exporting(self) -> bool:

@@ -27,7 +27,9 @@ from workbench.session import processes, zoo
 from workbench.session.adopting import adopt, made_from, original_of, recipe_of
 from workbench.session.execute import Extent
 from workbench.session.jobs import Job
+from workbench.session.queueing import Queue
 from workbench.session.recipe import Recipe
+from workbench.session.remedies import Remedy
 from workbench.session.restored import RestoredSession
 from workbench.session.runs import Run, run_name
 from workbench.session.session import Session
@@ -35,6 +37,7 @@ from workbench.session.session import open as open_session
 from workbench.session.store import read_json, write_json
 from workbench.session.studies import Kind, Study
 from workbench.session.teaching import teacher
+from workbench.session.whys import Whys
 from workbench.ui.gradio.baselines import Baselines
 from workbench.ui.gradio.recipe_form import Form
 from workbench.ui.gradio.settings import Settings, run_label
@@ -74,6 +77,8 @@ class Desk:
         self._coverages: Shelf[dict[str, Any]] = Shelf(_REPORTS, _json_bytes)
         self.machine = Study(root / "machine", "machine")
         self._lock = threading.Lock()
+        self.queue = Queue(root / "users", _JOBS, _begin, self._cures)
+        self.queue.wake()  # what waited when the server was stopped
 
     def workspace(self, key: object) -> Workspace:
         """The workspace of a key; a fresh one if the key is none of ours."""
@@ -118,6 +123,36 @@ class Desk:
         key = (settings.model, settings.data, recipe.toml())
         return self._coverages.get(key, lambda: session.coverage(recipe).record())
 
+    def damage(self, run: Run) -> dict[str, Any] | None:
+        """What each layer of a finished run does to the answer, as far as that is known."""
+        known = Whys(run.directory)
+        stamps = _stamps(known.damages, known.place / "errors.json")
+        found = self._coverages.get((run.directory, *stamps), lambda: known.damage() or {})
+        return found or None
+
+    def causes(self, run: Run) -> dict[str, dict[str, Any]]:
+        """Causes of the layers of a finished run, as far as they are known."""
+        known = Whys(run.directory)
+        return self._coverages.get((known.found, *_stamps(known.found)), known.layers)
+
+    def start_looking(self, study: Study) -> None:
+        """Start a study that nobody asked for, once, when no other such is running."""
+        with self._lock:
+            places = ("users/*/runs/*", "baselines/*")
+            pids = [p for at in places for p in self.root.glob(f"{at}/studies/causes-pid.json")]
+            if study.state == "none" and not any(_at_work(path) for path in pids):
+                study.start(memory_gib=_memory_gib(), seconds=_STUDY_SECONDS)
+
+    def start_cure(self, study: Study) -> None:
+        """Start a cure, unless the machine has enough to do.
+
+        Raises:
+            RunError: too many jobs are running.
+        """
+        with self._lock:
+            self._require_room()
+            study.start(memory_gib=_memory_gib(), seconds=_JOB_SECONDS)
+
     def start_study(self, study: Study) -> None:
         """Start a study, unless the machine has enough to do.
 
@@ -127,24 +162,29 @@ class Desk:
         with self._lock:
             pids = [*self.root.glob("users/*/runs/*/studies/*-pid.json")]
             pids += self.root.glob("baselines/*/studies/*-pid.json")
-            if sum(_at_work(path) for path in pids) >= _JOBS:
+            asked = [path for path in pids if path.name != "causes-pid.json"]
+            if sum(_at_work(path) for path in asked) >= _JOBS:
                 raise RunError(f"{_JOBS} measurements are running already; wait for one to end")
             study.start(memory_gib=_memory_gib(), seconds=_STUDY_SECONDS)
 
     def start(self, job: Job) -> None:
-        """Start a job, unless the machine has enough to do.
+        """Start a job as soon as the machine has room for it."""
+        self.queue.put(job.directory)
 
-        Raises:
-            RunError: too many jobs are running.
-        """
-        with self._lock:
-            active = [path for path in self.root.glob("users/*/runs/*/run.json") if _active(path)]
-            if len(active) >= _JOBS:
-                raise RunError(
-                    f"{len(active)} jobs are running on this machine already; wait for one to end,"
-                    " or stop one"
-                )
-            job.start(memory_gib=_memory_gib(), seconds=_JOB_SECONDS)
+    def _cures(self) -> int:
+        """Cures at work; one that makes its run counts as that run."""
+        pids = self.root.glob("users/*/cures/*/studies/cure-pid.json")
+        return sum(_at_work(path) and not _making(path) for path in pids)
+
+    def _require_room(self) -> None:
+        """A cure is a job too, which does not wait."""
+        runs = [path for path in self.root.glob("users/*/runs/*/run.json") if _active(path)]
+        active = len(runs) + self._cures()
+        if active >= _JOBS:
+            raise RunError(
+                f"{active} jobs are running on this machine already; wait for one to end,"
+                " or stop one"
+            )
 
 
 class Workspace:
@@ -210,6 +250,15 @@ class Workspace:
                 return run
         return None
 
+    def state(self, run: Run) -> str:
+        """Where a run stands: "queued" while it waits for its turn."""
+        return "queued" if self.desk.queue.waits(run.directory) else run.state
+
+    def at_work(self) -> Run | None:
+        """The run that is being made, or waits for that; None if there is none."""
+        states = ("running", "queued")
+        return next((run for run in self.runs() if self.state(run) in states), None)
+
     def start(self) -> Run:
         """Start a job with the recipe of the form.
 
@@ -217,7 +266,7 @@ class Workspace:
             WorkbenchError: in one sentence, what is not possible.
         """
         settings = self.settings
-        if any(run.state == "running" for run in self.runs()):
+        if self.at_work() is not None:
             raise RunError("a run of this page is being made already; stop it first, or wait")
         recipe = self.recipe()
         session = open_session(settings.model, data=settings.data, name=settings.title)
@@ -228,15 +277,15 @@ class Workspace:
         return Run(directory)
 
     def stop(self) -> None:
-        """Stop the job that is running."""
+        """Stop the job that is running, or waits."""
         for run in self.runs():
-            if run.state == "running":
+            if not self.desk.queue.leave(run.directory) and run.state == "running":
                 Job(run.directory).stop()
 
     def resume(self) -> None:
         """Go on with the chosen run."""
         run = self.chosen()
-        if run is not None and run.state in ("stopped", "failed"):
+        if run is not None and self.state(run) in ("stopped", "failed"):
             self.desk.start(Job(run.directory))
 
     def open_model(self, uploaded: Path) -> str:
@@ -371,7 +420,8 @@ class Workspace:
 
 def _data(run: Run) -> str | None:
     stored = run.about.get("data") or {}
-    return stored.get("path") if stored.get("kind") == "path" else None
+    divided = run.about.get("divided")  # a cure calibrates on a part of it
+    return stored.get("path") if stored.get("kind") == "path" else divided
 
 
 def _originals(file: RestoredSession, before: Settings) -> Iterator[tuple[str, str, str | None]]:
@@ -387,11 +437,28 @@ def _at_work(path: Path) -> bool:
     return process is not None and process.alive()
 
 
+def _begin(job: Job) -> None:
+    job.start(memory_gib=_memory_gib(), seconds=_JOB_SECONDS)
+
+
 def _active(path: Path) -> bool:
     try:
         return Run(path.parent).state == "running"
     except WorkbenchError:
         return False
+
+
+def _making(pid: Path) -> bool:
+    """The cure of this process makes its run by now."""
+    try:
+        return _active(Path(Remedy(pid.parents[1]).asked.out) / "run.json")
+    except WorkbenchError:
+        return False
+
+
+def _stamps(*paths: Path) -> tuple[int, ...]:
+    """They change when one of the files does."""
+    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
 
 
 def _memory_gib() -> float:

@@ -1,6 +1,7 @@
-// The layer table: one bar per layer against the theory for its bits; click or arrows select.
+// The layer table: one bar per layer against the theory for its bits; click or arrows select, heads sort.
 
 import { h, nameElement, replace, stage } from "./dom.js";
+import { button, progressOf } from "./study.js";
 
 function segments(model, state, change) {
   const buttons = model.measures.map((measure) => h("button", {
@@ -39,19 +40,44 @@ function rowOf(row, state, choose) {
   h("span", { class: "wb-num wb-right" }, cell ? cell.text : "–"));
 }
 
-function headOf(model, state) {
+// The heads of the columns sort: by place in the network, by bits, by the measure.
+function headOf(model, state, sort) {
   const measure = model.measures.find((item) => item.key === state.measure);
-  return h("div", { class: "wb-row wb-head", "aria-hidden": true },
-    h("span", {}, "layer"), h("span", { class: "wb-bits", title: "bits of weights · activations" }, "bits"),
-    h("span", {}, measure.bar), h("span", { class: "wb-right" }, measure.unit));
+  const head = (key, label, className, help) => {
+    const chosen = state.sort === key;
+    const way = chosen ? (state.reverse ? " ▴" : " ▾") : "";
+    return h("button", {
+      type: "button", class: `wb-sort ${className}`, "aria-pressed": chosen, title: help, "data-sort": key, onclick: () => sort(key),
+    }, label, h("span", { "aria-hidden": true }, way));
+  };
+  return h("div", { class: "wb-row wb-head", role: "group", "aria-label": "Sort by" },
+    head("network", "layer", "", "In the order of the network"),
+    head("bits", "bits", "wb-bits", "Bits of weights · activations; sort by those of the weights"),
+    h("span", { "aria-hidden": true }, measure.bar), head("measure", measure.unit, "wb-right", "Worst first"));
 }
 
 export function mountLayers(element, { get, on, send }) {
   const { root, stop } = stage(element, "wb-layers");
-  const state = { measure: null, selected: null };
-  const list = h("div", { class: "wb-list", role: "listbox", tabindex: 0, "aria-label": "Layers, worst first" });
+  const state = { measure: null, selected: null, sort: "measure", reverse: false };
+  const list = h("div", { class: "wb-list", role: "listbox", tabindex: 0, "aria-label": "Layers" });
 
-  const order = () => get().order[state.measure];
+  function order() {
+    const model = get();
+    const names = { network: model.network, bits: model.order.bits }[state.sort] || model.order[state.measure];
+    return state.reverse ? [...names].reverse() : names;
+  }
+  function sort(key) {
+    state.reverse = state.sort === key && !state.reverse;
+    state.sort = key;
+    draw();
+    root.querySelector(`[data-sort=${key}]`)?.focus();
+  }
+  function measureBy(measure) {
+    Object.assign(state, { measure, sort: "measure", reverse: false });
+    draw();
+    root.querySelector(".wb-seg[aria-pressed=true]")?.focus();
+    send({ kind: "measure", measure });
+  }
   function choose(name) {
     if (name === state.selected) return;
     state.selected = name;
@@ -77,20 +103,24 @@ export function mountLayers(element, { get, on, send }) {
   function draw(keepFocus) {
     const model = get();
     if (!model || !model.rows) { replace(root, h("p", { class: "wb-empty" }, model?.message || "")); return; }
+    const guessed = model.estimated.includes(state.measure);
     const rows = new Map(model.rows.map((row) => [row.name, row]));
     const top = list.scrollTop;
     const focused = keepFocus && document.activeElement === list;
     replace(list, ...order().map((name) => rowOf(rows.get(name), state, choose)));
     mark();
-    replace(root, segments(model, state, (measure) => { state.measure = measure; draw(); }),
-      headOf(model, state), list, h("p", { class: "wb-foot" }, model.feet[state.measure]));
+    replace(root, segments(model, state, measureBy), headOf(model, state, sort), list,
+      model.progress ? progressOf(model.progress) : null,
+      h("div", { class: "wb-foot" }, h("p", {}, model.feet[state.measure]), guessed && model.action ? button(model.action, send) : null));
     list.scrollTop = top;
     if (focused) list.focus();
   }
   function update() {
     const model = get();
     if (model?.rows) {
-      if (!model.measures.some((item) => item.key === state.measure)) state.measure = model.measure;
+      const asked = model.measure !== state.asked;
+      if (asked || !model.measures.some((item) => item.key === state.measure)) state.measure = model.measure;
+      state.asked = model.measure;
       state.selected = model.selected;
     }
     draw(true);

@@ -1,4 +1,4 @@
-// Error along the network: each layer's own error beside what has gathered up to it.
+// Along the network: each layer's own error beside what has gathered up to it, or one bar for each.
 
 import { decimal, h, onSize, replace, s, stage, ticks } from "./dom.js";
 
@@ -35,6 +35,23 @@ function legend(point, compared) {
   ];
 }
 
+// One bar for each layer, as high and as hot as its cell of the table says.
+function barsOfNetwork(model, x, wide, height) {
+  const inner = height - PAD.top - PAD.bottom;
+  return model.bars.map((cell, i) => {
+    if (!cell) return null;
+    const size = Math.max(1.5, cell.fraction * inner);
+    const bar = s("rect", { class: "wb-network-bar", x: x(i) - wide / 2, width: wide, y: PAD.top + inner - size, height: size, rx: Math.min(2, wide / 2) });
+    bar.style.setProperty("--heat", `${Math.round(cell.heat * 100)}%`);
+    return bar;
+  });
+}
+
+function ends(model, width, height) {
+  return s("g", { class: "wb-axis" }, s("line", { x1: PAD.left, x2: width - PAD.right, y1: height - PAD.bottom, y2: height - PAD.bottom }),
+    s("text", { x: PAD.left, y: height - 4 }, model.first), s("text", { x: width - PAD.right, y: height - 4, "text-anchor": "end" }, model.last));
+}
+
 export function drawNetwork(box, model, send) {
   const picture = s("svg", { class: "wb-svg", role: "img", "aria-label": model.spoken });
   const plot = h("div", { class: "wb-plot" }, picture);
@@ -44,7 +61,13 @@ export function drawNetwork(box, model, send) {
 
   const chosenPoint = model.points.find((point) => point.name === model.selected);
   function describe(point) {
-    note.textContent = point && point !== chosenPoint ? point.name : "";
+    const shown = point || chosenPoint || model.points[0];
+    note.textContent = shown === chosenPoint ? "" : shown.name;
+    if (model.bars) {
+      const cell = model.bars[model.points.indexOf(shown)];
+      replace(keys, h("span", { class: "wb-key k-weights" }, `${shown.name} `, h("b", {}, cell ? cell.text : "–"), cell && /\d$/.test(cell.text) ? ` ${model.unit}` : ""));
+      return;
+    }
     replace(keys, ...legend(point || chosenPoint || model.points[0], model.compared));
   }
   function draw(width, height) {
@@ -54,6 +77,16 @@ export function drawNetwork(box, model, send) {
     const y = (v) => PAD.top + (1 - (Math.min(model.high, Math.max(model.low, v)) - model.low) / (model.high - model.low)) * inner;
     const at = (key) => model.points.map((point, i) => [x(i), point[key] == null ? null : y(point[key])]);
     columns = model.points.map((_, i) => x(i));
+    const step = x(1) - x(0) || 8;
+    const band = model.points.findIndex((point) => point.name === model.selected);
+    if (model.bars) {
+      replace(picture, ends(model, width, height),
+        band < 0 ? null : s("rect", { class: "wb-band", x: x(band) - step / 2, width: step, y: PAD.top, height: inner }),
+        ...barsOfNetwork(model, x, Math.max(1, Math.min(18, step * 0.7)), height));
+      picture.setAttribute("width", width);
+      picture.setAttribute("height", height);
+      return;
+    }
     const dots = (key, name, r) => at(key).filter((p) => p[1] != null).map(([cx, cy]) => s("circle", { class: name, cx, cy, r }));
     const chosen = model.points.findIndex((point) => point.name === model.selected);
     replace(picture,

@@ -11,7 +11,7 @@ function navigation(model, send) {
   return h("div", { class: "wb-parts", role: "tablist", "aria-label": "Parts" }, ...entries);
 }
 
-function button(action, send) {
+export function button(action, send) {
   return h("button", {
     type: "button", class: `wb-button${action.primary ? " wb-primary" : ""}`, title: action.help,
     onclick: (event) => { event.currentTarget.disabled = true; send(action.send); },
@@ -79,10 +79,12 @@ function tableOf(table, tags, draw, send) {
     h("table", {}, h("thead", {}, groupsOf(table.columns), h("tr", {}, ...table.columns.map(heading))), h("tbody", {}, ...body)));
 }
 
-function progressOf(progress) {
+// What is being done and how far it is; without a fraction nobody knows how long it will take.
+export function progressOf(progress) {
   const bar = h("i");
-  bar.style.width = `${(progress.fraction * 100).toFixed(1)}%`;
-  return h("div", { class: "wb-waiting", role: "status" }, h("span", {}, progress.text), h("div", { class: "wb-progress" }, bar));
+  const known = progress.fraction != null;
+  if (known) bar.style.width = `${(progress.fraction * 100).toFixed(1)}%`;
+  return h("div", { class: "wb-waiting", role: "status" }, h("span", {}, progress.text), h("div", { class: `wb-progress${known ? "" : " wb-unknown"}` }, bar));
 }
 
 const SIGNS = { good: "✓", warn: "!", bad: "✕" };
