@@ -4,12 +4,12 @@
 
 All start from the float weights of `resnet20.onnx` and see the same batches, augmented and in the
 same order; `--pictures`, `--epochs` and `--batch` say how many. AdamW, rates falling along a
-cosine, one seed. Stem and linear layer have 8 bits, and so has what each residual sum adds; all
-else has the bits of the setting, weights per channel. Test pictures judge after the last step. Each
-case is one line of JSON in `benchmarks/results/cifar.jsonl`, and is not measured again. Each other
-tool runs in its own virtual environment below DIR (`--install` makes those that are missing). To
-look for a rate, give `--rate` and `--judged train`: then training pictures judge that the case does
-not train on.
+cosine, one seed. Stem and linear layer have 8 bits, and so has what each residual sum adds; what
+convolutions read has the bits of the setting, and so have their weights, per channel. Test pictures
+judge after the last step. Each case is one line of JSON in `benchmarks/results/cifar.jsonl`, and is
+not measured again. Each other tool runs in its own virtual environment below DIR (`--install` makes
+those that are missing). To look for a rate, give `--rate` and `--judged train`: then training
+pictures judge that the case does not train on.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ log = logging.getLogger("benchmarks")
 ROOT = Path(__file__).resolve().parents[2]
 FLOAT = Path(__file__).parent / "resnet20.onnx"
 CALIBRATION, SEED, TAIL = 512, 0, 300
-#: what residual sums add, beside the output of the block before, has 8 bits
-SUMMANDS = ("blocks.*.norm2",)
+#: what residual sums add has 8 bits; convolutions read tensors of their own
+SUMMANDS = ("relu", "blocks.*.relu_2", "blocks.*.norm2")
 LABELS = {"labels": 1.0, "logits": 0.0}
 #: row -> method with its options; labels alone teach, as in the other tools, unless it says kd
 OURS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -150,6 +150,7 @@ def recipe(case: Case) -> Recipe:
         "activations": bits,
         "edges": 8,
         "overrides": tuple(summands),
+        "transforms": ("split_shortcuts",),
         "stages": [{"method": method, "options": options}],
         "calibration_examples": CALIBRATION,
         "seed": SEED,

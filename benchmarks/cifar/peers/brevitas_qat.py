@@ -3,8 +3,8 @@
 `Int8WeightPerChannelFloat` and `Uint8ActPerTensorFloat` with other bits and their scales as
 parameters, begun from statistics. Scales are learned as logarithms, so that their rate is a share
 of each. Batch norms stay in the network and go on learning, as is usual there. Quantized are the
-picture and the inputs of both ends of the network at 8 bits, the output of each ReLU, and at 8
-bits what each residual sum adds, as in the workbench.
+picture and the inputs of both ends of the network at 8 bits, and so is what each residual sum adds;
+what a block's convolutions read has the bits of the setting, as in the workbench.
 """
 
 # pyright: reportMissingImports=false
@@ -41,23 +41,23 @@ class Block(nn.Module):
         super().__init__()
         self.conv1, self.norm1 = convolution(block.conv1, bits), block.norm1
         self.conv2, self.norm2 = convolution(block.conv2, bits), block.norm2
-        self.relu1, self.relu2 = relu(bits), relu(bits)
+        self.relu1, self.relu2 = relu(bits), relu(EDGES)
+        self.narrow = identity(signed=False, bits=bits)
         self.shortcut, self.summand = block.shortcut, identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.relu1(self.norm1(self.conv1(x)))
+        y = self.relu1(self.norm1(self.conv1(self.narrow(x))))
         return self.relu2(self.summand(self.norm2(self.conv2(y))) + self.shortcut(x))
 
 
 def quantized(model: ResNet20, bits: int, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The network with quantizers, their scales begun from the first batches."""
     blocks = [Block(block, bits) for block in model.blocks]  # type: ignore[arg-type]
-    blocks[-1].relu2 = relu(EDGES)
     made = nn.Sequential(
         identity(),
         convolution(model.stem, EDGES),
         model.norm,
-        relu(bits),
+        relu(EDGES),
         *blocks,
         model.pool,
         nn.Flatten(),
@@ -107,10 +107,10 @@ def relu(bits: int) -> QuantReLU:
     return QuantReLU(act_quant=Uint8ActPerTensorFloat, bit_width=bits, **LEARNED)
 
 
-def identity(signed: bool = True) -> QuantIdentity:
-    """A quantizer of 8 bits."""
+def identity(signed: bool = True, bits: int = EDGES) -> QuantIdentity:
+    """A quantizer, of 8 bits unless others are given."""
     kind = Int8ActPerTensorFloat if signed else Uint8ActPerTensorFloat
-    return QuantIdentity(act_quant=kind, bit_width=EDGES, **LEARNED)
+    return QuantIdentity(act_quant=kind, bit_width=bits, **LEARNED)
 
 
 def _prefixed(prefix: str, options: dict[str, Any]) -> dict[str, Any]:
