@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 import workbench
-from workbench.foundation.errors import RecipeError
+from workbench.foundation.errors import RecipeError, RunError
 from workbench.session import whys
 from workbench.session.execute import Extent
 from workbench.session.remedies import Asked, Remedy, proposal_of
 from workbench.session.runs import Run
+from workbench.session.store import write_json
 from workbench.session.studies import Study
 from workbench.session.whys import Whys
 
@@ -108,6 +109,16 @@ def test_what_is_not_known_is_refused_in_one_sentence(run: Run, tmp_path: Path) 
     assert remedy.study.state == "failed"
     assert "'nothing' are not known yet" in remedy.study.message
     assert not (tmp_path / "cured").exists()
+
+
+def test_what_another_version_asked_is_read_as_far_as_known(tmp_path: Path) -> None:
+    remedy = Remedy(tmp_path)
+    remedy.ask(Asked("run", "out", {}))
+    write_json(tmp_path / "asked.json", {"run": "a", "out": "b", "extent": {}, "old": 1})
+    assert remedy.asked == Asked("a", "b", {})
+    write_json(tmp_path / "asked.json", {"run": "a"})
+    with pytest.raises(RunError, match="ask for the cure again"):
+        _ = remedy.asked
 
 
 @pytest.mark.slow

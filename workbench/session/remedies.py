@@ -16,7 +16,7 @@ from typing import Any
 
 from workbench.analysis.causes.case import Case, Examined
 from workbench.analysis.causes.finding import Cure, Finding
-from workbench.foundation.errors import RecipeError, WorkbenchError
+from workbench.foundation.errors import RecipeError, RunError, WorkbenchError
 from workbench.session.causes import Bill, Proposal, examined
 from workbench.session.curing import EXAMPLES, Treatment, of_run
 from workbench.session.edits import DATA, edited
@@ -77,8 +77,19 @@ class Remedy:
 
     @property
     def asked(self) -> Asked:
-        """What is to be done."""
-        return Asked(**read_json(self._asked, "holds no cure"))
+        """What is to be done; what another version wrote besides is left out.
+
+        Raises:
+            RunError: nothing was asked for, or the file is damaged.
+        """
+        stored = read_json(self._asked, "holds no cure")
+        known = {field.name for field in fields(Asked)}
+        try:
+            return Asked(**{key: value for key, value in stored.items() if key in known})
+        except TypeError as error:
+            raise RunError(
+                f"'{self._asked}' is damaged ({error}); ask for the cure again"
+            ) from None
 
     def story(self) -> dict[str, Any]:
         """The record of `treat` as far as it has come; empty before the first step."""

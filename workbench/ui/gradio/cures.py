@@ -6,13 +6,14 @@ page's own folder, like its runs; the browser's settings only name it.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from workbench.foundation.errors import RunError
+from workbench.foundation.errors import RunError, WorkbenchError
 from workbench.session.remedies import Asked, Remedy, proposal_of
 from workbench.session.runs import Run, remove, run_name
 from workbench.session.store import RunFiles
@@ -23,6 +24,7 @@ from workbench.ui.gradio.workspace import Workspace
 from workbench.views import causes, layers, strings, study, trial
 
 View = dict[str, Any]
+log = logging.getLogger(__name__)
 
 #: multiplications of a model whose causes are looked for without being asked
 CHEAP = 100e6
@@ -278,7 +280,11 @@ def _remedy(workspace: Workspace) -> Remedy | None:
     remedy = Remedy(workspace.directory / "cures" / name)
     if not (name.isalnum() and remedy.folder.is_dir()):
         return None
-    return remedy if (Path(remedy.asked.run) / "run.json").exists() else None
+    try:
+        return remedy if (Path(remedy.asked.run) / "run.json").exists() else None
+    except WorkbenchError as error:
+        log.warning("%s", error)
+        return None
 
 
 def _shown(workspace: Workspace) -> Run:

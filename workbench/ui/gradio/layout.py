@@ -54,11 +54,7 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
         view = _view()
         scores = picture("summary", "mountScores", "wb-scores")
     with gr.Row(elem_id="wb-main"):
-        with gr.Column(elem_id="wb-layers-card", elem_classes="wb-card", min_width=0):
-            layers = picture("layers", "mountLayers", "wb-layers")
-        with gr.Column(elem_id="wb-inspector-card", elem_classes="wb-card", min_width=0):
-            inspector = picture("inspector", "mountInspector", "wb-inspector", [exact_range])
-            why = picture("causes", "mountCauses", "wb-why")
+        layers = _layers(exact_range)
         with gr.Column(elem_id="wb-learning-card", elem_classes="wb-card", min_width=0):
             signals = picture("signals", "mountSignals", "wb-learned")
         with gr.Column(elem_id="wb-bits-card", elem_classes="wb-card", min_width=0):
@@ -81,9 +77,7 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
     code = picture("code", "mountCode", "wb-code")
     pictures = {
         "scores": scores,
-        "layers": layers,
-        "inspector": inspector,
-        "why": why,
+        **layers,
         "curves": curves,
         "runs": runs,
         "verdict": verdict,
@@ -95,6 +89,16 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
         **hints,
     }
     return Page(key, seen, timer, pictures, code, controls, downloads, view, cured)
+
+
+def _layers(exact_range: Callable[..., Any]) -> dict[str, gr.HTML]:
+    """The table of layers, the chosen one, and why it suffers."""
+    with gr.Column(elem_id="wb-layers-card", elem_classes="wb-card", min_width=0):
+        layers = picture("layers", "mountLayers", "wb-layers")
+    with gr.Column(elem_id="wb-inspector-card", elem_classes="wb-card", min_width=0):
+        inspector = picture("inspector", "mountInspector", "wb-inspector", [exact_range])
+        why = picture("causes", "mountCauses", "wb-why")
+    return {"layers": layers, "inspector": inspector, "why": why}
 
 
 def _view() -> gr.Radio:

@@ -47,13 +47,13 @@ function headOf(model, state, sort) {
     const chosen = state.sort === key;
     const way = chosen ? (state.reverse ? " ▴" : " ▾") : "";
     return h("button", {
-      type: "button", class: `wb-sort ${className}`, "aria-pressed": chosen, title: help, "data-sort": key, onclick: () => sort(key),
+      type: "button", class: `wb-sort ${className}`, "aria-pressed": chosen, "aria-label": help, title: help, "data-sort": key, onclick: () => sort(key),
     }, label, h("span", { "aria-hidden": true }, way));
   };
   return h("div", { class: "wb-row wb-head", role: "group", "aria-label": "Sort by" },
     head("network", "layer", "", "In the order of the network"),
     head("bits", "bits", "wb-bits", "Bits of weights · activations; sort by those of the weights"),
-    h("span", { "aria-hidden": true }, measure.bar), head("measure", measure.unit, "wb-right", "Worst first"));
+    h("span", { "aria-hidden": true }, measure.bar), head("measure", measure.unit, "wb-right", `By ${measure.label}, worst first`));
 }
 
 export function mountLayers(element, { get, on, send }) {
