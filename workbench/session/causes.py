@@ -15,7 +15,7 @@ from workbench.analysis.causes.finding import Cure, Finding, ranked
 from workbench.analysis.damage import Answer
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.build import Graph
-from workbench.graph.costs import FLOAT_BITS, costs
+from workbench.graph.costs import FLOAT_BITS, costs, products_of_data
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Site, layers
 from workbench.graph.targets import target
@@ -167,6 +167,7 @@ def _priced(graph: Graph, sites: Sequence[Site]) -> Bill:
     found = costs(graph, sites)
     size = sum(cost.values * bits[name] for name, cost in found.items())
     operations = sum(cost.products * bits[name] for name, cost in found.items())
+    operations += products_of_data(graph, sites)
     for layer in layers(graph):
         values = {w.name: _count(w.shape) for w in layer.weights}
         left = [name for name in values if name not in bits]

@@ -60,6 +60,7 @@ class Treatment:
     Attributes:
         recipe, model, now: as the cures have left them.
         steps: what was tried, in order; end: why it ended.
+        extent: how much of the outcome is wanted when it is written; everything if None.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Treatment:
         self.model = quantized(session, recipe).eval() if model is None else model
         self.steps: list[Step] = []
         self.end = ""
+        self.extent: Extent | None = None
         self._file, self._examples = file, examples
         self._tell = tell or (lambda _: None)
         self._tried = set[str]()
@@ -152,7 +154,7 @@ class Treatment:
 
     def write(self, out: str | Path | None = None, extent: Extent | None = None) -> Run:
         """The recipe as it is now as a run like any other, with the story in `cure.json`."""
-        files = self.session.prepare(self.recipe, out, extent)
+        files = self.session.prepare(self.recipe, out, extent or self.extent)
         self.session.make(files)
         write_json(files.directory / STORY, self.record())
         return Run(files.directory)
@@ -220,8 +222,10 @@ def chosen(found: Causes, number: int) -> Proposal:
 
 
 def of_run(run: Run, examples: int = EXAMPLES, tell: Tell | None = None) -> Treatment:
-    """A finished run under treatment."""
-    return Treatment(run.session, run.recipe, run.model, run.files.model, examples, tell)
+    """A finished run under treatment; what comes of it is written to the same extent."""
+    found = Treatment(run.session, run.recipe, run.model, run.files.model, examples, tell)
+    found.extent = Extent.from_record(run.about.get("extent", {}))
+    return found
 
 
 def _step(proposal: Proposal, layer: str, before: Judged, after: Judged, kept: bool) -> Step:

@@ -114,7 +114,7 @@ def test_shape_behind_a_gelu() -> None:
     seen = found(network, "gelu", "shape")
     assert seen.evidence == {"operator": "GELU"}
     assert seen.before > 0
-    assert seen.cures[-1].edit == {"method": "ptq4vit"}
+    assert seen.cures[0].edit == {"prepend": "ptq4vit"}
 
 
 def test_errors_that_arrive() -> None:

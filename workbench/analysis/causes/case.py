@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
@@ -61,6 +61,7 @@ class Examined:
         self.units = units(model)
         self.everything = everything(model)
         self._seen: tuple[str, list[Tensor]] = ("", [])
+        self._measured: dict[tuple[object, ...], float] = {}
 
     @cached_property
     def places(self) -> dict[str, list[Unit]]:
@@ -81,10 +82,21 @@ class Examined:
             raise RecipeError(unknown_name("layer", name, list(known)))
         return Case(self, name, known[name])
 
+    @cached_property
+    def hurt(self) -> dict[str, float]:
+        """What each place does to the answer by itself, in nats for each position, worst first."""
+        found = {name: Case(self, name, own).own_damage for name, own in self.places.items()}
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
     def worst(self, count: int) -> list[str]:
         """The places that hurt the answer most by themselves, worst first."""
-        hurt = {name: Case(self, name, own).damage() for name, own in self.places.items()}
-        return sorted(hurt, key=lambda name: -hurt[name])[:count]
+        return list(self.hurt)[:count]
+
+    def once(self, key: tuple[object, ...], measure: Callable[[], float]) -> float:
+        """What is measured for several askers, by `key`."""
+        if key not in self._measured:
+            self._measured[key] = measure()
+        return self._measured[key]
 
     def damage(self, setting: Setting, swaps: Swaps | None = None) -> float:
         """Divergence from the float answer, in nats for each position."""
@@ -137,10 +149,15 @@ class Case:
         """To the answer when only this place is quantized, in nats for each position."""
         return self.network.damage(self.setting, swaps)
 
-    @cached_property
+    @property
     def own_damage(self) -> float:
         """As it is."""
-        return self.damage()
+        return self.network.once((self.name,), self.damage)
+
+    def once(self, unit: Unit, what: object, make: Callable[[], Quantizer | None]) -> float:
+        """The damage with another quantizer on one site; `what` tells it from others there."""
+        key = (self.name, unit.name, what)
+        return self.network.once(key, lambda: self.damage({unit.name: make()}))
 
     def values(self, unit: Unit) -> list[Tensor]:
         """What a site quantizes: the float weight, or the activation on held-out data."""
