@@ -15,6 +15,7 @@ from workbench.graph.quantized import QuantizedGraph
 from workbench.session.causes import (
     Causes,
     Proposal,
+    Swinging,
     bill,
     causes,
     examined,
@@ -61,6 +62,7 @@ class Treatment:
         recipe, model, now: as the cures have left them.
         steps: what was tried, in order; end: why it ended.
         extent: how much of the outcome is wanted when it is written; everything if None.
+        swinging: what is known of the weights' oscillation.
     """
 
     def __init__(
@@ -73,7 +75,8 @@ class Treatment:
         tell: Tell | None = None,
     ) -> None:
         self.session, self.recipe = session, recipe
-        self.model = quantized(session, recipe).eval() if model is None else model
+        self.swinging = Swinging()
+        self.model = quantized(session, recipe, self.swinging).eval() if model is None else model
         self.steps: list[Step] = []
         self.end = ""
         self.extent: Extent | None = None
@@ -87,7 +90,8 @@ class Treatment:
     def network(self) -> Examined:
         """The network as it is now, ready to be examined."""
         if self._network is None:
-            self._network = examined(self.session, self.recipe, self.model)
+            shares = self.swinging.shares
+            self._network = examined(self.session, self.recipe, self.model, swinging=shares)
         return self._network
 
     def causes(self, layer: str = "") -> Causes:
@@ -122,13 +126,14 @@ class Treatment:
 
     def _try(self, proposal: Proposal, layer: str, before: Judged) -> Step:
         """Quantize with the cure and compare, on the data that the session has now."""
-        model, file = quantized(self.session, proposal.recipe).eval(), False
+        seen = Swinging()
+        model, file = quantized(self.session, proposal.recipe, seen).eval(), False
         if proposal.finding.cause == SATURATION:  # which only files show
             file, before = True, self._judge(self.recipe, self.model, as_file=True)
         after = self._judge(proposal.recipe, model, as_file=file)
         kept = after.helped(before)
         if kept:
-            self.recipe, self.model = proposal.recipe, model
+            self.recipe, self.model, self.swinging = proposal.recipe, model, seen
             self.now = self._judge(self.recipe, self.model) if file else after
             self._network, self._file = None, None
         step = _step(proposal, layer, before, after, kept)
@@ -225,6 +230,8 @@ def of_run(run: Run, examples: int = EXAMPLES, tell: Tell | None = None) -> Trea
     """A finished run under treatment; what comes of it is written to the same extent."""
     found = Treatment(run.session, run.recipe, run.model, run.files.model, examples, tell)
     found.extent = Extent.from_record(run.about.get("extent", {}))
+    for record in run.events():
+        found.swinging.read(record)
     return found
 
 

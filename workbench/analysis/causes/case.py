@@ -23,6 +23,7 @@ from workbench.maths.histogram import Histogram
 from workbench.maths.metrics import decibels
 from workbench.maths.ranges import histogram_range
 from workbench.quantizers.base import Quantizer
+from workbench.quantizers.bias import Bias
 
 Inputs = tuple[Tensor, ...]
 #: by site, what is to sit there for once; None leaves it float
@@ -45,6 +46,7 @@ class Examined:
         held_out, calibration: batches of inputs.
         answer: what the first output says.
         ranges: how ranges are found.
+        oscillating: by weight site, the share whose codes swung at the end of training.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Examined:
         calibration: Sequence[Inputs],
         answer: Answer,
         ranges: Ranges | None = None,
+        oscillating: Mapping[str, float] | None = None,
     ) -> None:
+        self.oscillating = oscillating or {}
         self.model, self.answer, self.ranges = model, answer, ranges or Ranges()
         self.calibration = list(calibration)
         self.networks = [PartialNetwork(model, inputs) for inputs in held_out]
@@ -101,9 +105,7 @@ class Examined:
     def damage(self, setting: Setting, swaps: Swaps | None = None) -> float:
         """Divergence from the float answer, in nats for each position."""
         swaps = swaps or {}
-        off = Setting(frozenset(name for name, other in swaps.items() if other is None))
-        learned = frozenset(self.model.sites[name].tensor for name in swaps)
-        setting = setting - off - Setting(parameters=learned)
+        setting = without(setting, swaps, self.model)
         total, positions = 0.0, 0
         with swapped(self.model, swaps):
             for network in self.networks:
@@ -184,17 +186,37 @@ class Case:
             sums += TensorSums.between(value[kept], found[kept])
         return decibels(sums.signal, sums.noise)
 
+    @torch.no_grad()
+    def sums(self, unit: Unit, setting: Setting, swaps: Swaps | None = None) -> TensorSums:
+        """Signal and noise where a unit's error is read, under a setting."""
+        total = TensorSums()
+        with swapped(self.model, swaps or {}):
+            for network in self.network.networks:
+                changed = network.run(without(setting, swaps or {}, self.model))
+                found = network.value(unit.place, changed)
+                total += TensorSums.between(network.values[unit.place], found)
+        return total
+
     def refitted(
-        self, unit: Unit, grid: Grid | None = None, ranges: Ranges | None = None
+        self,
+        unit: Unit,
+        grid: Grid | None = None,
+        ranges: Ranges | None = None,
+        room: bool = True,
     ) -> Quantizer:
         """A plain quantizer for a site on another grid, or with a range found in another way.
 
-        A grid by channels for an activation covers each channel's extremes.
+        A grid by channels for an activation covers each channel's extremes. A weight leaves `room`
+        for the bias of its layer, as methods see to.
         """
         grid, ranges = grid or unit.site.grid, ranges or self.network.ranges
         if unit.site.kind == "weight":
             made = uniform(replace(unit.site, grid=grid))
             made.fit(self.model.original(unit.name).detach(), ranges.weights)
+            for site in self.model.of_kind("bias") if room else ():
+                follower = self.model.quantizer(site.name)
+                if isinstance(follower, Bias) and site.layer == unit.site.layer:
+                    follower.beside(made).make_room(self.model.original(site.name).detach())
             return made
         values = self.network.calibration_values(unit.site.tensor)
         return fitted(unit.site, values, grid, ranges.activations)
@@ -223,6 +245,13 @@ def fitted(
     made = uniform(replace(site, grid=grid))
     made.set_range(*histogram_range(seen, grid, calibrator))
     return made
+
+
+def without(setting: Setting, swaps: Swaps, model: QuantizedGraph) -> Setting:
+    """What is left of a setting: sites that are float for once are off, and nothing learned."""
+    off = Setting(frozenset(name for name, other in swaps.items() if other is None))
+    learned = frozenset(model.sites[name].tensor for name in swaps)
+    return setting - off - Setting(parameters=learned)
 
 
 @contextmanager
