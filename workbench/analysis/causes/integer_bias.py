@@ -61,8 +61,9 @@ def _bias(case: Case, unit: Unit) -> Site | None:
     """The layer's bias, where it is rounded to the accumulator's step."""
     own = (s for s in case.model.of_kind("bias") if s.layer == unit.site.layer)
     found = next(own, None)
-    here = found is not None and found.name in case.setting.sites
-    return found if here and isinstance(case.model.quantizer(found.name), Bias) else None
+    if found is None or found.name not in case.setting.sites:
+        return None
+    return found if isinstance(case.model.quantizer(found.name), Bias) else None
 
 
 def _cures(case: Case, unit: Unit, free: Swaps, full: bool) -> tuple[Cure, ...]:
