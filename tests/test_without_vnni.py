@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+import workbench
 from benchmarks import without_vnni
 from tests.deploy import saturating
+from workbench.session.execute import Extent
 
 pytestmark = pytest.mark.slow
 
@@ -61,3 +63,32 @@ def test_real_saturation_is_diagnosed_and_cured(tmp_path):
 def test_the_installed_package_is_left_alone(rig):
     assert without_vnni._library(without_vnni._installed()).read_bytes().count(b"\x0f\xa2") > 0
     assert str(without_vnni._installed().parent) not in rig["PYTHONPATH"].split(":")
+
+
+def test_a_sample_model_with_weights_of_full_range_is_cured(tmp_path):
+    session = workbench.open("digits-mobilenet")
+    options = {"weight_calibrator": "minmax", "calibrator": "minmax"}
+    recipe = session.recipe(8, 8, "rtn", None, target="ort-cpu-vnni", calibration_examples=64)
+    recipe = recipe.changed(stages=({"method": "rtn", "options": options},))
+    extent = Extent(naive=False, layers=False, verify=False, latency=False, examples=64)
+    run = session.quantize(recipe=recipe, out=tmp_path / "run", extent=extent)
+    frozen = run.model.frozen()
+    codes = [frozen[site.name].codes.abs().max() for site in run.model.of_kind("weight")]
+    assert max(codes) >= 127
+    if not under_rig(DOCTOR)["processor"]["features"]["avx2"]:
+        pytest.skip("this processor has no AVX2")
+    first = cured(run, "--json")["causes"][0]
+    assert first["cause"] == "saturation"
+    assert first["after"] < 0.2 * first["before"]
+    told = cured(run, "--auto", "--json", "--out", str(tmp_path / "cured"))
+    step = told["steps"][0]
+    assert (step["cause"], step["edit"], step["kept"]) == (
+        "saturation", {"target": "ort-cpu"}, True
+    )  # fmt: skip
+    assert step["after"]["kl"] < 0.2 * step["before"]["kl"]
+    assert told["now"]["score"] >= told["now"]["float_score"] - 1
+
+
+def cured(run, *options):
+    command = [sys.executable, "-m", "workbench", "cure", str(run.directory), "--examples", "256"]
+    return json.loads(without_vnni.call([*command, *options]))

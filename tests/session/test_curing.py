@@ -15,8 +15,9 @@ from tests.deploy import saturating, small
 from tests.session import planted
 from workbench.deploy import runtime
 from workbench.foundation.errors import RecipeError
-from workbench.session.causes import causes, examined
+from workbench.session.causes import bill, causes, examined
 from workbench.session.curing import STORY, Treatment, of_run
+from workbench.session.edits import edited
 from workbench.session.execute import Extent
 from workbench.session.recipe import Recipe
 
@@ -130,3 +131,39 @@ def _saturating_kernels(open_session: Callable[..., Any]) -> Callable[..., Any]:
         return open_session(given, **options)
 
     return opened
+
+
+def test_bits_of_attention_cost_operations() -> None:
+    session = workbench.open("digits-vit")
+    recipe = session.recipe(4, 4, "rtn", target="ort-cpu-vnni")
+    edit = {"override": {"pattern": "tensor:blocks.1.attention.softmax", "activations": 8}}
+    narrow, wide = (bill(session, r) for r in (recipe, edited(recipe, edit)))
+    assert wide.bytes == narrow.bytes
+    assert wide.bops - narrow.bops == (8 - 4) * 4 * _attention_macs(session)
+
+
+def _attention_macs(session: workbench.Session) -> int:
+    """Of softmax times values in one block."""
+    nodes = session.graph.model.graph
+    reads = (
+        n for n in nodes if any(v and v.name == "blocks.1.attention.softmax" for v in n.inputs)
+    )
+    node = next(n for n in reads if n.op_type == "MatMul")
+    shapes = [[int(size) for size in v.shape[1:]] for v in node.inputs if v and v.shape]
+    (heads, rows, summed), (_, _, width) = shapes
+    return heads * rows * summed * width
+
+
+def test_oscillation_that_a_run_recorded(tiny: workbench.Session, tmp_path: Path) -> None:
+    recipe = tiny.recipe(
+        2, 8, "lsq", edges=None, calibration_examples=32, epochs=2, learning_rate=0.05
+    )
+    extent = Extent(False, False, False, False)
+    run = tiny.quantize(recipe=recipe, out=tmp_path / "run", extent=extent)
+    treatment = of_run(run, examples=32)
+    weights = {site.name for site in run.model.of_kind("weight")}
+    assert set(treatment.swinging.shares) == weights
+    assert treatment.network.oscillating == treatment.swinging.shares
+    anew = Treatment(tiny, recipe, examples=32)
+    assert anew.swinging.shares == pytest.approx(treatment.swinging.shares, abs=1e-3)
+    assert treatment.extent == extent

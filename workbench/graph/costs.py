@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from workbench.graph.build import Graph
 from workbench.graph.quantized import QuantizedGraph
-from workbench.graph.sites import Layer, Site, layers
+from workbench.graph.sites import Layer, Site, layers, product_macs
 
 FLOAT_BITS = 32
 BYTE = 8
@@ -57,6 +57,18 @@ def costs(graph: Graph, sites: Iterable[Site]) -> dict[str, Cost]:
                 macs = layer.macs * share
                 products = cost.products + macs * _data_bits(layer, data)
                 found[weight.name] = replace(cost, products=products, macs=cost.macs + macs)
+    return found
+
+
+def products_of_data(graph: Graph, sites: Iterable[Site]) -> float:
+    """Bit operations of all products of two activations, such as attention's, for one example."""
+    data = {edge: site.grid.bits for site in sites for edge in site.edges}
+    held = {layer.name for layer in layers(graph)}
+    found = 0.0
+    for node in graph.model.graph:
+        if node.name not in held:
+            bits = (data.get((str(node.name), index), FLOAT_BITS) for index in (0, 1))
+            found += product_macs(node) * math.prod(bits)
     return found
 
 

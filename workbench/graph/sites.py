@@ -133,6 +133,14 @@ def is_constant(value: ir.Value | None) -> bool:
     return value is None or value.is_initializer()
 
 
+def product_macs(node: ir.Node) -> int:
+    """Multiply-adds of a product of two activations for one example; 0 of any other node."""
+    if node.op_type not in PRODUCTS or node.inputs[0] is None:
+        return 0
+    summed = value_shape(node.inputs[0])[-1:]
+    return math.prod(value_shape(node.outputs[0])[1:]) * math.prod(summed) if summed else 0
+
+
 def value_shape(value: ir.Value) -> tuple[int, ...]:
     """Known dimensions, 0 where symbolic; () if the rank is not known."""
     if value.shape is None:

@@ -39,6 +39,10 @@ class Bias(Quantizer):
         """Take the scale from these two quantizers from now on."""
         self._sources = (data, weight)  # a tuple, so that they are not registered twice
 
+    def beside(self, weight: Quantizer) -> Bias:
+        """The same bias where another quantizer is on the weight."""
+        return Bias(self.grid, self.shape, self._sources[0], weight)
+
     def affine(self) -> tuple[Tensor, Tensor]:
         data, weight = self._sources
         scale = (data.affine()[0] * weight.affine()[0]).reshape(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,11 @@ from workbench.analysis.causes.finding import Cure, Finding, ranked
 from workbench.analysis.damage import Answer
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.build import Graph
-from workbench.graph.costs import FLOAT_BITS, costs
+from workbench.graph.costs import FLOAT_BITS, costs, products_of_data
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Site, layers
 from workbench.graph.targets import target
+from workbench.methods.base import Event
 from workbench.session.data import BATCH_MOST, Data, Split
 from workbench.session.edits import edited
 from workbench.session.execute import quantized
@@ -36,7 +37,8 @@ class Bill:
     """What a recipe costs.
 
     Attributes:
-        bytes: of all weights, packed. bops: bit operations for one example.
+        bytes: of all weights, packed.
+        bops: bit operations for one example, products of two activations included.
     """
 
     bytes: int
@@ -106,7 +108,11 @@ class Causes:
 
 
 def examined(
-    session: Session, recipe: Recipe, model: QuantizedGraph | None = None, examples: int = EXAMPLES
+    session: Session,
+    recipe: Recipe,
+    model: QuantizedGraph | None = None,
+    examples: int = EXAMPLES,
+    swinging: Mapping[str, float] | None = None,
 ) -> Examined:
     """The quantized network beside the float one, on data of both kinds.
 
@@ -115,8 +121,10 @@ def examined(
         recipe: how it is quantized.
         model: already quantized so; by default it is made now.
         examples: held-out ones.
+        swinging: shares of weights that oscillated while `model` trained, as in `Swinging`.
     """
-    model = (quantized(session, recipe) if model is None else model).eval()
+    seen = Swinging(swinging)
+    model = (quantized(session, recipe, seen) if model is None else model).eval()
     held_out, calibration = session.judging(recipe), session.calibrating(recipe)
     found = Answer.of(model.graph)
     answer = replace(found, kind="values") if held_out.task == "pairs" else found
@@ -126,7 +134,30 @@ def examined(
         _some(session, calibration, "calibration", CALIBRATION),
         answer,
         _ranges(recipe),
+        seen.shares,
     )
+
+
+class Swinging:
+    """Which weights swing between two codes, from the events of training; the last word counts.
+
+    Attributes:
+        shares: of the codes of each weight, by site.
+    """
+
+    def __init__(self, shares: Mapping[str, float] | None = None) -> None:
+        self.shares = dict(shares or {})
+
+    def __call__(self, event: Event) -> None:
+        """Take what an event says."""
+        self.read(event.record())
+
+    def read(self, record: Mapping[str, Any]) -> None:
+        """Take what its record says, as in a run's `events.jsonl`."""
+        for site, signals in (record.get("sites") or {}).items():
+            share = (signals.get("values") or {}).get("oscillating")
+            if share is not None:
+                self.shares[str(site)] = float(share)
 
 
 def causes(session: Session, recipe: Recipe, network: Examined, layer: str = "") -> Causes:
@@ -167,6 +198,7 @@ def _priced(graph: Graph, sites: Sequence[Site]) -> Bill:
     found = costs(graph, sites)
     size = sum(cost.values * bits[name] for name, cost in found.items())
     operations = sum(cost.products * bits[name] for name, cost in found.items())
+    operations += products_of_data(graph, sites)
     for layer in layers(graph):
         values = {w.name: _count(w.shape) for w in layer.weights}
         left = [name for name in values if name not in bits]

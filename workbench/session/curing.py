@@ -15,6 +15,7 @@ from workbench.graph.quantized import QuantizedGraph
 from workbench.session.causes import (
     Causes,
     Proposal,
+    Swinging,
     bill,
     causes,
     examined,
@@ -60,6 +61,8 @@ class Treatment:
     Attributes:
         recipe, model, now: as the cures have left them.
         steps: what was tried, in order; end: why it ended.
+        extent: how much of the outcome is wanted when it is written; everything if None.
+        swinging: what is known of the weights' oscillation.
     """
 
     def __init__(
@@ -72,9 +75,11 @@ class Treatment:
         tell: Tell | None = None,
     ) -> None:
         self.session, self.recipe = session, recipe
-        self.model = quantized(session, recipe).eval() if model is None else model
+        self.swinging = Swinging()
+        self.model = quantized(session, recipe, self.swinging).eval() if model is None else model
         self.steps: list[Step] = []
         self.end = ""
+        self.extent: Extent | None = None
         self._file, self._examples = file, examples
         self._tell = tell or (lambda _: None)
         self._tried = set[str]()
@@ -85,7 +90,8 @@ class Treatment:
     def network(self) -> Examined:
         """The network as it is now, ready to be examined."""
         if self._network is None:
-            self._network = examined(self.session, self.recipe, self.model)
+            shares = self.swinging.shares
+            self._network = examined(self.session, self.recipe, self.model, swinging=shares)
         return self._network
 
     def causes(self, layer: str = "") -> Causes:
@@ -120,13 +126,14 @@ class Treatment:
 
     def _try(self, proposal: Proposal, layer: str, before: Judged) -> Step:
         """Quantize with the cure and compare, on the data that the session has now."""
-        model, file = quantized(self.session, proposal.recipe).eval(), False
+        seen = Swinging()
+        model, file = quantized(self.session, proposal.recipe, seen).eval(), False
         if proposal.finding.cause == SATURATION:  # which only files show
             file, before = True, self._judge(self.recipe, self.model, as_file=True)
         after = self._judge(proposal.recipe, model, as_file=file)
         kept = after.helped(before)
         if kept:
-            self.recipe, self.model = proposal.recipe, model
+            self.recipe, self.model, self.swinging = proposal.recipe, model, seen
             self.now = self._judge(self.recipe, self.model) if file else after
             self._network, self._file = None, None
         step = _step(proposal, layer, before, after, kept)
@@ -152,7 +159,7 @@ class Treatment:
 
     def write(self, out: str | Path | None = None, extent: Extent | None = None) -> Run:
         """The recipe as it is now as a run like any other, with the story in `cure.json`."""
-        files = self.session.prepare(self.recipe, out, extent)
+        files = self.session.prepare(self.recipe, out, extent or self.extent)
         self.session.make(files)
         write_json(files.directory / STORY, self.record())
         return Run(files.directory)
@@ -220,8 +227,12 @@ def chosen(found: Causes, number: int) -> Proposal:
 
 
 def of_run(run: Run, examples: int = EXAMPLES, tell: Tell | None = None) -> Treatment:
-    """A finished run under treatment."""
-    return Treatment(run.session, run.recipe, run.model, run.files.model, examples, tell)
+    """A finished run under treatment; what comes of it is written to the same extent."""
+    found = Treatment(run.session, run.recipe, run.model, run.files.model, examples, tell)
+    found.extent = Extent.from_record(run.about.get("extent", {}))
+    for record in run.events():
+        found.swinging.read(record)
+    return found
 
 
 def _step(proposal: Proposal, layer: str, before: Judged, after: Judged, kept: bool) -> Step:

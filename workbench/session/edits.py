@@ -5,7 +5,8 @@
 {"transform": "equalize"}                      one transformation more
 {"options": {"calibrator": "percentile"}}      options of the stages that have them
 {"method": "gram"}                             instead of the stages that are there
-{"append": "bias_correction"}                  a stage more
+{"append": "bias_correction"}                  a stage more, at the end
+{"prepend": "ptq4vit"}                         one at the start, in place of nearest rounding
 {"edges": 8}, {"target": "ort-cpu"}, {"synthetic": "zeroq"}, {"calibration_examples": 1024}
 {"data": "held-out"}                           other data: the recipe stays
 """
@@ -19,6 +20,7 @@ from workbench.foundation.errors import RecipeError
 from workbench.session.recipe import ActivationSpec, Override, Recipe, Stage, Synthetic, WeightSpec
 
 DATA = "data"
+NEAREST = "rtn"
 
 
 def edited(recipe: Recipe, edit: Mapping[str, Any]) -> Recipe:
@@ -69,17 +71,27 @@ def _options(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 
 def _method(recipe: Recipe, name: str) -> Recipe:
-    if any(stage.method == name for stage in recipe.stages):
-        raise RecipeError(f"method '{name}' is in this recipe already")
+    _require_new(recipe, name)
     known = type(Stage(method=name).parsed()).model_fields
     kept = {k: v for stage in recipe.stages for k, v in stage.options.items() if k in known}
     return recipe.changed(stages=(Stage(method=name, options=kept),))
 
 
 def _append(recipe: Recipe, name: str) -> Recipe:
+    _require_new(recipe, name)
+    return recipe.changed(stages=(*recipe.stages, Stage(method=name)))
+
+
+def _prepend(recipe: Recipe, name: str) -> Recipe:
+    """A stage that finds ranges by itself needs no nearest rounding behind it."""
+    _require_new(recipe, name)
+    later = [stage for stage in recipe.stages if stage.method != NEAREST]
+    return recipe.changed(stages=(Stage(method=name), *later))
+
+
+def _require_new(recipe: Recipe, name: str) -> None:
     if any(stage.method == name for stage in recipe.stages):
         raise RecipeError(f"method '{name}' is in this recipe already")
-    return recipe.changed(stages=(*recipe.stages, Stage(method=name)))
 
 
 def _synthetic(recipe: Recipe, name: str) -> Recipe:
@@ -94,6 +106,7 @@ _EDITS: dict[str, Callable[[Recipe, Any], Recipe]] = {
     "options": _options,
     "method": _method,
     "append": _append,
+    "prepend": _prepend,
     "edges": lambda recipe, value: recipe.changed(edges=value),
     "target": lambda recipe, value: recipe.changed(target=value),
     "calibration_examples": lambda recipe, value: recipe.changed(calibration_examples=value),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.analysis.causes.branching import branching
 from tests.methods.nets import examples, network
 from workbench.analysis.causes.case import Examined, Ranges
 from workbench.analysis.causes.examine import examine
@@ -13,6 +14,7 @@ from workbench.analysis.causes.finding import Finding
 from workbench.analysis.causes.registry import CAUSES
 from workbench.analysis.damage import Answer
 from workbench.foundation.errors import RecipeError
+from workbench.graph import Graph
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.targets import ActivationGrid, WeightGrid, target
 from workbench.methods.base import Task
@@ -27,15 +29,18 @@ def examined(
     calibration: Tensor | None = None,
     place: str = "ort-cpu-vnni",
     calibrator: str = "minmax",
+    graph: Graph | None = None,
+    oscillating: dict[str, float] | None = None,
 ) -> Examined:
     """Rounded to nearest, by default over the extremes of each tensor."""
-    graph, seen = network(), examples() if calibration is None else calibration
+    graph, seen = graph or network(), examples() if calibration is None else calibration
     model = QuantizedGraph(graph, target(place).sites(graph, weights, activations, edges=None))
     options = {"weight_calibrator": calibrator, "calibrator": calibrator}
     for _ in make("rtn", options).learn(model, Task(lambda: iter([(seen,)]), len(seen))):
         pass
     ranges = Ranges(calibrator, calibrator)
-    return Examined(model.eval(), [(HELD_OUT,)], [(seen,)], Answer.of(graph), ranges)
+    data = [(HELD_OUT,)], [(seen,)]
+    return Examined(model.eval(), *data, Answer.of(graph), ranges, oscillating)
 
 
 def found(network: Examined, site: str, cause: str) -> Finding:
@@ -114,7 +119,7 @@ def test_shape_behind_a_gelu() -> None:
     seen = found(network, "gelu", "shape")
     assert seen.evidence == {"operator": "GELU"}
     assert seen.before > 0
-    assert seen.cures[-1].edit == {"method": "ptq4vit"}
+    assert seen.cures[0].edit == {"prepend": "ptq4vit"}
 
 
 def test_errors_that_arrive() -> None:
@@ -157,3 +162,49 @@ def test_weights_that_learned_the_calibration_data() -> None:
         network.model, [(HELD_OUT,)], network.calibration, network.answer, network.ranges
     )
     assert names(moved, "head.w")[0] == "over-fitted"
+
+
+def test_branches_of_a_sum_that_differ_in_size() -> None:
+    grids = WeightGrid(bits=8), ActivationGrid(bits=5)
+    seen = examine(examined(*grids, graph=branching("Add")).case("met"))[0]
+    assert seen.cause == "branches"
+    assert seen.after < 0.2 * seen.before
+    assert seen.evidence["reach"]["loud"] > 20 * seen.evidence["reach"]["quiet"]
+    assert seen.cures[0].edit["override"]["activations"] == 8
+    assert "branches" not in names(examined(*grids, graph=branching("Add", times=1.0)), "met")
+
+
+@pytest.mark.parametrize("site", ["quiet", "loud"])
+def test_branches_that_a_concat_gives_one_scale(site: str) -> None:
+    grids = WeightGrid(bits=8), ActivationGrid(bits=8)
+    network = examined(*grids, place="npu-int", graph=branching("Concat"))
+    assert {"quiet", "loud"} <= {name for name, s in network.model.sites.items() if s.shares} | {
+        s.shares for s in network.model.sites.values()
+    }
+    seen = found(network, site, "branches")
+    assert seen.established
+    assert seen.after < 0.2 * seen.before
+    apart = examined(*grids, graph=branching("Concat"))  # where each tensor has its own scale
+    case = apart.case(site)
+    assert CAUSES["branches"].make(case, case.units[0]) is None
+
+
+def test_a_bias_that_fills_its_bits() -> None:
+    network = examined(WeightGrid(bits=8), ActivationGrid(bits=8), graph=branching(bias=1e6))
+    first = next(f for f in examine(network.case("head")) if f.cause != "upstream")
+    assert first.cause == "integer-bias"
+    assert first.evidence == {"full": 5, "lost": 0}
+    assert first.after < 0.5 * first.before
+    assert first.cures[0].edit["override"]["activations"] == 0
+    usual = examined(WeightGrid(bits=8), ActivationGrid(bits=8), graph=branching(bias=1.0))
+    assert "integer-bias" not in names(usual, "head")
+
+
+def test_weights_that_swung_to_the_end() -> None:
+    grids, graph = (WeightGrid(bits=3), ActivationGrid(bits=8)), branching(times=1.0)
+    network = examined(*grids, graph=graph, oscillating={"quiet.w": 0.5})
+    first = examine(network.case("quiet.w"))[0]
+    assert first.cause == "oscillating"
+    assert first.evidence == {"share": 0.5}
+    assert {"options": {"freeze": 0.01}} in [cure.edit for cure in first.cures]
+    assert "oscillating" not in names(examined(*grids, graph=graph), "quiet.w")

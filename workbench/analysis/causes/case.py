@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
@@ -23,6 +23,7 @@ from workbench.maths.histogram import Histogram
 from workbench.maths.metrics import decibels
 from workbench.maths.ranges import histogram_range
 from workbench.quantizers.base import Quantizer
+from workbench.quantizers.bias import Bias
 
 Inputs = tuple[Tensor, ...]
 #: by site, what is to sit there for once; None leaves it float
@@ -45,6 +46,7 @@ class Examined:
         held_out, calibration: batches of inputs.
         answer: what the first output says.
         ranges: how ranges are found.
+        oscillating: by weight site, the share whose codes swung at the end of training.
     """
 
     def __init__(
@@ -54,13 +56,16 @@ class Examined:
         calibration: Sequence[Inputs],
         answer: Answer,
         ranges: Ranges | None = None,
+        oscillating: Mapping[str, float] | None = None,
     ) -> None:
+        self.oscillating = oscillating or {}
         self.model, self.answer, self.ranges = model, answer, ranges or Ranges()
         self.calibration = list(calibration)
         self.networks = [PartialNetwork(model, inputs) for inputs in held_out]
         self.units = units(model)
         self.everything = everything(model)
         self._seen: tuple[str, list[Tensor]] = ("", [])
+        self._measured: dict[tuple[object, ...], float] = {}
 
     @cached_property
     def places(self) -> dict[str, list[Unit]]:
@@ -81,17 +86,26 @@ class Examined:
             raise RecipeError(unknown_name("layer", name, list(known)))
         return Case(self, name, known[name])
 
+    @cached_property
+    def hurt(self) -> dict[str, float]:
+        """What each place does to the answer by itself, in nats for each position, worst first."""
+        found = {name: Case(self, name, own).own_damage for name, own in self.places.items()}
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
     def worst(self, count: int) -> list[str]:
         """The places that hurt the answer most by themselves, worst first."""
-        hurt = {name: Case(self, name, own).damage() for name, own in self.places.items()}
-        return sorted(hurt, key=lambda name: -hurt[name])[:count]
+        return list(self.hurt)[:count]
+
+    def once(self, key: tuple[object, ...], measure: Callable[[], float]) -> float:
+        """What is measured for several askers, by `key`."""
+        if key not in self._measured:
+            self._measured[key] = measure()
+        return self._measured[key]
 
     def damage(self, setting: Setting, swaps: Swaps | None = None) -> float:
         """Divergence from the float answer, in nats for each position."""
         swaps = swaps or {}
-        off = Setting(frozenset(name for name, other in swaps.items() if other is None))
-        learned = frozenset(self.model.sites[name].tensor for name in swaps)
-        setting = setting - off - Setting(parameters=learned)
+        setting = without(setting, swaps, self.model)
         total, positions = 0.0, 0
         with swapped(self.model, swaps):
             for network in self.networks:
@@ -137,10 +151,15 @@ class Case:
         """To the answer when only this place is quantized, in nats for each position."""
         return self.network.damage(self.setting, swaps)
 
-    @cached_property
+    @property
     def own_damage(self) -> float:
         """As it is."""
-        return self.damage()
+        return self.network.once((self.name,), self.damage)
+
+    def once(self, unit: Unit, what: object, make: Callable[[], Quantizer | None]) -> float:
+        """The damage with another quantizer on one site; `what` tells it from others there."""
+        key = (self.name, unit.name, what)
+        return self.network.once(key, lambda: self.damage({unit.name: make()}))
 
     def values(self, unit: Unit) -> list[Tensor]:
         """What a site quantizes: the float weight, or the activation on held-out data."""
@@ -167,17 +186,37 @@ class Case:
             sums += TensorSums.between(value[kept], found[kept])
         return decibels(sums.signal, sums.noise)
 
+    @torch.no_grad()
+    def sums(self, unit: Unit, setting: Setting, swaps: Swaps | None = None) -> TensorSums:
+        """Signal and noise where a unit's error is read, under a setting."""
+        total = TensorSums()
+        with swapped(self.model, swaps or {}):
+            for network in self.network.networks:
+                changed = network.run(without(setting, swaps or {}, self.model))
+                found = network.value(unit.place, changed)
+                total += TensorSums.between(network.values[unit.place], found)
+        return total
+
     def refitted(
-        self, unit: Unit, grid: Grid | None = None, ranges: Ranges | None = None
+        self,
+        unit: Unit,
+        grid: Grid | None = None,
+        ranges: Ranges | None = None,
+        room: bool = True,
     ) -> Quantizer:
         """A plain quantizer for a site on another grid, or with a range found in another way.
 
-        A grid by channels for an activation covers each channel's extremes.
+        A grid by channels for an activation covers each channel's extremes. A weight leaves `room`
+        for the bias of its layer, as methods see to.
         """
         grid, ranges = grid or unit.site.grid, ranges or self.network.ranges
         if unit.site.kind == "weight":
             made = uniform(replace(unit.site, grid=grid))
             made.fit(self.model.original(unit.name).detach(), ranges.weights)
+            for site in self.model.of_kind("bias") if room else ():
+                follower = self.model.quantizer(site.name)
+                if isinstance(follower, Bias) and site.layer == unit.site.layer:
+                    follower.beside(made).make_room(self.model.original(site.name).detach())
             return made
         values = self.network.calibration_values(unit.site.tensor)
         return fitted(unit.site, values, grid, ranges.activations)
@@ -206,6 +245,13 @@ def fitted(
     made = uniform(replace(site, grid=grid))
     made.set_range(*histogram_range(seen, grid, calibrator))
     return made
+
+
+def without(setting: Setting, swaps: Swaps, model: QuantizedGraph) -> Setting:
+    """What is left of a setting: sites that are float for once are off, and nothing learned."""
+    off = Setting(frozenset(name for name, other in swaps.items() if other is None))
+    learned = frozenset(model.sites[name].tensor for name in swaps)
+    return setting - off - Setting(parameters=learned)
 
 
 @contextmanager

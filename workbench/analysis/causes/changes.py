@@ -21,8 +21,8 @@ def override(unit: Unit, bits: int) -> dict[str, object]:
 
 def with_bits(case: Case, unit: Unit, bits: int) -> Cure:
     """More bits at one site, measured."""
-    made = case.refitted(unit, unit.site.grid.with_bits(bits))
-    damage = case.damage({unit.name: made})
+    wide = unit.site.grid.with_bits(bits)
+    damage = case.once(unit, bits, lambda: case.refitted(unit, wide))
     return Cure(f"{bits}-bit", f"{bits} bits for '{unit.name}'", override(unit, bits), damage)
 
 
@@ -36,7 +36,7 @@ def wider(case: Case, unit: Unit) -> tuple[Cure, ...]:
 
 def left_float(case: Case, unit: Unit) -> Cure:
     """No quantization at one site, measured."""
-    damage = case.damage({unit.name: None})
+    damage = case.once(unit, 0, lambda: None)
     return Cure("float", f"'{unit.name}' stays float", override(unit, 0), damage)
 
 

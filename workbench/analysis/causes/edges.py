@@ -17,6 +17,7 @@ from workbench.graph.sites import layers
     serves=("weight", "activation"),
     where="the layer that reads the input, and the one that gives the answer",
     changes="8 bits there",
+    more_bits=True,
 )
 def edge_layer(case: Case, unit: Unit) -> Finding | None:
     """The layers at both ends bear least."""

@@ -24,5 +24,6 @@ def examine(case: Case) -> list[Finding]:
             seen = entry.make(case, unit)
             if seen is not None and seen.established:
                 named = {"cause": entry.name, "title": entry.title, "order": entry.facts["order"]}
-                found.append(replace(seen, **named))
+                more = bool(entry.facts.get("more_bits"))
+                found.append(replace(seen, **named, more_bits=more))
     return ranked(found)

@@ -26,6 +26,7 @@ MOST = {"weight": 8, "activation": 16}
     serves=("weight", "activation"),
     where="any tensor",
     changes="one bit more",
+    more_bits=True,
 )
 def few_bits(case: Case, unit: Unit) -> Finding | None:
     """The grid does what theory promises, and that is not enough."""

@@ -27,6 +27,6 @@ def cause(
         order: of causes that explain as much, the lowest is named first: the more special one.
         serves: kinds of sites at which it can occur.
         facts: shown by doors: `where` (at which places it occurs) and `changes` (what the
-            counterfactual changes).
+            counterfactual changes), `more_bits` where that is the number of bits.
     """
     return CAUSES.register(name, title=title, order=order, serves=serves, **facts)

@@ -24,7 +24,7 @@ NORMS = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
 @cause(
     "shape",
     title="Softmax, GELU or LayerNorm on equal steps",
-    order=55,
+    order=45,
     serves=("activation",),
     where="behind these operators",
     changes="levels that fit the shape",
@@ -42,8 +42,8 @@ def shape(case: Case, unit: Unit) -> Finding | None:
         f"values behind a {word} on {2**unit.site.grid.bits} equal steps; {kind} would raise SQNR"
         f" from {before_db:.1f} to {decibel(after_db)}"
     )
-    served = Cure(method, f"'{method}', which serves transformers", {"method": method})
-    cures = (*wider(case, unit), served)
+    words = f"'{method}' first: levels that fit, at the same bits"
+    cures = (Cure(method, words, {"prepend": method}), *wider(case, unit))
     return Finding(
         unit.name, sentence, before_db, after_db, case.own_damage, after, cures,
         {"operator": word},

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import fx
 
 from workbench.analysis.causes.case import Case
 from workbench.analysis.causes.changes import decibel
 from workbench.analysis.causes.finding import Cure, Finding
 from workbench.analysis.causes.registry import cause
-from workbench.analysis.damage import TensorSums
 from workbench.analysis.partial import Setting
 from workbench.analysis.units import Unit
 
@@ -31,7 +29,7 @@ def upstream(case: Case, unit: Unit) -> Finding | None:
     before = _before(case, unit)
     if not before:
         return None
-    own, all_on = _sums(case, unit, case.setting), _sums(case, unit, every)
+    own, all_on = case.sums(unit, case.setting), case.sums(unit, every)
     if all_on.noise < TIMES * own.noise:
         return None
     damage = case.network.damage(every)
@@ -59,13 +57,3 @@ def _before(case: Case, unit: Unit) -> frozenset[str]:
             found.add(node.meta["site"])
         waiting += node.all_input_nodes
     return frozenset(found) - case.setting.sites
-
-
-@torch.no_grad()
-def _sums(case: Case, unit: Unit, setting: Setting) -> TensorSums:
-    """At the layer's output."""
-    total = TensorSums()
-    for network in case.network.networks:
-        changed = network.run(setting)
-        total += TensorSums.between(network.values[unit.place], network.value(unit.place, changed))
-    return total

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from workbench.graph.build import Graph
 from workbench.graph.corrections import WHY_FLOAT, corrects
-from workbench.graph.sites import PRODUCTS, Layer, is_constant, layers, value_shape
+from workbench.graph.sites import is_constant, layers, product_macs, value_shape
 from workbench.graph.targets.activations import FLOATS
 from workbench.graph.targets.base import Plan, Target
 from workbench.graph.targets.meetings import Meetings
@@ -133,6 +133,7 @@ class _Table:
         arithmetic, why = self._judge(node, met)
         parameters, stored = self._parameters(node)
         outputs = met.outputs[:1]
+        layer = self._layers.get(name)
         return NodeCoverage(
             node=name,
             op=node.op_type,
@@ -142,7 +143,7 @@ class _Table:
             input_bits=max((site.grid.bits for site in met.inputs), default=None),
             output_bits=outputs[0].grid.bits if outputs else None,
             group=outputs[0].shares if outputs else None,
-            macs=_macs(node, self._layers.get(name)),
+            macs=product_macs(node) if layer is None else layer.macs,
             parameters=parameters,
             stored=stored,
             note="; ".join(dict.fromkeys(site.note for site in met.weights if site.note)),
@@ -212,12 +213,3 @@ def _computes(node: ir.Node) -> bool:
     """True where floats go in or come out that are not constant."""
     floats = [v for v in (*node.inputs, *node.outputs) if v is not None and not is_constant(v)]
     return any(value.dtype in FLOATS for value in floats)
-
-
-def _macs(node: ir.Node, layer: Layer | None) -> int:
-    if layer is not None:
-        return layer.macs
-    if node.op_type not in PRODUCTS or node.inputs[0] is None:
-        return 0
-    summed = value_shape(node.inputs[0])[-1:]
-    return math.prod(value_shape(node.outputs[0])[1:]) * math.prod(summed) if summed else 0
