@@ -41,6 +41,7 @@ from workbench.session.data_free import judged, label, synthesise
 from workbench.session.launched import Shared
 from workbench.session.progress import Clock, Progress
 from workbench.session.recipe import Recipe
+from workbench.session.relearning import Ground, Learned, Memory
 from workbench.session.restored import file_metadata
 from workbench.session.scores import Comparison, Model
 from workbench.session.store import Checkpoint, RunFiles, finite, write_json
@@ -271,15 +272,26 @@ class _Execution:
         self.together.leave()
 
     def stages(
-        self, model: QuantizedGraph, recipe: Recipe, stored: Shared | None, finished: int
+        self,
+        model: QuantizedGraph,
+        recipe: Recipe,
+        stored: Shared | None,
+        finished: int,
+        memory: Memory | None = None,
     ) -> Iterator[Event]:
-        """Learn stage after stage; with `stored`, what a finished stage learned is kept."""
+        """Learn stage after stage; with `stored`, what a finished stage learned is kept.
+
+        With a `memory`, what earlier learning left is taken over where it stands.
+        """
         for index, stage in enumerate(recipe.stages):
             if index < finished:
                 continue
             torch.manual_seed(recipe.seed)
             task = self._task(recipe, index, keep=stored is not None)
+            task.kept = frozenset() if memory is None else memory.recall(index)
             yield from make(stage.method, stage.options).learn(model, task)
+            if memory is not None:
+                memory.keep()
             if stored is not None:
                 stored.save(model.state(), index + 1)
                 self.files.checkpoint.unlink(missing_ok=True)
@@ -421,6 +433,23 @@ def diagnose(session: Session, recipe: Recipe, watch: Watch | None = None) -> Di
 def quantized(session: Session, recipe: Recipe) -> QuantizedGraph:
     """Quantized as the recipe says, and nothing kept."""
     return _learned(session, recipe).model
+
+
+def learned(session: Session, recipe: Recipe, before: Learned | None = None) -> Learned:
+    """Learned as the recipe says, in memory.
+
+    Args:
+        session: model and data.
+        recipe: what is asked.
+        before: earlier learning; what stands of it is taken over, see `session.relearning`.
+    """
+    with TemporaryDirectory() as folder:
+        work = _Execution(session, recipe, RunFiles(Path(folder)), Extent())
+        ground = Ground.of(session, recipe, work.measured or {})
+        memory = Memory(recipe, work.model, ground, before)
+        for event in work.stages(work.model, recipe, None, memory.finished, memory):
+            memory.events.append(event.record())
+    return memory.learned()
 
 
 def _learned(session: Session, recipe: Recipe) -> _Execution:
