@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -46,7 +46,7 @@ def assert_equal(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tens
 
 
 @pytest.fixture
-def visits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def visits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Layers that second-order methods have solved."""
     seen: list[str] = []
     solve = SecondOrder._layer
@@ -56,7 +56,7 @@ def visits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return solve(self, model, stop, task)
 
     monkeypatch.setattr(SecondOrder, "_layer", counted)
-    yield seen
+    return seen
 
 
 def again(session: workbench.Session, before: Learned, edit: Mapping[str, Any]) -> Learned:

@@ -17,7 +17,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from workbench.graph.quantized import QuantizedGraph
+from workbench.graph.build import Graph
 
 Record = Mapping[str, float]
 
@@ -79,19 +79,18 @@ def digest_tensors(tensors: Iterable[Tensor | None]) -> str:
     return found.hexdigest()
 
 
-def digest_model(model: QuantizedGraph, version: str) -> str:
-    """Of the float graph, of every quantizer and of what learning moved.
+def digest_text(*parts: str) -> str:
+    """Of some texts, in their order."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def digest_graph(graph: Graph, version: str) -> str:
+    """Of a float network.
 
     Args:
-        model: quantized.
+        graph: the network.
         version: of what measures; another version measures anew.
     """
     found = hashlib.blake2b(version.encode(), digest_size=16)
-    found.update(ir.to_proto(model.graph.model).SerializeToString(deterministic=True))
-    for name, frozen in model.frozen().items():
-        site = model.sites[name]
-        held = (frozen.scale, frozen.zero_point, frozen.codes, frozen.levels, *frozen.held.values())
-        found.update(f"{name}{site.edges}{site.grid}{digest_tensors(held)}".encode())
-    held = sorted(model.module.named_parameters())
-    found.update(digest_tensors(parameter for _, parameter in held).encode())
+    found.update(ir.to_proto(graph.model).SerializeToString(deterministic=True))
     return found.hexdigest()

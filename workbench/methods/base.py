@@ -149,7 +149,7 @@ class Method(ABC):
     def learn(self, model: QuantizedGraph, task: Task) -> Iterator[Event]:
         """Change the model's quantizers (and weights) in place; yield what happens."""
 
-    def keeps(self, model: QuantizedGraph, changed: Collection[Site]) -> Kept:  # noqa: ARG002
+    def keeps(self, model: QuantizedGraph, changed: Collection[Site]) -> Kept:
         """What would be learned again just as it was, though some sites are others now.
 
         Args:

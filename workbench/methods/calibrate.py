@@ -62,9 +62,7 @@ class Observers:
     thousand examples need no more memory than one batch. Sites that are `kept` have their range.
     """
 
-    def __init__(
-        self, model: QuantizedGraph, calibrator: str, kept: Collection[str] = ()
-    ) -> None:
+    def __init__(self, model: QuantizedGraph, calibrator: str, kept: Collection[str] = ()) -> None:
         self._model = model
         activations = (s for s in model.of_kind("activation") if s.name not in kept)
         own = [site for site in activations if site.shares is None]

@@ -59,9 +59,7 @@ def by_site(model: QuantizedGraph, changed: Collection[Site]) -> Kept:
     return Kept(frozenset(kept))
 
 
-def upstream(
-    model: QuantizedGraph, changed: Collection[Site], parts: Sequence[Unit] = ()
-) -> Kept:
+def upstream(model: QuantizedGraph, changed: Collection[Site], parts: Sequence[Unit] = ()) -> Kept:
     """What stays where layers, or units, are learned in the order of a walk.
 
     Args:
@@ -89,7 +87,7 @@ def _leader(site: Site) -> str:
 def _places(
     model: QuantizedGraph, sites: Collection[Site], order: Mapping[fx.Node, int]
 ) -> dict[str, list[int]]:
-    """Where in the walk a site is learned: an activation at its quantizer, others at their nodes."""
+    """Where a walk learns a site: an activation at its quantizer, others at their nodes."""
     own = {n.meta["site"]: n for n in order if n.op == "call_module"}
     readers = calls(model.module)
     found: dict[str, list[int]] = {}
@@ -101,9 +99,7 @@ def _places(
     return found
 
 
-def _parameters(
-    model: QuantizedGraph, order: Mapping[fx.Node, int], first: int
-) -> list[str]:
+def _parameters(model: QuantizedGraph, order: Mapping[fx.Node, int], first: int) -> list[str]:
     """Initializers that nothing reads behind the change."""
     held = {path for path, _ in model.module.named_parameters()}
     found = []

@@ -74,7 +74,7 @@ class RepQVit(Rtn):
         place(model, self._logarithmic(model), LogSqrt2)
         yield from super().learn(model, task)
 
-    def keeps(self, model: QuantizedGraph, changed: Collection[Site]) -> Kept:  # noqa: ARG002
+    def keeps(self, model: QuantizedGraph, changed: Collection[Site]) -> Kept:
         """Levels are placed afresh everywhere."""
         return NOTHING
 

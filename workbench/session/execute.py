@@ -22,6 +22,7 @@ from torch import Tensor
 
 from workbench.analysis.distributions import distributions
 from workbench.analysis.layer_errors import LayerErrors
+from workbench.analysis.ledger import Ledger
 from workbench.deploy.export import Exported, export
 from workbench.deploy.latency import compare_latency
 from workbench.deploy.metadata import SCORES, annotate, compact
@@ -46,6 +47,7 @@ from workbench.session.restored import file_metadata
 from workbench.session.scores import Comparison, Model
 from workbench.session.store import Checkpoint, RunFiles, finite, write_json
 from workbench.session.teaching import teacher
+from workbench.session.version import VERSION, code
 
 if TYPE_CHECKING:
     import pandas
@@ -373,8 +375,10 @@ class _Execution:
         if self._naive is not None:
             models["naive_layers"] = self._naive
         seen: dict[QuantizedGraph, list[dict[str, Any]]] = {model: [] for model in models.values()}
+        ledger = Ledger(self.files.layers)
         for index, model in enumerate(seen):
-            errors = LayerErrors(model, self.few(self.extent.layer_examples))
+            batches = self.few(self.extent.layer_examples)
+            errors = LayerErrors(model, batches, ledger, f"{VERSION}/{code()}")
             for place in errors:
                 step, total = index * place.total + place.step, len(seen) * place.total
                 yield self._note("looking at each layer", step, total)

@@ -26,8 +26,10 @@ from workbench.graph.sites import Site
 from workbench.methods.kept import NOTHING, Kept
 from workbench.methods.registry import make
 from workbench.session.recipe import Recipe
+from workbench.session.version import VERSION, code
 
 if TYPE_CHECKING:
+    from workbench.session.runs import Run
     from workbench.session.session import Session
 
 State = Mapping[str, Tensor]
@@ -89,6 +91,24 @@ class Learned:
     events: tuple[Mapping[str, Any], ...] = ()
 
 
+def of_run(run: Run) -> Learned:
+    """What a finished run has learned. It kept its last stage's state only.
+
+    Nothing is taken over of another version's run, or where the state was learned elsewhere.
+    """
+    measured = run.files.read_measured() or {}
+    about, stages = run.about, run.recipe.stages
+    follows = bool(about.get("digest")) and about.get("code") == code()
+    last = run.model.state() if follows and about.get("version") == VERSION else None
+    return Learned(
+        run.recipe,
+        run.model,
+        Ground.of(run.session, run.recipe, measured),
+        (*[None] * (len(stages) - 1), last),
+        tuple(event for event in run.events() if event.get("phase") == "learn"),
+    )
+
+
 @dataclass
 class Memory:
     """What earlier learning left that still stands, and what the learning at hand leaves.
@@ -137,9 +157,7 @@ class Memory:
 
     def learned(self) -> Learned:
         """All stages have ended."""
-        return Learned(
-            self.recipe, self.model, self.ground, tuple(self.states), tuple(self.events)
-        )
+        return Learned(self.recipe, self.model, self.ground, tuple(self.states), tuple(self.events))
 
     def _earlier(self, stage: int) -> State | None:
         states = () if self.before is None else self.before.states
