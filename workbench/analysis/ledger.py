@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import onnx_ir as ir
@@ -41,6 +41,9 @@ class Ledger:
 
     def __getitem__(self, key: str) -> Record:
         return self._known[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
 
     def __len__(self) -> int:
         return len(self._known)
