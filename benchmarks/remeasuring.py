@@ -62,7 +62,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
         for key in kept:
             known.put(key, kept[key])
         pair: list[tuple[list[LayerError], float]] = [
-            timed(lambda m=made.model.eval(), k=ledger: errors(session, m, k, arguments.examples))
+            timed(lambda m=made.model, k=ledger: errors(session, m.eval(), k, arguments.examples))
             for made, ledger in ((whole, Ledger()), (again, known))
         ]
         assert pair[0][0] == pair[1][0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -254,11 +254,11 @@ class _Allocator:
                 search,
             )
         else:
-            run = refine.cross_entropy if method == "cem" else refine.evolution
+            run = refine.CrossEntropy if method == "cem" else refine.Evolution
             tried = run(task, limits, measured, solve(task, limits), search)
         return self._least(tried)
 
-    def _least(self, tried: Iterator[refine.Tried]) -> dict[str, int]:
+    def _least(self, tried: Iterable[refine.Tried]) -> dict[str, int]:
         best: refine.Tried | None = None
         for each in tried:
             if best is None or each.score < best.score:
