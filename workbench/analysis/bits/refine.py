@@ -195,19 +195,13 @@ def _step_down(
     for v in problem.variables:
         now = v.at(bits[v.name])
         for k, width in enumerate(v.bits):
-            saved = sum(
-                max(0.0, v.costs[r][now] - v.costs[r][k]) / (abs(budgets[r]) or 1.0) for r in over
-            )
-            if k != now and saved > 0 and not _costs_more(v.costs, over, now, k):
+            more = {r: problem.dearer(r, bits, v.name, width) for r in over}
+            saved = sum(max(0.0, -cost) / (abs(budgets[r]) or 1.0) for r, cost in more.items())
+            if k != now and saved > 0 and not any(cost > 0 for cost in more.values()):
                 price = blur[v.name] * max(v.harm[k] - v.harm[now], 0.0) / saved
                 if best is None or price < best[0]:
                     best = price, v.name, width
     return None if best is None else best[1:]
-
-
-def _costs_more(costs: Mapping[str, tuple[float, ...]], over: list[str], now: int, k: int) -> bool:
-    """Whether a step costs more of something that is exceeded already."""
-    return any(costs[r][k] > costs[r][now] for r in over)
 
 
 def _step_up(
@@ -220,7 +214,9 @@ def _step_up(
         now = v.at(bits[v.name])
         for k, width in enumerate(v.bits):
             gain = blur[v.name] * (v.harm[now] - v.harm[k])
-            fits = all(v.costs[r][k] - v.costs[r][now] <= left for r, left in room.items())
-            if gain > 0 and fits and (best is None or gain > best[0]):
+            if gain <= 0:
+                continue
+            fits = all(problem.dearer(r, bits, v.name, width) <= x for r, x in room.items())
+            if fits and (best is None or gain > best[0]):
                 best = gain, v.name, width
     return None if best is None else best[1:]

@@ -1,7 +1,7 @@
-"""What each weight at each number of bits does to the prediction, in nats of KL to the float one.
+"""What each site at each number of bits does to the prediction, in nats of KL to the float one.
 
-    exact     the network is run with this weight alone quantized, the rest in float
-    fisher    ½ E[(gᵀe)²]          e: what quantizing the weight changes where it meets data
+    exact     the network is run with this site alone quantized, the rest in float
+    fisher    ½ E[(gᵀe)²]          e: what quantizing it changes, of a weight where it meets data
                                    g: gradient there, of a random root of the answer's curvature
     hawq      ½ Tr(H) / n ‖W - Q(W)‖²         (HAWQ-V2, arXiv:1911.03852; see `trace`)
 
@@ -55,7 +55,7 @@ def exact(candidates: Candidates, batches: Sequence[Batch], watch: Watch = _sile
         reference = network.output({})
         for name, bits in candidates:
             model.set_quantizer(name, candidates.quantizer(name, bits))
-            found = network.output(network.run(_only(name)))
+            found = network.output(network.run(_only(candidates, name)))
             sums[name][bits] += metrics.kl_divergence(reference, found) * len(reference)
             done += 1
             watch(done, total)
@@ -121,7 +121,8 @@ def fisher(
         rows = []
         for name, bits in keys:
             model.set_quantizer(name, candidates.quantizer(name, bits))
-            errors = errors_between(network, network.run(_only(name), places[name]), places[name])
+            changed = network.run(_only(candidates, name), places[name])
+            errors = errors_between(network, changed, places[name])
             rows.append(torch.cat([gradients.row(gradients.parts(g, errors)) for g in drawn]))
         products = torch.stack(rows)
         joint += 0.5 * (products @ products.T) / draws
@@ -134,19 +135,19 @@ def fisher(
 
 
 def _alone(candidates: Candidates) -> QuantizedGraph:
-    """The network with quantizers on open weights alone, which are put there one by one."""
-    sites = [candidates.model.sites[name] for name in candidates.widths]
+    """The network with quantizers on open sites alone, which are put there one by one."""
+    sites = [site for name in candidates.widths for site in candidates.group(name)]
     return QuantizedGraph(candidates.model.graph, sites).eval()
 
 
-def _only(name: str) -> Setting:
-    return Setting(frozenset([name]))
+def _only(candidates: Candidates, name: str) -> Setting:
+    return Setting(frozenset(site.name for site in candidates.group(name)))
 
 
 def _places(candidates: Candidates, network: PartialNetwork) -> dict[str, set[fx.Node]]:
     """For each weight the nodes where it first meets data."""
     frontier = {n for n in following(network.values) if isinstance(network.values[n], Tensor)}
     return {
-        name: frontier.intersection(network.run(_only(name), frontier))
+        name: frontier.intersection(network.run(_only(candidates, name), frontier))
         for name in candidates.widths
     }
