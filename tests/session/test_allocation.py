@@ -181,6 +181,7 @@ def several() -> workbench.Session:
 def test_activations_get_bits_too(several, sensitivity: str) -> None:
     base = several.recipe(4, 8, "rtn", edges=None, calibration_examples=48)
     both = {"activations": (4, 8), "sensitivity": sensitivity, "ties": "residual", **FAST}
+    both |= {"least": 3, "most": 5}
     limits = {"average_bits": 4, "bops": 0.5}
     ample = several.allocate(base, {"average_bits": 4, "bops": 1e6}, **both)
     limits["bops"] = 0.6 * ample.chosen.costs["bops"]
@@ -218,7 +219,7 @@ def test_what_activations_do_not_go_with(several) -> None:
 def test_narrow_activations_are_timed(several, monkeypatch) -> None:
     monkeypatch.setattr(bit_costs, "REPEATS", 2)
     base = several.recipe(4, 8, "rtn", edges=None, calibration_examples=48)
-    both = {"activations": (4, 8), **FAST}
+    both = {"activations": (4, 8), "least": 4, "most": 5, **FAST}
     found = several.allocate(base, {"latency_ms": 1000}, **both)
     assert found.chosen.costs["latency_ms"] > 0
     monkeypatch.setattr(bit_costs, "measure", None)  # what was measured is kept
