@@ -66,7 +66,7 @@ Then = Annotated[
 ]
 ActivationBits = Annotated[
     str | None,
-    typer.Option(help="Choices for activations too, such as 4,8; costs them bit operations."),
+    typer.Option(help="Choices for activations too, such as 4,8, for --bops and --latency."),
 ]
 Pins = Annotated[
     list[str] | None, typer.Option("--pin", help="PATTERN=BITS that are not chosen; 0 is float.")
@@ -115,11 +115,7 @@ def allocate(  # noqa: PLR0913 - one option for each choice
     figure: Figure = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose the bits of each weight under a budget; what comes out is a recipe.
-
-    With --activation-bits those of each activation are chosen too. They count as bit operations
-    and as time, and not in sizes.
-    """
+    """Choose the bits of each weight under a budget; what comes out is a recipe."""
     given = {
         "target": target, "activations": activations, "edges": edges, "override": override,
         "transform": transform, "store": store, "method": then, "option": option, "seed": seed,
@@ -127,9 +123,9 @@ def allocate(  # noqa: PLR0913 - one option for each choice
     how = {
         "method": method, "sensitivity": sensitivity, "rounding": rounding, "least": least,
         "most": most, "ties": ties, "pairs": pairs, "examples": examples, "judged": judged,
-        "activations": _widths(activation_bits),
         "search": {"rounds": rounds, "population": population}, "points": pareto,
     }  # fmt: skip
+    how["activations"] = _widths(activation_bits)
     budgets = _budgets(average_bits, size, file_size, bops, latency)
     session, base = open_session(model, data), recipe_of(given, recipe)
     found = _found(session, base, budgets, _pins(pin or []), how)
