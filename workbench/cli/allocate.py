@@ -124,11 +124,10 @@ def allocate(  # noqa: PLR0913 - one option for each choice
         "method": method, "sensitivity": sensitivity, "rounding": rounding, "least": least,
         "most": most, "ties": ties, "pairs": pairs, "examples": examples, "judged": judged,
         "search": {"rounds": rounds, "population": population}, "points": pareto,
-    }  # fmt: skip
-    how["activations"] = _widths(activation_bits)
-    budgets = _budgets(average_bits, size, file_size, bops, latency)
-    session, base = open_session(model, data), recipe_of(given, recipe)
-    found = _found(session, base, budgets, _pins(pin or []), how)
+    } | {"activations": _widths(activation_bits)}  # fmt: skip
+    limits = _budgets(average_bits, size, file_size, bops, latency)
+    base, pins = recipe_of(given, recipe), _pins(pin or [])
+    found = _found(open_session(model, data), base, limits, pins, how)
     _tell(found, _write(found, out, figure), as_json)
 
 
