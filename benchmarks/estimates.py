@@ -13,13 +13,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.nn import functional
 
 import workbench
 from workbench.analysis.damage import Answer, curvature_root
 from workbench.analysis.estimate import Batch, Estimator
 from workbench.analysis.exact import Exact
+from workbench.analysis.gradients import Drawn, Errors, Gradients, probes_of
 from workbench.analysis.partial import PartialNetwork
 from workbench.analysis.units import Unit, units
 from workbench.graph.batching import count_examples
@@ -27,26 +28,6 @@ from workbench.graph.quantized import QuantizedGraph
 from workbench.maths.metrics import spearman
 from workbench.session.diagnosis import looked_at
 from workbench.session.execute import quantized
-
-Gradients = dict[fx.Node, Tensor | None]
-
-
-class _Look:
-    """One batch with its graph of gradients."""
-
-    def __init__(
-        self, network: PartialNetwork, errors: list[dict[fx.Node, Tensor]], answer: Answer
-    ) -> None:
-        self.errors = errors
-        self._probes = list(dict.fromkeys(node for own in errors for node in own))
-        output, self._held = network.differentiable(self._probes)
-        self.scores = answer.scores(output)
-        self.logs = functional.log_softmax(self.scores, -1)
-
-    def gradients(self, u: Tensor, of: Tensor) -> Gradients:
-        """Of `of` in the direction of `u`, at every place with an error."""
-        found = torch.autograd.grad(of, self._held, u, retain_graph=True, allow_unused=True)
-        return dict(zip(self._probes, found, strict=True))
 
 
 class Candidates(Estimator):
@@ -62,52 +43,52 @@ class Candidates(Estimator):
         """By candidate a number for each site, larger for worse."""
         for inputs, labels in self._batches:
             network = PartialNetwork(self._model, inputs)
-            look = _Look(network, self._errors(network), self._answer)
+            errors = self._errors(network)
+            count = count_examples(self._specs, inputs)
+            look = Gradients(network, probes_of(errors), self._answer, self._axes, count)
+            logs = functional.log_softmax(look.scores, -1)
             for _ in range(self._draws):
-                self._draw(look, count_examples(self._specs, inputs))
-            best = look.logs.argmax(-1) if labels is None else labels.reshape(-1)
-            task = -functional.one_hot(best.clamp(min=0), look.logs.shape[-1]).to(look.logs)
-            slope = look.gradients(task, look.logs)
-            self._add("first order", [abs(sum(_dots(own, slope))) for own in look.errors])
-            self._add("layer output", [_relative(own, network) for own in look.errors])
+                self._draw(look, logs, errors)
+            best = logs.argmax(-1) if labels is None else labels.reshape(-1)
+            task = -functional.one_hot(best.clamp(min=0), logs.shape[-1]).to(logs)
+            slope = look.towards(logs, task)
+            self._add("first order", [abs(sum(_dots(own, slope))) for own in errors])
+            self._add("layer output", [_relative(own, network) for own in errors])
         return self.sums
 
-    def _draw(self, look: _Look, examples: int) -> None:
+    def _draw(self, look: Gradients, logs: Tensor, errors: list[Errors]) -> None:
         u = curvature_root(look.scores, self._answer, self._chance)
-        g = look.gradients(u, look.scores)
-        self._add("random signs", self._squares(g, look.errors, examples))
-        self._add("diagonal", [_diagonal(own, g) for own in look.errors])
-        self._add("trace", [_trace(own, g) for own in look.errors])
-        drawn = torch.multinomial(look.logs.detach().exp(), 1, generator=self._chance)
-        chosen = torch.zeros_like(look.logs).scatter(-1, drawn, 1.0)
-        labels = look.gradients(chosen, look.logs)
-        self._add("drawn labels", self._squares(labels, look.errors, examples))
-
-    def _squares(
-        self, g: Gradients, errors: list[dict[fx.Node, Tensor]], examples: int
-    ) -> list[float]:
-        pairs = zip(self._units, errors, strict=True)
-        return [float(self._row(u.name, g, own, examples).square().sum()) for u, own in pairs]
+        g = look.towards(look.scores, u)
+        self._add("random signs", _squares(look, g, errors))
+        self._add("diagonal", [_diagonal(own, g) for own in errors])
+        self._add("trace", [_trace(own, g) for own in errors])
+        drawn = torch.multinomial(logs.detach().exp(), 1, generator=self._chance)
+        chosen = torch.zeros_like(logs).scatter(-1, drawn, 1.0)
+        self._add("drawn labels", _squares(look, look.towards(logs, chosen), errors))
 
     def _add(self, name: str, values: list[float]) -> None:
         new = torch.tensor(values, dtype=torch.float64)
         self.sums[name] = self.sums.get(name, torch.zeros_like(new)) + new
 
 
-def _relative(errors: dict[fx.Node, Tensor], network: PartialNetwork) -> float:
+def _squares(look: Gradients, g: Drawn, errors: list[Errors]) -> list[float]:
+    return [float(look.row(look.parts(g, own)).square().sum()) for own in errors]
+
+
+def _relative(errors: Errors, network: PartialNetwork) -> float:
     pairs = ((network.values[node], error) for node, error in errors.items())
     return sum(float(error.square().sum() / value.square().sum()) for value, error in pairs)
 
 
-def _dots(errors: dict[fx.Node, Tensor], g: Gradients) -> list[float]:
+def _dots(errors: Errors, g: Drawn) -> list[float]:
     return [float((x * e).sum()) for n, e in errors.items() if (x := g[n]) is not None]
 
 
-def _diagonal(errors: dict[fx.Node, Tensor], g: Gradients) -> float:
+def _diagonal(errors: Errors, g: Drawn) -> float:
     return sum(float((x * e).square().sum()) for n, e in errors.items() if (x := g[n]) is not None)
 
 
-def _trace(errors: dict[fx.Node, Tensor], g: Gradients) -> float:
+def _trace(errors: Errors, g: Drawn) -> float:
     known = ((x, e) for n, e in errors.items() if (x := g[n]) is not None)
     return sum(float(x.square().mean() * e.square().sum()) for x, e in known)
 

@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 import workbench
-from workbench.cli import main
 from workbench.session import processes
 from workbench.session.runs import Run, all_runs, set_state
+
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 @pytest.fixture(scope="module")
@@ -31,24 +32,6 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     images = torch.randn(64, 1, 8, 8).numpy()
     np.savez(folder / "data.npz", images=images, labels=np.arange(64) % 3)
     return [str(folder / "net.onnx"), "--data", str(folder / "data.npz"), "--fast"]
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WORKBENCH_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_a_sweep_is_a_table_and_json(asked: list[str], call: Callable[..., Any]):

@@ -12,8 +12,9 @@ from torch.nn import functional
 import workbench
 from tests.methods.nets import examples, network, quantized, recurrent, task
 from workbench.analysis.damage import Answer, curvature_root
-from workbench.analysis.estimate import Estimator, example_axes
+from workbench.analysis.estimate import Estimator
 from workbench.analysis.exact import Exact
+from workbench.analysis.gradients import example_axes
 from workbench.analysis.units import units
 from workbench.graph import build, fold
 from workbench.graph.taps import value_nodes

@@ -11,7 +11,7 @@ import torch
 from tests.methods.nets import examples, network, quantized, task
 from workbench.analysis.damage import Answer, OutputSums
 from workbench.analysis.exact import Exact
-from workbench.analysis.ledger import Ledger, digest_model, digest_tensors
+from workbench.analysis.ledger import Ledger, digest_tensors
 from workbench.analysis.units import units
 from workbench.maths.metrics import agreement, kl_divergence
 from workbench.methods.registry import make
@@ -82,14 +82,25 @@ def test_goes_on_where_it_was_stopped(model, tmp_path: Path) -> None:
     assert all(place.known == place.step for place in third)
 
 
-def test_other_quantizers_and_other_data_have_other_keys(model) -> None:
-    assert digest_model(model, "1") == digest_model(model, "1") != digest_model(model, "2")
-    other = quantized(network(), bits=2)
-    for _ in make("rtn", {"weight_calibrator": "minmax"}).learn(other, task()):
-        pass
-    assert digest_model(other, "1") != digest_model(model, "1")
+def test_other_data_have_other_keys() -> None:
     assert digest_tensors([X, None]) != digest_tensors([X[:20], None])
     assert digest_tensors([X]) != digest_tensors([X.double()])
+
+
+def test_what_another_site_cannot_change_is_known(model, tmp_path: Path) -> None:
+    path = tmp_path / "of-this-network.jsonl"
+    before = measuring(model, Ledger(path)).run()
+    other = quantized(network(), bits=2)
+    for _ in make("rtn").learn(other, task()):
+        pass
+    other.quantizer("mix.w").set_range(torch.full((12,), -0.5), torch.full((12,), 0.5))
+    ledger = Ledger(path)
+    known = len(ledger)
+    after = measuring(other, ledger).run()
+    assert after == measuring(other).run()
+    assert {n for n in after.alone if after.alone[n] != before.alone[n]} == {"mix.w"}
+    cured = len(after.cured) - 1  # everything but this weight is what it was
+    assert len(ledger) - known == len(BATCHES) * (1 + cured + 1)
 
 
 def test_probabilities_are_compared_as_such() -> None:

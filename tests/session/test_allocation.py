@@ -7,11 +7,13 @@ import json
 import pytest
 
 import workbench
+from tests.methods import nets
 from workbench.deploy.latency_table import LatencyTable, LayerTime
 from workbench.foundation.errors import RecipeError
+from workbench.graph.costs import costs
 from workbench.graph.sites import layers
 from workbench.session import bit_costs
-from workbench.session.allocation import RESOURCES, Budgets
+from workbench.session.allocation import RESOURCES, Budgets, within
 from workbench.session.execute import Extent, build
 
 FAST = {"examples": 16, "judged": 32}
@@ -166,3 +168,60 @@ def test_three_bits_on_average_come_halfway_to_four(tmp_path) -> None:
     three, four = (session.recipe(bits, 8, "rtn") for bits in (3, 4))
     mixed = session.allocate(three, {"average_bits": 3}).recipe
     assert score(mixed, "mixed") >= (score(three, "three") + score(four, "four")) / 2
+
+
+@pytest.fixture(scope="module")
+def several() -> workbench.Session:
+    """A network whose layers read several activations, one of them twice."""
+    images = nets.examples(seed=5, count=160).numpy()
+    return workbench.open(nets.network().model, data={"x": images})
+
+
+@pytest.mark.parametrize("sensitivity", ["fisher", "exact"])
+def test_activations_get_bits_too(several, sensitivity: str) -> None:
+    base = several.recipe(4, 8, "rtn", edges=None, calibration_examples=48)
+    both = {"activations": (4, 8), "sensitivity": sensitivity, "ties": "residual", **FAST}
+    both |= {"least": 3, "most": 5}
+    limits = {"average_bits": 4, "bops": 0.5}
+    ample = several.allocate(base, {"average_bits": 4, "bops": 1e6}, **both)
+    limits["bops"] = 0.6 * ample.chosen.costs["bops"]
+    found = several.allocate(base, limits, **both)
+    weights = [name for name in found.chosen.bits if name not in found.activations]
+    assert {"x", "stem.relu", "depth.relu"} <= set(found.activations)
+    assert found.chosen.costs["bops"] <= limits["bops"] * (1 + 1e-9)
+    assert {found.chosen.bits[name] for name in found.activations} <= {4, 8}
+    assert min(found.chosen.bits[name] for name in found.activations) == 4
+    model = build(several, found.recipe)
+    assert {n: model.asked[n].bits for n in found.chosen.bits} == dict(found.chosen.bits)
+    own = costs(model.graph, model.sites.values())
+    bops = sum(own[name].products * model.asked[name].bits for name in weights) / 1e6
+    assert found.chosen.costs["bops"] == pytest.approx(bops)
+    assert found.chosen.bits["point.w"] == found.chosen.bits["stem.w"]  # which meet in a sum
+    same = [c for c in found.uniform if c.name == "uniform 4, activations 4"]
+    assert same[0].costs["bytes"] == next(
+        c.costs["bytes"] for c in found.uniform if c.name == "uniform 4, activations 8"
+    )
+    assert found.chosen.kl == min(c.kl for c in (*found.uniform, found.chosen)
+                                  if within(c, limits))  # fmt: skip
+
+
+def test_what_activations_do_not_go_with(several) -> None:
+    base = several.recipe(4, 8, "rtn", edges=None, calibration_examples=48)
+    for more in ({"method": "haq"}, {"sensitivity": "hawq"}):
+        with pytest.raises(RecipeError, match="are of weights"):
+            several.allocate(base, {"bops": 1.0}, activations=(4, 8), **more)
+    with pytest.raises(RecipeError, match="float in this recipe"):
+        several.allocate(
+            several.recipe(4, None, "rtn", target="weight-only"), {"bops": 1.0}, activations=(4, 8)
+        )
+
+
+def test_narrow_activations_are_timed(several, monkeypatch) -> None:
+    monkeypatch.setattr(bit_costs, "REPEATS", 2)
+    base = several.recipe(4, 8, "rtn", edges=None, calibration_examples=48)
+    both = {"activations": (4, 8), "least": 4, "most": 5, **FAST}
+    found = several.allocate(base, {"latency_ms": 1000}, **both)
+    assert found.chosen.costs["latency_ms"] > 0
+    monkeypatch.setattr(bit_costs, "measure", None)  # what was measured is kept
+    again = several.allocate(base, {"latency_ms": 1000}, **both)
+    assert again.chosen.costs["latency_ms"] == found.chosen.costs["latency_ms"]

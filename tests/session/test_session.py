@@ -32,7 +32,7 @@ def test_a_run_leaves_everything_behind(tiny: workbench.Session):
     run = tiny.quantize(3, 8, progress=lambda e, p: seen.append((e.kind, p.fraction)))
     assert run.state == "done"
     wanted = {"recipe.toml", "run.json", "events.jsonl", "progress.json", "state.safetensors"}
-    wanted |= {"report.json", "model.onnx", "predictions.safetensors"}
+    wanted |= {"report.json", "model.onnx", "predictions.safetensors", "layers.jsonl"}
     assert {path.name for path in run.directory.iterdir()} == wanted
     assert [fraction for _, fraction in seen] == sorted(fraction for _, fraction in seen)
     assert len(run.events()) == len(seen) - 1  # the last one says "done" to the watcher only

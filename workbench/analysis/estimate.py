@@ -33,9 +33,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from workbench.analysis.damage import Answer, OutputSums, TensorSums, curvature_root
+from workbench.analysis.damage import Answer, OutputSums, TensorSums
+from workbench.analysis.gradients import (
+    Errors,
+    Gradients,
+    errors_between,
+    example_axes,
+    probes_of,
+)
 from workbench.analysis.partial import (
     FLOAT,
     PartialNetwork,
@@ -44,12 +51,10 @@ from workbench.analysis.partial import (
 )
 from workbench.analysis.progress import Progress
 from workbench.analysis.units import Unit
-from workbench.graph.batching import count_examples, first_examples, is_free
+from workbench.graph.batching import count_examples
 from workbench.graph.quantized import QuantizedGraph
-from workbench.graph.taps import channel_axis
 
 Batch = tuple[tuple[Tensor, ...], Tensor | None]
-Errors = dict[fx.Node, Tensor]
 
 DRAWS = 8
 
@@ -172,7 +177,7 @@ class Estimator:
         self._output += OutputSums.between(reference, output, labels, self._answer)
         self._unquantized += OutputSums.between(reference, reference, labels, self._answer)
         errors = self._errors(quantized)
-        probes = _probes(errors)
+        probes = probes_of(errors)
         found, held = quantized.differentiable(probes)
         divergence = self._answer.divergence(reference, found)
         known = dict(
@@ -194,9 +199,8 @@ class Estimator:
         found = []
         for unit in self._units:
             chosen = unit.setting if network.base == FLOAT else network.base - unit.setting
-            changed = network.run(chosen, frontier)
-            met = {n: v for n, v in changed.items() if n in frontier and v.is_floating_point()}
-            found.append({node: sign * (value - values[node]) for node, value in met.items()})
+            met = errors_between(network, network.run(chosen, frontier), frontier)
+            found.append({node: sign * error for node, error in met.items()})
         return found
 
     def _keep(self, network: PartialNetwork, errors: list[Errors]) -> None:
@@ -209,83 +213,20 @@ class Estimator:
         self, network: PartialNetwork, errors: list[Errors], examples: int
     ) -> Iterator[None]:
         """Adds gᵀe of all sites for each draw."""
-        probes = _probes(errors)
-        output, held = network.differentiable(probes)
-        scores = self._answer.scores(output)
-        apart = all(self._axes.get(node) is not None for node in probes)
-        for draw in range(self._draws):
-            u = curvature_root(scores, self._answer, self._chance)
-            gradients = torch.autograd.grad(
-                scores, held, u, retain_graph=draw < self._draws - 1, allow_unused=True
-            )
-            known = dict(zip(probes, gradients, strict=True))
-            rows = [
-                self._row(unit.name, known, found, examples if apart else 1)
-                for unit, found in zip(self._units, errors, strict=True)
-            ]
+        probes = probes_of(errors)
+        gradients = Gradients(network, probes, self._answer, self._axes, examples)
+        for drawn in gradients.draw(self._draws, self._chance):
+            rows = []
+            for unit, found in zip(self._units, errors, strict=True):
+                parts = gradients.parts(drawn, found)
+                self._carry(unit.name, parts)
+                rows.append(gradients.row(parts))
             stacked = torch.stack(rows)
             self._sum += stacked @ stacked.T
             yield
 
-    def _row(
-        self,
-        name: str,
-        gradients: Mapping[fx.Node, Tensor | None],
-        errors: Mapping[fx.Node, Tensor],
-        examples: int,
-    ) -> Tensor:
-        """gᵀe of one site for each example, `(examples,)`; the channels' parts are kept aside."""
-        parts = []
-        for node, error in errors.items():
-            gradient = gradients[node]
-            if gradient is not None:
-                parts.append(self._by_channel(node, gradient * error, examples))
-        if not parts:
-            return torch.zeros(examples, dtype=torch.float64)
+    def _carry(self, name: str, parts: Sequence[Tensor]) -> None:
+        """What each channel of a site adds to its square, where the error is at one place."""
         if len(parts) == 1:
             carried = (parts[0] * parts[0].sum(dim=1, keepdim=True)).sum(dim=0)
             self._channels[name] = self._channels.get(name, 0.0) + carried
-        return torch.stack([part.sum(dim=1) for part in parts]).sum(dim=0)
-
-    def _by_channel(self, node: fx.Node, product: Tensor, examples: int) -> Tensor:
-        """Sums over positions, `(examples, channels)`, or of all examples in one."""
-        axis = self._axes.get(node)
-        maker = node.all_input_nodes[0] if node.op == "call_module" else node
-        channel = channel_axis(maker, product.ndim)
-        if product.ndim < 2 or axis == channel % product.ndim:
-            rows = product if axis is None else product.movedim(axis, 0)
-            return rows.reshape(examples, -1).sum(dim=1, keepdim=True).double()
-        moved = product.movedim(channel, -1)
-        if examples > 1 and axis is not None:
-            moved = moved.movedim(axis - int(axis > channel % product.ndim), 0)
-        return moved.reshape(examples, -1, moved.shape[-1]).sum(dim=1).double()
-
-
-def _probes(errors: Iterable[Errors]) -> list[fx.Node]:
-    return list(dict.fromkeys(node for found in errors for node in found))
-
-
-@torch.no_grad()
-def example_axes(model: QuantizedGraph, inputs: tuple[Tensor, ...]) -> dict[fx.Node, int | None]:
-    """The axis of each node's value along which the examples of a batch follow one another.
-
-    It is the one that doubles from one example to two, if its first half is then the value of the
-    first example; otherwise None, as in a network whose batch is fixed.
-    """
-    specs = model.graph.inputs
-    if not is_free(specs) or count_examples(specs, inputs) < 2:
-        return {}
-    one, two = (
-        PartialNetwork(model, first_examples(specs, inputs, count)).values for count in (1, 2)
-    )
-    return {node: _doubled(one[node], two[node]) for node in one}
-
-
-def _doubled(one: object, two: object) -> int | None:
-    if not (isinstance(one, Tensor) and isinstance(two, Tensor)) or one.ndim != two.ndim:
-        return None
-    for axis, (a, b) in enumerate(zip(one.shape, two.shape, strict=True)):
-        if b == 2 * a and a and two.narrow(axis, 0, a).shape == one.shape:
-            same = torch.allclose(two.narrow(axis, 0, a).double(), one.double(), 1e-3, 1e-4)
-            return axis if same else None
-    return None

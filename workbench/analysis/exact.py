@@ -2,7 +2,8 @@
 
 Each measurement runs only what lies downstream of it, on values that are held for one batch:
 those of the float network, then those of the quantized one. What was measured is kept in a ledger,
-batch by batch and site by site, so that it can be stopped at any time and goes on later.
+batch by batch, under the digest of all that it follows from: it can be stopped at any time and goes
+on later, and where other sites have changed since, only what those reach is measured again.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ from dataclasses import asdict, dataclass
 from torch import Tensor
 
 from workbench.analysis.damage import Answer, OutputSums
-from workbench.analysis.ledger import Ledger, digest_tensors
-from workbench.analysis.partial import FLOAT, PartialNetwork, Setting, everything
+from workbench.analysis.digests import Digests
+from workbench.analysis.ledger import Ledger, digest_tensors, digest_text
+from workbench.analysis.partial import (
+    FLOAT,
+    PartialNetwork,
+    Setting,
+    everything,
+    output_node,
+)
 from workbench.analysis.progress import Progress
 from workbench.graph.quantized import QuantizedGraph
 
 Batch = tuple[tuple[Tensor, ...], Tensor | None]
-
-ALONE, CURED = "alone", "cured"
-_FLOAT, _ALL = "float", "all"
 
 
 @dataclass(frozen=True)
@@ -62,19 +67,26 @@ class Exact:
         self._batches = list(batches)
         self._ledger = Ledger() if ledger is None else ledger
         self._everything = everything(model)
-        self._keys = [digest_tensors((*inputs, labels)) for inputs, labels in self._batches]
+        self._keys = [
+            digest_text(digest_tensors((*inputs, labels)), str(answer))
+            for inputs, labels in self._batches
+        ]
+        digests, last = Digests(model), output_node(model.module)
+        self._found = {
+            base: {setting: digests.of(setting)[last] for setting in self._changes(base)}
+            for base in (FLOAT, self._everything)
+        }
 
     def __iter__(self) -> Iterator[Progress]:
         progress = Progress(2 * (len(self._settings) + 1) * len(self._batches))
         for batch, key in zip(self._batches, self._keys, strict=True):
-            for base, whole, way in ((FLOAT, _FLOAT, ALONE), (self._everything, _ALL, CURED)):
-                wanted = [f"{key}/{whole}", *(f"{key}/{way}/{name}" for name in self._settings)]
+            for base, found in self._found.items():
                 missing = {
-                    entry: setting
-                    for entry, setting in zip(wanted, self._changes(base), strict=True)
-                    if entry not in self._ledger
+                    f"{key}/{digest}": setting
+                    for setting, digest in found.items()
+                    if f"{key}/{digest}" not in self._ledger
                 }
-                known = len(wanted) - len(missing)
+                known = len(self._settings) + 1 - len(missing)
                 yield progress.at(progress.step + known, progress.known + known)
                 for _ in self._measure(batch, base, missing):
                     yield progress.at(progress.step + 1, progress.known)
@@ -102,11 +114,13 @@ class Exact:
     @property
     def result(self) -> Measured:
         """Sums over all batches."""
+        alone, cured = self._found.values()
+        whole = self._everything
         return Measured(
-            self._summed(_FLOAT),
-            self._summed(_ALL),
-            {name: self._summed(f"{ALONE}/{name}") for name in self._settings},
-            {name: self._summed(f"{CURED}/{name}") for name in self._settings},
+            self._summed(alone[FLOAT]),
+            self._summed(cured[whole]),
+            {name: self._summed(alone[own]) for name, own in self._settings.items()},
+            {name: self._summed(cured[whole - own]) for name, own in self._settings.items()},
         )
 
     def run(self) -> Measured:
@@ -123,12 +137,11 @@ class Exact:
         return [base, *(base - setting for setting in settings)]
 
     def _entries(self) -> Iterator[str]:
-        for key in self._keys:
-            yield from (f"{key}/{_FLOAT}", f"{key}/{_ALL}")
-            yield from (f"{key}/{way}/{name}" for way in (ALONE, CURED) for name in self._settings)
+        digests = [digest for found in self._found.values() for digest in found.values()]
+        return (f"{key}/{digest}" for key in self._keys for digest in digests)
 
-    def _summed(self, name: str) -> OutputSums:
+    def _summed(self, digest: str) -> OutputSums:
         found = OutputSums()
         for key in self._keys:
-            found += OutputSums.of_record(self._ledger[f"{key}/{name}"])
+            found += OutputSums.of_record(self._ledger[f"{key}/{digest}"])
         return found

@@ -5,11 +5,15 @@ layer's own output (dB) and at the network's output (KL divergence, changed pred
 Accumulated: everything is quantized, and the error is read along the network. Weights that were
 learned to undo errors of earlier layers look worse alone than they are; judge those by the
 accumulated error.
+
+Sums are kept in a ledger under the digest of all that they follow from (`analysis.digests`). So of
+a network that differs in a few places, a layer is measured alone only where it differs itself, and
+accumulated errors only from the first difference on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,7 +21,9 @@ import torch
 from torch import Tensor, fx
 
 from workbench.analysis.damage import Answer, OutputSums, TensorSums
-from workbench.analysis.partial import PartialNetwork, Setting
+from workbench.analysis.digests import Digests
+from workbench.analysis.ledger import Ledger, digest_tensors
+from workbench.analysis.partial import PartialNetwork, Setting, output_node
 from workbench.analysis.progress import Progress
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Layer, Site, layers
@@ -75,12 +81,6 @@ class _Part:
     tensor: TensorSums = field(default_factory=TensorSums)
     output: OutputSums = field(default_factory=OutputSums)
 
-    def add_layer(self, reference: Tensor, value: Tensor) -> None:
-        self.tensor += TensorSums.between(reference, value)
-
-    def add_output(self, reference: Tensor, value: Tensor) -> None:
-        self.output += OutputSums.between(reference, value, None, CLASSES)
-
     @property
     def db(self) -> float:
         return self.tensor.db
@@ -103,6 +103,59 @@ class _Tally:
     accumulated: dict[str, _Part] = field(default_factory=_parts)
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What is wanted under one setting.
+
+    Attributes:
+        setting: which quantizers are at work.
+        places: the sums that grow, the node that is compared, and the digest of its value there.
+        output: the same of the network's answer, where it is wanted.
+    """
+
+    setting: Setting
+    places: tuple[tuple[_Part, fx.Node, str], ...]
+    output: tuple[_Part, str] | None = None
+
+
+class _Compared:
+    """One batch under settings, against float: looked up, or measured and kept."""
+
+    def __init__(self, model: QuantizedGraph, inputs: tuple[Tensor, ...], ledger: Ledger) -> None:
+        self._model, self._inputs, self._ledger = model, inputs, ledger
+        self._batch = digest_tensors(inputs)
+        self._network: PartialNetwork | None = None
+
+    def add(self, look: _Look) -> bool:
+        """Let the sums grow; False if everything was known."""
+        wanted = [f"{self._batch}/tensor/{digest}" for _, _, digest in look.places]
+        last = None if look.output is None else f"{self._batch}/answer/{look.output[1]}"
+        missing = any(key not in self._ledger for key in (*wanted, *filter(None, [last])))
+        if missing:
+            network = self._run()
+            changed = network.run(look.setting)
+            for key, (_, node, _) in zip(wanted, look.places, strict=True):
+                pair = network.values[node], network.value(node, changed)
+                self._keep(key, lambda pair=pair: TensorSums.between(*pair))
+            if last is not None:
+                answers = network.output({}), network.output(changed)
+                self._keep(last, lambda: OutputSums.between(*answers, None, CLASSES))
+        for key, (part, _, _) in zip(wanted, look.places, strict=True):
+            part.tensor += TensorSums.of_record(self._ledger[key])
+        if look.output is not None and last is not None:
+            look.output[0].output += OutputSums.of_record(self._ledger[last])
+        return missing
+
+    def _run(self) -> PartialNetwork:
+        if self._network is None:
+            self._network = PartialNetwork(self._model, self._inputs)
+        return self._network
+
+    def _keep(self, key: str, measure: Callable[[], TensorSums | OutputSums]) -> None:
+        if key not in self._ledger:
+            self._ledger.put(key, asdict(measure()))
+
+
 class LayerErrors:
     """Measures all layers of a quantized graph, batch by batch, in the memory of one batch.
 
@@ -111,26 +164,38 @@ class LayerErrors:
     Args:
         model: a calibrated or learned quantized graph.
         batches: held-out inputs.
+        ledger: what is known already, and where new measurements go.
+        version: of what measures; what another version measured is not used.
     """
 
-    def __init__(self, model: QuantizedGraph, batches: Iterable[tuple[Tensor, ...]]) -> None:
+    def __init__(
+        self,
+        model: QuantizedGraph,
+        batches: Iterable[tuple[Tensor, ...]],
+        ledger: Ledger | None = None,
+        version: str = "",
+    ) -> None:
         self._model = model
         self._batches = batches
+        self._ledger = Ledger() if ledger is None else ledger
+        self._version = version
         self._layers = layers(model.graph)
         self._tallies = {layer.name: _Tally() for layer in self._layers}
         self.errors: list[LayerError] = []
 
     def __iter__(self) -> Iterator[Progress]:
-        model = self._model
-        nodes = value_nodes(model.module)
+        nodes, digests = value_nodes(self._model.module), Digests(self._model, self._version)
+        accumulated = list(self._accumulated(nodes, digests))
+        alone = [list(self._alone(layer, nodes, digests)) for layer in self._layers]
         batches = list(self._batches)
         progress = Progress(len(batches) * len(self._layers))
         for inputs in batches:
-            network = PartialNetwork(model, inputs)
-            self._accumulate(network, nodes)
-            for layer in self._layers:
-                self._alone(network, layer, nodes[layer.output])
-                yield progress.at(progress.step + 1)
+            compared = _Compared(self._model, inputs, self._ledger)
+            for look in accumulated:
+                compared.add(look)
+            for looks in alone:
+                measured = [compared.add(look) for look in looks]
+                yield progress.at(progress.step + 1, progress.known + (not any(measured)))
         self.errors = [self._error(layer) for layer in self._layers]
 
     def run(self) -> list[LayerError]:
@@ -139,29 +204,32 @@ class LayerErrors:
             pass
         return self.errors
 
-    def _accumulate(self, network: PartialNetwork, nodes: dict[str, fx.Node]) -> None:
+    def _accumulated(self, nodes: dict[str, fx.Node], digests: Digests) -> Iterator[_Look]:
+        """Everything quantized, or one kind of sites."""
         for part in PARTS:
             sites = [s.name for s in self._model.sites.values() if _belongs(s, part)]
             learned = () if part == "activations" else self._model.graph.attribute_of
-            changed = network.run(
-                Setting(frozenset(sites), frozenset(n for n in learned if self._is_float(n)))
+            held = frozenset(name for name in learned if self._is_float(name))
+            setting = Setting(frozenset(sites), held)
+            found = digests.of(setting)
+            places = (
+                (self._tallies[layer.name].accumulated[part], nodes[layer.output])
+                for layer in self._layers
             )
-            for layer in self._layers:
-                node = nodes[layer.output]
-                pair = network.values[node], network.value(node, changed)
-                self._tallies[layer.name].accumulated[part].add_layer(*pair)
+            yield _Look(setting, tuple((sums, node, found[node]) for sums, node in places))
 
-    def _alone(self, network: PartialNetwork, layer: Layer, node: fx.Node) -> None:
+    def _alone(self, layer: Layer, nodes: dict[str, fx.Node], digests: Digests) -> Iterator[_Look]:
+        """This layer quantized, or one kind of its sites."""
+        node, last = nodes[layer.output], output_node(self._model.module)
         own = [site for site in self._model.sites.values() if _reads(site, layer)]
         for part in PARTS:
             sites = [site.name for site in own if _belongs(site, part)]
             if not sites:
                 continue
             learned = [] if part == "activations" else _parameters(layer)
-            changed = network.run(Setting(frozenset(sites), frozenset(learned)))
-            tally = self._tallies[layer.name].alone[part]
-            tally.add_layer(network.values[node], network.value(node, changed))
-            tally.add_output(network.output({}), network.output(changed))
+            setting = Setting(frozenset(sites), frozenset(learned))
+            sums, found = self._tallies[layer.name].alone[part], digests.of(setting)
+            yield _Look(setting, ((sums, node, found[node]),), (sums, found[last]))
 
     def _is_float(self, initializer: str) -> bool:
         path = self._model.graph.attribute_of[initializer]
@@ -201,7 +269,7 @@ class LayerErrors:
                 reference = original[self._model.graph.attribute_of[weight.name]].detach()
                 current = self._model.weight(weight.name).detach()
                 rounded = self._model.quantizer(weight.name).fake_quantize(current)
-                part.add_layer(reference, rounded.detach())
+                part.tensor += TensorSums.between(reference, rounded)
         return part.db if part.tensor.signal else None
 
 

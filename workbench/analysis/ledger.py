@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from workbench.graph.quantized import QuantizedGraph
+from workbench.graph.build import Graph
 
 Record = Mapping[str, float]
 
@@ -41,6 +41,9 @@ class Ledger:
 
     def __getitem__(self, key: str) -> Record:
         return self._known[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -79,19 +82,18 @@ def digest_tensors(tensors: Iterable[Tensor | None]) -> str:
     return found.hexdigest()
 
 
-def digest_model(model: QuantizedGraph, version: str) -> str:
-    """Of the float graph, of every quantizer and of what learning moved.
+def digest_text(*parts: str) -> str:
+    """Of some texts, in their order."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def digest_graph(graph: Graph, version: str) -> str:
+    """Of a float network.
 
     Args:
-        model: quantized.
+        graph: the network.
         version: of what measures; another version measures anew.
     """
     found = hashlib.blake2b(version.encode(), digest_size=16)
-    found.update(ir.to_proto(model.graph.model).SerializeToString(deterministic=True))
-    for name, frozen in model.frozen().items():
-        site = model.sites[name]
-        held = (frozen.scale, frozen.zero_point, frozen.codes, frozen.levels, *frozen.held.values())
-        found.update(f"{name}{site.edges}{site.grid}{digest_tensors(held)}".encode())
-    held = sorted(model.module.named_parameters())
-    found.update(digest_tensors(parameter for _, parameter in held).encode())
+    found.update(ir.to_proto(graph.model).SerializeToString(deterministic=True))
     return found.hexdigest()

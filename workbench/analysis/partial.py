@@ -69,7 +69,7 @@ class PartialNetwork:
         self._model = model
         self._nodes = list(model.module.graph.nodes)
         self.base = base
-        self._partners = _partners(model)
+        self._partners = partners(model)
         feed = iter(inputs)
         self.values: Values = {}
         for node in self._nodes:
@@ -159,9 +159,7 @@ class PartialNetwork:
         return self._model.quantizer(node.meta["site"])
 
     def _is_on(self, node: fx.Node, setting: Setting) -> bool:
-        """A bias is rounded only where both factors of its scale are."""
-        name = node.meta["site"]
-        return name in setting.sites and self._partners.get(name, frozenset()) <= setting.sites
+        return at_work(node.meta["site"], setting, self._partners)
 
     @torch.no_grad()
     def _first(self, node: fx.Node) -> Any:
@@ -206,7 +204,12 @@ def following(nodes: Iterable[fx.Node]) -> set[fx.Node]:
     return found
 
 
-def _partners(model: QuantizedGraph) -> dict[str, frozenset[str]]:
+def at_work(site: str, setting: Setting, partners: Mapping[str, frozenset[str]]) -> bool:
+    """Whether a site is quantized: a bias is rounded only where both factors of its scale are."""
+    return site in setting.sites and partners.get(site, frozenset()) <= setting.sites
+
+
+def partners(model: QuantizedGraph) -> dict[str, frozenset[str]]:
     """For each bias the sites whose scales make its own."""
     at = {edge: site.name for site in model.sites.values() for edge in site.edges}
     found = {}

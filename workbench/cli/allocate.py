@@ -1,4 +1,4 @@
-"""`allocate`: which weight gets how many bits under a budget."""
+"""`allocate`: which weight, and which activation, gets how many bits under a budget."""
 
 from __future__ import annotations
 
@@ -64,6 +64,10 @@ Then = Annotated[
         "--then", help="The recipe's method, on top of the bits; again for more \\[gram]."
     ),
 ]
+ActivationBits = Annotated[
+    str | None,
+    typer.Option(help="Choices for activations too, such as 4,8, for --bops and --latency."),
+]
 Pins = Annotated[
     list[str] | None, typer.Option("--pin", help="PATTERN=BITS that are not chosen; 0 is float.")
 ]
@@ -87,6 +91,7 @@ def allocate(  # noqa: PLR0913 - one option for each choice
     rounding: Rounding = "nearest",
     least: Annotated[int, typer.Option(help="Fewest bits.")] = 2,
     most: Annotated[int, typer.Option(help="Most bits.")] = 8,
+    activation_bits: ActivationBits = None,
     pin: Pins = None,
     ties: Ties = "none",
     pairs: Pairs = False,
@@ -119,10 +124,10 @@ def allocate(  # noqa: PLR0913 - one option for each choice
         "method": method, "sensitivity": sensitivity, "rounding": rounding, "least": least,
         "most": most, "ties": ties, "pairs": pairs, "examples": examples, "judged": judged,
         "search": {"rounds": rounds, "population": population}, "points": pareto,
-    }  # fmt: skip
-    budgets = _budgets(average_bits, size, file_size, bops, latency)
-    session, base = open_session(model, data), recipe_of(given, recipe)
-    found = _found(session, base, budgets, _pins(pin or []), how)
+    } | {"activations": _widths(activation_bits)}  # fmt: skip
+    limits = _budgets(average_bits, size, file_size, bops, latency)
+    base, pins = recipe_of(given, recipe), _pins(pin or [])
+    found = _found(open_session(model, data), base, limits, pins, how)
     _tell(found, _write(found, out, figure), as_json)
 
 
@@ -185,6 +190,13 @@ def _budgets(
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _widths(text: str | None) -> tuple[int, ...]:
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if not all(part.isdecimal() for part in parts):
+        raise RecipeError(f"--activation-bits was '{text}'; give numbers such as 4,8")
+    return tuple(map(int, parts))
+
+
 def _pins(texts: Sequence[str]) -> dict[str, int]:
     found = {}
     for text in texts:
@@ -218,10 +230,13 @@ def _show(found: Allocation) -> None:
     choices: dict[str, Choice] = {c.name: c for c in (*found.points, *found.uniform)}
     rows = [_row(choice, names) for choice in choices.values()]
     show("Bits of weights", columns, [*rows, _row(found.chosen, names, "taken: ")])
-    by_bits: dict[int, list[str]] = {}
-    for name, bits in found.chosen.bits.items():
-        by_bits.setdefault(bits, []).append(found.patterns[name])
-    show("", ("bits", "layers"), [(b, ", ".join(by_bits[b])) for b in sorted(by_bits)])
+    active = set(found.activations)
+    for head, own in (("layers", set(found.chosen.bits) - active), ("activations", active)):
+        by_bits: dict[int, list[str]] = {}
+        for name in (name for name in found.chosen.bits if name in own):
+            by_bits.setdefault(found.chosen.bits[name], []).append(found.patterns[name])
+        if by_bits:
+            show("", ("bits", head), [(b, ", ".join(by_bits[b])) for b in sorted(by_bits)])
     if found.points and found.knee is not None:
         output.print(f"knee: {found.points[found.knee].name}", markup=False)
     output.print(f"{found.sentence()}; {found.seconds:.0f} s", markup=False)

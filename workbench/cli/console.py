@@ -39,7 +39,7 @@ output = Console(soft_wrap=False)
 errors = Console(stderr=True)
 
 
-def _positive(parameter: typer.CallbackParam, value: int) -> int:
+def positive_option(parameter: typer.CallbackParam, value: int) -> int:
     """Checks an option before any work begins."""
     return positive(str(parameter.name), value)
 
@@ -54,8 +54,12 @@ DataPath = Annotated[
     Path | None,
     typer.Option("--data", help="An .npz, a folder or zip of pictures, or a text file."),
 ]
-Threads = Annotated[int, typer.Option(help="Threads of each timed session.", callback=_positive)]
-Examples = Annotated[int, typer.Option(help="Held-out examples to compare on.", callback=_positive)]
+Threads = Annotated[
+    int, typer.Option(help="Threads of each timed session.", callback=positive_option)
+]
+Examples = Annotated[
+    int, typer.Option(help="Held-out examples to compare on.", callback=positive_option)
+]
 Mean = Annotated[str, typer.Option(help="Of the pictures: '127' or '0.485,0.456,0.406'.")]
 Std = Annotated[str, typer.Option(help="Of the pictures, in the same unit as the mean.")]
 Size = Annotated[str, typer.Option(help="Of the pictures: '224' or '224x192' (height x width).")]

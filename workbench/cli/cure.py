@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workbench.cli.console import AsJson, RunName, app, emit, output, say, show
+from workbench.cli.console import (
+    AsJson,
+    RunName,
+    app,
+    emit,
+    output,
+    positive_option,
+    say,
+    show,
+)
 from workbench.foundation.errors import RecipeError
-from workbench.foundation.positive import positive
 
 if TYPE_CHECKING:
     from workbench.session.causes import Causes
     from workbench.session.curing import Treatment
 
 MILLI = 1000.0
-
-
-def _positive(parameter: typer.CallbackParam, value: int) -> int:
-    return positive(str(parameter.name), value)
 
 
 @app.command()
@@ -39,7 +43,7 @@ def cure(  # noqa: PLR0913 - one parameter for each option
         int | None, typer.Option(help="Of --auto: bytes of weights that no cure may exceed.")
     ] = None,
     examples: Annotated[
-        int, typer.Option(help="Held-out examples that decide.", callback=_positive)
+        int, typer.Option(help="Held-out examples that decide.", callback=positive_option)
     ] = 512,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the cured run.")] = None,
     as_json: AsJson = False,

@@ -25,20 +25,16 @@ from workbench.cli.console import (
     emit,
     open_session,
     output,
+    positive_option,
     say,
     show,
     telling,
 )
-from workbench.foundation.positive import positive
 
 if TYPE_CHECKING:
     from workbench.session.diagnosis import SiteDiagnosis
 
 MILLI = 1000.0
-
-
-def _positive(parameter: typer.CallbackParam, value: int) -> int:
-    return positive(str(parameter.name), value)
 
 
 @app.command()
@@ -64,9 +60,9 @@ def diagnose(  # noqa: PLR0913 - one parameter for each option
         int | None, typer.Option(help="Of --site: single weights of this output channel.")
     ] = None,
     examples: Annotated[
-        int, typer.Option(help="To look at, of each split.", callback=_positive)
+        int, typer.Option(help="To look at, of each split.", callback=positive_option)
     ] = 64,
-    top: Annotated[int, typer.Option(help="Rows to show.", callback=_positive)] = 30,
+    top: Annotated[int, typer.Option(help="Rows to show.", callback=positive_option)] = 30,
     as_json: AsJson = False,
 ) -> None:
     """Which sites suffer: alone, all together, and what each does to the answer.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,14 @@ class LatencyTable:
         rest_ms: everything that is no layer.
         stands_for: bits -> the measured bits with the same container.
         about: machine, runtime and threads.
+        activations: by bits, what a call takes longer if all activations have them.
     """
 
     layers: Mapping[str, LayerTime]
     rest_ms: float
     stands_for: Mapping[int, int]
     about: Mapping[str, Any]
+    activations: Mapping[int, float] = field(default_factory=dict)
 
     def at(self, layer: str, bits: int) -> float:
         """Milliseconds of a layer at some bits, measured or interpolated.
@@ -90,7 +92,8 @@ class LatencyTable:
             for name, row in record["layers"].items()
         }
         stands = {int(bits): int(other) for bits, other in record["stands_for"].items()}
-        return cls(layers, float(record["rest_ms"]), stands, dict(record["about"]))
+        more = {int(b): float(v) for b, v in record.get("activations", {}).items()}
+        return cls(layers, float(record["rest_ms"]), stands, dict(record["about"]), more)
 
     def _like(self, own: LayerTime) -> dict[int, float]:
         """Times over multiply-adds of the layers with the same operator, or of all."""
@@ -146,6 +149,18 @@ def measure(
     }
     kept = {**about, "threads": threads, "repeats": repeats}
     return LatencyTable(rows, statistics.mean(rests), dict(stands_for), kept)
+
+
+def total_ms(
+    float_path: str | Path,
+    path: str | Path,
+    inputs: Sequence[Tensor | Array],
+    repeats: int = 20,
+    threads: int = 1,
+) -> float:
+    """Milliseconds of all nodes of a file in one call; arguments as of `measure`."""
+    found = profile(float_path, path, inputs, repeats=repeats, threads=threads)
+    return sum(node.ms for node in found.nodes)
 
 
 def _owners(path: str | Path) -> dict[str, str]:

@@ -44,19 +44,44 @@ class Cost:
         return -(-self.values * bits // BYTE) + SCALE_BYTES * self.scales
 
 
-def costs(graph: Graph, sites: Iterable[Site]) -> dict[str, Cost]:
-    """Of every weight site, by name; of one that several layers read, the sum of their products."""
+@dataclass(frozen=True)
+class Product:
+    """A weight that meets data.
+
+    Attributes:
+        weight: its site.
+        data: the site of what it is multiplied with; None where that is float.
+        macs: multiply-adds for one example.
+    """
+
+    weight: str
+    data: Site | None
+    macs: float
+
+
+def products(graph: Graph, sites: Iterable[Site]) -> list[Product]:
+    """Of every weight site with every layer that reads it, in the order of the graph."""
     sites = list(sites)
     data = {edge: site for site in sites if site.kind == "activation" for edge in site.edges}
-    found = {s.name: _stored(s) for s in sites if s.kind == "weight"}
+    known = {site.name for site in sites if site.kind == "weight"}
+    found = []
     for layer in layers(graph):
         total = sum(math.prod(weight.shape) for weight in layer.weights)
         for weight in layer.weights:
-            if weight.name in found:
-                cost, share = found[weight.name], math.prod(weight.shape) / total
-                macs = layer.macs * share
-                products = cost.products + macs * _data_bits(layer, data)
-                found[weight.name] = replace(cost, products=products, macs=cost.macs + macs)
+            if weight.name in known:
+                macs = layer.macs * math.prod(weight.shape) / total
+                found.append(Product(weight.name, _data(layer, data), macs))
+    return found
+
+
+def costs(graph: Graph, sites: Iterable[Site]) -> dict[str, Cost]:
+    """Of every weight site, by name; of one that several layers read, the sum of their products."""
+    sites = list(sites)
+    found = {s.name: _stored(s) for s in sites if s.kind == "weight"}
+    for each in products(graph, sites):
+        cost, bits = found[each.weight], FLOAT_BITS if each.data is None else each.data.grid.bits
+        both = cost.products + each.macs * bits
+        found[each.weight] = replace(cost, products=both, macs=cost.macs + each.macs)
     return found
 
 
@@ -97,7 +122,7 @@ def _stored(site: Site) -> Cost:
     return Cost(math.prod(site.shape), scales=math.prod(site.grid.granularity.shape(site.shape)))
 
 
-def _data_bits(layer: Layer, data: Mapping[tuple[str, int], Site]) -> int:
-    """Bits of the tensor that the layer's weights are multiplied with."""
+def _data(layer: Layer, data: Mapping[tuple[str, int], Site]) -> Site | None:
+    """The tensor that the layer's weights are multiplied with, where it is quantized."""
     found = (data.get((layer.name, index)) for index in (0, 1) if index not in layer.weight_indices)
-    return next((site.grid.bits for site in found if site is not None), FLOAT_BITS)
+    return next((site for site in found if site is not None), None)

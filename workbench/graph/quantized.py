@@ -49,6 +49,7 @@ class QuantizedGraph(nn.Module):
         sites: by name, with the grids that the quantizers on them have now.
         asked: the grids that were asked for, or that `regrid` has put in their place; some
             quantizers have codes of their own instead.
+        first: the grids that were asked for when it was made.
     """
 
     def __init__(self, graph: Graph, sites: Sequence[Site], make: Make = uniform) -> None:
@@ -56,7 +57,7 @@ class QuantizedGraph(nn.Module):
         self.graph = graph
         self.sites = {site.name: site for site in sites}
         self.asked = {site.name: site.grid for site in sites}
-        self._first_bits = {site.name: site.grid.bits for site in sites}
+        self.first = dict(self.asked)
         self.module = copy.deepcopy(graph.module)
         self._keys = {name: f"quantizer_{index}" for index, name in enumerate(self.sites)}
         for site in sorted(sites, key=_dependence):  # a follower needs its leader
@@ -214,6 +215,23 @@ class QuantizedGraph(nn.Module):
                 f"the stored state does not fit this graph ({error}); use its own recipe"
             ) from None
 
+    @torch.no_grad()
+    def load_part(
+        self, tensors: Mapping[str, Tensor], sites: Collection[str], parameters: Collection[str]
+    ) -> None:
+        """Restore what `state` gave of some sites and initializers; the others stay as they are.
+
+        Raises:
+            RunError: a tensor does not fit its site.
+        """
+        original = dict(self.graph.module.named_parameters())
+        for name in parameters:
+            stored = tensors.get(f"parameter/{name}")
+            known = original[self.graph.attribute_of[name]] if stored is None else stored
+            self.parameter(name).copy_(known)
+        own = {k: v for k, v in tensors.items() if k.startswith("quantizer/")}
+        self.load_state({k: v for k, v in own.items() if _site_of(k) in sites})
+
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
         start = f"{BITS}/"
         self._choose({k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)})
@@ -242,11 +260,11 @@ class QuantizedGraph(nn.Module):
         """Bits by site, where they are not those that the graph was made with."""
         own = (name for name, site in self.sites.items() if site.shares is None)
         now = {name: self.asked[name].bits for name in own}
-        return {name: bits for name, bits in now.items() if bits != self._first_bits[name]}
+        return {name: bits for name, bits in now.items() if bits != self.first[name].bits}
 
     def _choose(self, stored: Mapping[str, Tensor]) -> None:
         """Ask for stored bits, and for the first ones where none are stored."""
-        wanted = {name: self._first_bits[name] for name in self._chosen()}
+        wanted = {name: self.first[name].bits for name in self._chosen()}
         wanted |= {name: int(value) for name, value in stored.items()}
         for name, bits in wanted.items():
             if self.asked[name].bits != bits:
@@ -292,6 +310,11 @@ class QuantizedGraph(nn.Module):
                 reader.args = tuple(args)
         graph.lint()
         self.module.recompile()
+
+
+def _site_of(key: str) -> str:
+    """The site that a stored tensor of a quantizer belongs to."""
+    return key.split("/", 2)[2].rpartition("/")[0]
 
 
 def _dependence(site: Site) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -12,7 +12,9 @@ from torch import Tensor
 from workbench.foundation.options import Options
 from workbench.graph.build import Graph
 from workbench.graph.quantized import QuantizedGraph
+from workbench.graph.sites import Site
 from workbench.methods.concerns import Concern
+from workbench.methods.kept import NOTHING, Kept
 from workbench.methods.together import Together
 
 EventKind = Literal["start", "step", "layer", "note", "done"]
@@ -113,6 +115,7 @@ class Task:
         lessons: makes a fresh iterator over what a network trains on, with labels if there are any.
         teacher: float network to be taught by; None is the model's own.
         together: the processes that train it, of which this is one.
+        kept: sites that the model holds as this stage would learn them, see `Method.keeps`.
     """
 
     batches: Callable[[], Iterator[Batch]]
@@ -125,6 +128,7 @@ class Task:
     lessons: Callable[[], Iterator[tuple[Batch, Tensor | None]]] | None = None
     teacher: Graph | None = None
     together: Together = field(default_factory=Together)
+    kept: frozenset[str] = frozenset()
 
     def examples_to_learn(self) -> Iterator[tuple[Batch, Tensor | None]]:
         """What a network trains on, batch by batch."""
@@ -144,6 +148,15 @@ class Method(ABC):
     @abstractmethod
     def learn(self, model: QuantizedGraph, task: Task) -> Iterator[Event]:
         """Change the model's quantizers (and weights) in place; yield what happens."""
+
+    def keeps(self, model: QuantizedGraph, changed: Collection[Site]) -> Kept:
+        """What would be learned again just as it was, though some sites are others now.
+
+        Args:
+            model: as it is asked for now; its float network and data are those of before.
+            changed: sites that are other ones now (as they were, too), are new, or are no more.
+        """
+        return NOTHING
 
     def event(self, kind: EventKind, task: Task, **fields: Any) -> Event:
         """An event of this method and stage."""

@@ -14,7 +14,7 @@ Where rounding shrinks deviations as well, right means alone can make the output
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -25,8 +25,10 @@ from workbench.foundation.errors import DataError
 from workbench.foundation.options import Options
 from workbench.graph.expected import Expected, expectations
 from workbench.graph.quantized import QuantizedGraph
+from workbench.graph.sites import Site
 from workbench.methods.base import Event, Method, Task
 from workbench.methods.calibrate import ensure_ranges
+from workbench.methods.kept import Kept, upstream
 from workbench.methods.linear import LinearView, views
 from workbench.methods.outputs import (
     fixed,
@@ -85,6 +87,10 @@ class BiasCorrection(Method):
         )
         learn = self._from_data if from_data else self._from_batch_norms
         yield from learn(model, task, progress)
+
+    def keeps(self, model: QuantizedGraph, changed: Collection[Site]) -> Kept:
+        """What lies before the first change."""
+        return upstream(model, changed)
 
     def _from_data(
         self, model: QuantizedGraph, task: Task, progress: LayerProgress

@@ -15,7 +15,7 @@ prefix. On one scale per tensor only the bias is set.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -25,9 +25,10 @@ from torch import Tensor
 from workbench.foundation.errors import DataError
 from workbench.foundation.options import Options
 from workbench.graph.quantized import QuantizedGraph
-from workbench.graph.sites import Layer
+from workbench.graph.sites import Layer, Site
 from workbench.methods.base import Event, Method, Task
 from workbench.methods.calibrate import ensure_ranges
+from workbench.methods.kept import Kept, upstream
 from workbench.methods.outputs import (
     Outputs,
     fixed,
@@ -94,6 +95,10 @@ class BnReestimation(Method):
                 signals = self._mend(model, stop.layer, gather(walk, model, stop), stated)
             progress.finish(stop.layer)
             yield from progress.report(self, stop.layer, weights, signals)
+
+    def keeps(self, model: QuantizedGraph, changed: Collection[Site]) -> Kept:
+        """What lies before the first change."""
+        return upstream(model, changed)
 
     def _stated(self, model: QuantizedGraph) -> Stated | None:
         """Mean and deviation that training saw, by value; None where the float network is asked."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -59,12 +59,13 @@ class Observers:
     """Observers of every activation site that has a range of its own, in the float network.
 
     Nothing is kept of a batch but what the observers take from it, tensor by tensor, so ten
-    thousand examples need no more memory than one batch.
+    thousand examples need no more memory than one batch. Sites that are `kept` have their range.
     """
 
-    def __init__(self, model: QuantizedGraph, calibrator: str) -> None:
+    def __init__(self, model: QuantizedGraph, calibrator: str, kept: Collection[str] = ()) -> None:
         self._model = model
-        own = [site for site in model.of_kind("activation") if site.shares is None]
+        activations = (s for s in model.of_kind("activation") if s.name not in kept)
+        own = [site for site in activations if site.shares is None]
         self._observers = {site.name: Observer(model, site, calibrator) for site in own}
         joined = model.joined()
         self._groups = {site.name: joined.get(site.name, (site.tensor,)) for site in own}

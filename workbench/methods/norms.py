@@ -33,6 +33,7 @@ from torch.nn import functional
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Layer, Site
 from workbench.graph.taps import watch
+from workbench.maths.normal import ChannelStatistics
 from workbench.methods.base import Batch, Task
 from workbench.methods.installing import served
 from workbench.methods.network_plan import NetworkPlan
@@ -291,11 +292,8 @@ def _statistics(
     model: QuantizedGraph, layers: list[Layer], inputs: Batch
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Mean and variance of each channel in the float network, by output."""
-    found: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def see(name: str, value: Tensor) -> None:
-        rows = value.transpose(0, 1).flatten(1)
-        found[name] = rows.mean(1), rows.var(1, unbiased=False)
-
-    watch(model.graph.module, inputs, [layer.output for layer in layers], see)
-    return found
+    found = {layer.output: ChannelStatistics() for layer in layers}
+    watch(model.graph.module, inputs, found, lambda name, value: found[name].add(value, 1))
+    return {
+        name: (seen.mean.float(), seen.deviation.square().float()) for name, seen in found.items()
+    }

@@ -100,7 +100,7 @@ class Ptq4Vit(Method):
         progress = UnitProgress(model, task, len(parts))
         span = torch.linspace(options.least, options.most, options.candidates).tolist()
         for stop in Walk(model, self._few(model, task), prefix="float", units=parts):
-            if not isinstance(stop, UnitStop) or not progress.enter():
+            if not isinstance(stop, UnitStop) or not progress.enter(stop.unit):
                 continue
             began, chance = time.perf_counter(), torch.Generator().manual_seed(task.seed)
             search = ScaleSearch(model, stop, start.seen, span, chance)

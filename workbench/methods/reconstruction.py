@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from workbench.foundation.options import Options
 from workbench.graph.quantized import QuantizedGraph
+from workbench.graph.sites import Site
 from workbench.maths.calibrators.registry import ActivationCalibrator, WeightCalibrator
 from workbench.methods.base import Batch, Event, Method, Task
 from workbench.methods.calibrate import calibrate_activation, ensure_ranges, is_calibrated
 from workbench.methods.correction import corrected
+from workbench.methods.kept import NOTHING, Kept, upstream
 from workbench.methods.plan import Plan, Schedule
 from workbench.methods.readings import Thinned, of_histogram
 from workbench.methods.resume import UnitProgress
@@ -77,13 +79,20 @@ class Reconstruction(Method):
         batches = rebatched(model, task, plan.schedule.batch_size)
         for stop in Walk(model, batches, units=parts):
             if isinstance(stop, UnitStop):
-                if progress.enter():
+                if progress.enter(stop.unit):
                     yield from self._unit(model, stop, plan, task, progress)
             elif isinstance(stop, ActivationStop) and not is_calibrated(model, stop.site):
                 name, seen = stop.site.name, calibrate_activation(model, stop, plan.calibrator)
                 if seen is not None:
                     found = {name: of_histogram(model.quantizer(name), seen)}
                     yield self.event("step", task, site=name, sites=found, **progress.count())
+
+    def keeps(self, model: QuantizedGraph, changed: Collection[Site]) -> Kept:
+        """Units before the first change; none where factors move what other units read."""
+        plan = self.plan()
+        if plan.scope == "network" or "equivalent" in plan.rates():
+            return NOTHING
+        return upstream(model, changed, units(model, plan.scope, plan.count, plan.merge))
 
     def _unit(
         self, model: QuantizedGraph, stop: UnitStop, plan: Plan, task: Task, progress: UnitProgress

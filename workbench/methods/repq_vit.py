@@ -15,7 +15,7 @@ equal steps are finer than √2 wherever it matters, so grids wider than `log_bi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Literal, cast
 
 import torch
@@ -29,6 +29,7 @@ from workbench.maths.calibrators.registry import ActivationCalibrator
 from workbench.maths.histogram import Histogram
 from workbench.maths.ranges import samples
 from workbench.methods.base import Event, Task
+from workbench.methods.kept import NOTHING, Kept
 from workbench.methods.placing import SOFTMAX, behind, place
 from workbench.methods.registry import method
 from workbench.methods.rtn import Rtn, RtnOptions
@@ -72,6 +73,10 @@ class RepQVit(Rtn):
         """Levels first, then ranges as nearest rounding finds them."""
         place(model, self._logarithmic(model), LogSqrt2)
         yield from super().learn(model, task)
+
+    def keeps(self, model: QuantizedGraph, changed: Collection[Site]) -> Kept:
+        """Levels are placed afresh everywhere."""
+        return NOTHING
 
     def settled(self, model: QuantizedGraph, site: str, seen: Histogram) -> None:
         """Logarithmic levels are fitted by what they themselves lose."""

@@ -20,17 +20,20 @@ SAVE_EVERY_SECONDS = 1.0
 
 
 class LayerProgress:
-    """Which sites are done; restores them from the task's checkpoint and saves after each layer."""
+    """Which sites are done; restores them from the task's checkpoint and saves after each layer.
+
+    Sites that the task keeps are done from the start.
+    """
 
     def __init__(self, model: QuantizedGraph, task: Task) -> None:
         self._model = model
         self._task = task
         order = quantized_layers(model)
         self._total = len(order)
-        self._step = 0
+        self._step = sum(weight_sites(model, layer)[0] in task.kept for layer in order)
         self._saved = time.monotonic()
         stored = task.checkpoint.load()
-        self._done: set[str] = set()
+        self._done = set(task.kept)
         self._arrived: dict[str, SiteSignals] = {}
         if stored is not None:
             tensors, self._step = stored
@@ -118,7 +121,10 @@ class LayerProgress:
 
 
 class UnitProgress:
-    """Which units are done; restored from the task's checkpoint, saved after each unit."""
+    """Which units are done; restored from the task's checkpoint, saved after each unit.
+
+    Units that the task keeps are done from the start.
+    """
 
     def __init__(self, model: QuantizedGraph, task: Task, total: int) -> None:
         self._model = model
@@ -132,9 +138,12 @@ class UnitProgress:
             tensors, self._step = stored
             model.load_state(tensors)
 
-    def enter(self) -> bool:
+    def enter(self, unit: Unit) -> bool:
         """True if the next unit of the walk is still to learn."""
         self._entered += 1
+        own = {site.name for site in self._model.of_kind("weight") if site.layer in unit.layers}
+        if own and own <= self._task.kept:
+            self._step = max(self._step, self._entered)
         return self._entered > self._step
 
     def finish(self, unit: Unit) -> None:

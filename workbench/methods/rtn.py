@@ -10,7 +10,7 @@ not grow with the number of examples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated
 
 from pydantic import Field
@@ -18,10 +18,12 @@ from pydantic import Field
 from workbench.foundation.options import Options
 from workbench.graph.batching import count_examples
 from workbench.graph.quantized import QuantizedGraph
+from workbench.graph.sites import Site
 from workbench.maths.calibrators.registry import ActivationCalibrator, WeightCalibrator
 from workbench.maths.histogram import Histogram
 from workbench.methods.base import Event, Method, SiteSignals, Task
 from workbench.methods.calibrate import Observers, calibrate_weight
+from workbench.methods.kept import Kept, by_site
 from workbench.methods.overflow import make_room_for_biases
 from workbench.methods.readings import of_histogram, reading
 from workbench.methods.registry import method
@@ -59,8 +61,8 @@ class Rtn(Method):
 
     def learn(self, model: QuantizedGraph, task: Task) -> Iterator[Event]:
         """Calibrate weights, then activations in one float pass."""
-        weights = model.of_kind("weight")
-        observers = Observers(model, self.options.calibrator)
+        weights = [site for site in model.of_kind("weight") if site.name not in task.kept]
+        observers = Observers(model, self.options.calibrator, task.kept)
         watched = task.examples if observers else 0
         total = len(weights) + watched + len(observers)
         for step, site in enumerate(weights, 1):
@@ -79,7 +81,11 @@ class Rtn(Method):
             self.settled(model, name, observers[name])
             found = {name: of_histogram(model.quantizer(name), observers[name])}
             yield self.event("step", task, site=name, sites=found, step=step, total=total)
-        make_room_for_biases(model)
+        make_room_for_biases(model, kept=task.kept)
+
+    def keeps(self, model: QuantizedGraph, changed: Collection[Site]) -> Kept:
+        """Every site is learned for itself."""
+        return by_site(model, changed)
 
     def settled(self, model: QuantizedGraph, site: str, seen: Histogram) -> None:
         """Called once an activation has its range; for methods that refine it."""

@@ -7,7 +7,7 @@ each weight by them; the codes take the place of the weight's quantizer.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -17,12 +17,14 @@ from torch import Tensor
 
 from workbench.foundation.options import Options
 from workbench.graph.quantized import QuantizedGraph
+from workbench.graph.sites import Site
 from workbench.maths.calibrators.registry import ActivationCalibrator
 from workbench.maths.grid import Grid
 from workbench.maths.moments import Moments, Problem, corrected_bias
 from workbench.maths.patches import Places
 from workbench.methods.base import Event, Method, Task
 from workbench.methods.calibrate import calibrate_weight
+from workbench.methods.kept import Kept, upstream
 from workbench.methods.linear import LinearView, views
 from workbench.methods.resume import LayerProgress
 from workbench.methods.walk import LayerStop, Stream, Walk
@@ -76,6 +78,10 @@ class SecondOrder(Method):
             progress.finish(stop.layer)
             yield from progress.report(self, stop.layer, names, signals)
         yield from progress.report_rest(self)
+
+    def keeps(self, model: QuantizedGraph, changed: Collection[Site]) -> Kept:
+        """What lies before the first change."""
+        return upstream(model, changed)
 
     @abstractmethod
     def prefix(self) -> Stream:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from workbench.methods.base import Task
 from workbench.methods.moments import MomentStore
 from workbench.methods.registry import make
 from workbench.quantizers.base import Quantizer
+from workbench.session.activation_bits import ActivationBits
 from workbench.session.allocation import (
     Allocation,
     AllocationOptions,
@@ -91,7 +92,8 @@ class _Allocator:
         self._began = time.monotonic()
         self._data = session.calibrating(recipe)
         self._model = build(session, recipe).eval()
-        self._costs = BitCosts(session, self._model, recipe)
+        self._choices = ActivationBits(session, recipe, self._model, options)
+        self._costs = BitCosts(session, self._model, recipe, options.activations)
         self._widths = self._costs.open(open_widths(self._model, options.least, options.most))
 
     def run(self, budgets: Budgets, points: int) -> Allocation:
@@ -108,7 +110,12 @@ class _Allocator:
             bits = self._best(task, limits)
         else:
             bits = _variables(task, found[len(found) // 2 if bend is None else bend].bits)
-        uniform = [self._choice(task, f"uniform {w}", task.uniform(w)) for w in task.widths()]
+        uniform = [
+            self._choice(task, f"uniform {w}" + (f", activations {a}" if a else ""), bits)
+            for w in task.widths()
+            for a in task.widths("activation") or (0,)
+            for bits in [task.uniform(w, a)]
+        ]
         mixed = self._choice(task, "mixed", bits)
         chosen = min(
             [mixed, *(c for c in uniform if limits and within(c, limits))], key=measured_kl
@@ -122,18 +129,19 @@ class _Allocator:
             resource=swept,
             knee=bend,
             budgets=limits,
-            patterns=self._costs.patterns(self._widths),
+            patterns=self._costs.patterns(self._widths) | self._choices.patterns,
             options=self._options,
             sensitivities=self._harm,
             note="" if chosen is mixed else f"{chosen.name} is nearer to float than what was found",
             seconds=time.monotonic() - self._began,
+            activations=tuple(self._choices.widths),
         )
 
     def _problem_before(self, limits: Mapping[str, float]) -> Problem:
         """The problem without its objective, so that an impossible budget is refused at once."""
-        blank = {name: dict.fromkeys(widths, 0.0) for name, widths in self._widths.items()}
-        tables, fixed = self._costs.tables(self._widths, timed="latency_ms" in limits)
-        found = problem(blank, tables, fixed).tied(self._groups())
+        every = {**self._widths, **self._choices.widths}
+        blank = {name: dict.fromkeys(widths, 0.0) for name, widths in every.items()}
+        found = self._priced(blank, timed="latency_ms" in limits).tied(self._groups())
         require(found, limits)
         return found
 
@@ -147,18 +155,22 @@ class _Allocator:
         )
         for _ in make("rtn").learn(self._model, task):
             pass
+        self._choices.calibrate(task)
+
+    def _priced(self, harm: Table, *, timed: bool) -> Problem:
+        """The problem with this objective."""
+        found = self._costs.priced(self._widths, self._choices.widths, timed=timed)
+        return problem(harm, found.tables, found.fixed, self._choices.widths, found.pairs)
 
     def _problem(self, before: Problem) -> Problem:
         """The same with the measured objective, and terms of pairs where they are asked for."""
         self._harm = self._sensitivities()
-        timed = "latency_ms" in before.resources
-        tables, fixed = self._costs.tables(self._widths, timed=timed)
-        alone = problem(self._harm, tables, fixed)
-        pairs = ()
+        alone = self._priced(self._harm, timed="latency_ms" in before.resources)
+        pairs = alone.pairs
         if self._options.pairs:
             graph = self._model.graph
             names = ties.pairs_of_weights(graph, ties.residual_pairs(graph), set(self._widths))
-            pairs = self._fisher.pairs(alone, names)
+            pairs += self._fisher.pairs(alone, names)
         return Problem(alone.variables, alone.fixed, pairs).tied(self._groups())
 
     def _groups(self) -> list[tuple[str, ...]]:
@@ -203,7 +215,7 @@ class _Allocator:
 
     @cached_property
     def _candidates(self) -> Candidates:
-        return Candidates(self._model, self._widths, self._rounder())
+        return Candidates(self._model, self._widths, self._rounder(), self._choices.quantizers)
 
     def _rounder(self) -> Rounder:
         """Nearest, or in closed form by moments of the float network's layers."""
@@ -254,11 +266,11 @@ class _Allocator:
                 search,
             )
         else:
-            run = refine.cross_entropy if method == "cem" else refine.evolution
+            run = refine.CrossEntropy if method == "cem" else refine.Evolution
             tried = run(task, limits, measured, solve(task, limits), search)
         return self._least(tried)
 
-    def _least(self, tried: Iterator[refine.Tried]) -> dict[str, int]:
+    def _least(self, tried: Iterable[refine.Tried]) -> dict[str, int]:
         best: refine.Tried | None = None
         for each in tried:
             if best is None or each.score < best.score:

@@ -1,14 +1,15 @@
-"""Which weight gets how many bits, under budgets of a recipe's model; the answer is recipe edits.
+"""Which site gets how many bits, under budgets of a recipe's model; the answer is recipe edits.
 
-    1. what each weight at each width does to the prediction      `analysis.bits.sensitivity`
+    1. what each site at each width does to the   prediction      `analysis.bits.sensitivity`
     2. what it costs: bits, bytes, bit operations, milliseconds   `session.bit_costs`
     3. the best choice within the budgets                         `analysis.bits.programme`
     4. where asked for, a search on the true score                `analysis.bits.refine`, `haq`
-    5. the choice and every uniform width that the budgets allow are run, all weights together, on
+    5. the choice and every uniform width that the budgets allow are run, all sites together, on
        examples that calibrate; the one nearest to the float network is taken
 
-What comes out is the recipe with one override for each weight whose bits changed, so learning on
-top is whatever stages the recipe has. The steps are in `session.allocating`.
+Weights have a choice, and activations where widths are named for them. What comes out is the recipe
+with one override for each site whose bits changed, so learning on top is whatever stages the recipe
+has. The steps are in `session.allocating`.
 """
 
 from __future__ import annotations
@@ -72,6 +73,10 @@ class AllocationOptions(Options):
     rounding: Annotated[
         str, Field(description="of the weights that are tried: nearest, gram or gptq")
     ] = NEAREST
+    activations: Annotated[
+        tuple[Annotated[int, Field(ge=2, le=16)], ...],
+        Field(description="bits that activations may have; none: those of the recipe"),
+    ] = ()
     least: Annotated[int, Field(ge=1, le=8, description="fewest bits")] = 2
     most: Annotated[int, Field(ge=1, le=8, description="most bits")] = 8
     ties: Annotated[
@@ -90,11 +95,11 @@ class AllocationOptions(Options):
 
 @dataclass(frozen=True)
 class Choice:
-    """Bits for every open weight.
+    """Bits for every open weight and activation.
 
     Attributes:
         name: "mixed", "uniform 4" or the like.
-        bits: by weight.
+        bits: by site.
         harm: estimated increase of the KL divergence, in nats.
         costs: by resource.
         kl: measured with all weights together, on examples that calibrate; None if not run.
@@ -121,9 +126,10 @@ class Allocation:
         uniform: the same bits everywhere, for each width.
         points: of a sweep, by rising cost; resource: that was swept; knee: index of the knee.
         budgets: that held.
-        patterns: weight -> what names it in a recipe.
+        patterns: site -> what names it in a recipe.
         options: how it was chosen.
-        sensitivities: harm by weight and bits, in nats.
+        sensitivities: harm by site and bits, in nats.
+        activations: the sites that are activations.
         note: why it is not what was sought, or "".
         seconds: that it took.
     """
@@ -140,6 +146,7 @@ class Allocation:
     sensitivities: Table = field(repr=False)
     note: str = ""
     seconds: float = 0.0
+    activations: tuple[str, ...] = ()
 
     @property
     def recipe(self) -> Recipe:
@@ -151,10 +158,15 @@ class Allocation:
         return self.base.changed(overrides=(*self.base.overrides, *self.overrides(choice)))
 
     def overrides(self, choice: Choice) -> tuple[Override, ...]:
-        """The recipe edits: one for each weight that has other bits than the recipe's."""
-        usual = self.base.weights.bits
-        changed = {name: bits for name, bits in choice.bits.items() if bits != usual}
-        return tuple(Override(pattern=self.patterns[n], weights=b) for n, b in changed.items())
+        """The recipe edits: one for each site that has other bits than the recipe's."""
+        active = self.base.activations
+        usual = {"weights": self.base.weights.bits, "activations": active.bits if active else 0}
+        found = []
+        for name, bits in choice.bits.items():
+            kind = "activations" if name in self.activations else "weights"
+            if bits != usual[kind]:
+                found.append(Override(**{"pattern": self.patterns[name], kind: bits}))
+        return tuple(found)
 
     def record(self) -> dict[str, Any]:
         """As plain JSON values."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,13 +21,13 @@ import onnxruntime
 
 from workbench.analysis.bits import ties
 from workbench.analysis.bits.haq import LayerState
-from workbench.analysis.bits.problem import Problem, Table
+from workbench.analysis.bits.problem import Pair, Problem
 from workbench.deploy.export import export
-from workbench.deploy.latency_table import LatencyTable, measure
+from workbench.deploy.latency_table import LatencyTable, measure, total_ms
 from workbench.deploy.pack import INT2_OPSET, weight_container
 from workbench.deploy.processor import processor
 from workbench.deploy.writer import holds_two_bits, quantized_data
-from workbench.graph.costs import SCALE_BYTES, Cost, costs
+from workbench.graph.costs import SCALE_BYTES, Cost, costs, products
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import attribute, layers, value_shape
 from workbench.graph.targets.select import select
@@ -46,6 +47,21 @@ FEW = 16  # examples that set the ranges of a file that is only timed
 Widths = Mapping[str, tuple[int, ...]]
 
 
+@dataclass(frozen=True)
+class Priced:
+    """What every choice of bits costs.
+
+    Attributes:
+        tables: by resource, site and bits.
+        fixed: by resource, of everything else.
+        pairs: what two choices cost together.
+    """
+
+    tables: dict[str, dict[str, dict[int, float]]]
+    fixed: dict[str, float]
+    pairs: tuple[Pair, ...]
+
+
 class BitCosts:
     """Costs of the weights of one model.
 
@@ -53,10 +69,18 @@ class BitCosts:
         session: the model's.
         model: with the grids that the recipe asks for.
         recipe: of the model.
+        activations: numbers of bits that activations may have; none where they are not chosen.
     """
 
-    def __init__(self, session: Session, model: QuantizedGraph, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        session: Session,
+        model: QuantizedGraph,
+        recipe: Recipe,
+        activations: tuple[int, ...] = (),
+    ) -> None:
         self._session = session
+        self._activations = activations
         self._model = model
         self._recipe = recipe
         self._costs: dict[str, Cost] = costs(model.graph, model.sites.values())
@@ -83,17 +107,66 @@ class BitCosts:
             found[name] = readers[0] if alone else f"tensor:{name}"
         return found
 
-    def tables(
-        self, widths: Widths, *, timed: bool = False
-    ) -> tuple[dict[str, Table], dict[str, float]]:
-        """Cost by resource, weight and bits; and by resource of everything else.
+    def priced(self, widths: Widths, activations: Widths, *, timed: bool = False) -> Priced:
+        """What every choice costs.
 
         Args:
             widths: choices of each open weight.
+            activations: the same of each open activation.
             timed: with milliseconds, which are measured the first time.
         """
+        tables, fixed = self._tables(widths, timed=timed)
+        free = {name: dict.fromkeys(row, 0.0) for name, row in activations.items()}
+        tables = {resource: {**table, **free} for resource, table in tables.items()}
+        if timed:
+            tables["latency_ms"] |= self._activation_ms(activations)
+        pairs = self._meeting(widths, activations, tables["bops"], fixed)
+        return Priced(tables, fixed, tuple(pairs))
+
+    def _meeting(
+        self,
+        widths: Widths,
+        activations: Widths,
+        table: dict[str, dict[int, float]],
+        fixed: dict[str, float],
+    ) -> Iterator[Pair]:
+        """Bit operations of weights with open activations, in place of those with usual bits."""
+        usual = self._model.asked
+        for each in products(self._model.graph, self._model.sites.values()):
+            data = "" if each.data is None else each.data.shares or each.data.name
+            if data not in activations:
+                continue
+            macs, now = each.macs / MILLION, usual[data].bits
+            if each.weight in widths:
+                own = table[each.weight] = dict(table[each.weight])
+                for bits in own:
+                    own[bits] -= macs * bits * now
+                both = tuple(
+                    tuple(macs * b * a for a in activations[data]) for b in widths[each.weight]
+                )
+                none = tuple((0.0,) * len(row) for row in both)
+                yield Pair(each.weight, data, none, {"bops": both})
+                continue
+            bits = usual[each.weight].bits
+            fixed["bops"] -= macs * bits * now
+            table[data] = {a: old + macs * bits * a for a, old in table[data].items()}
+
+    def _activation_ms(self, activations: Widths) -> dict[str, dict[int, float]]:
+        """What a width of all activations takes longer than the usual one, dealt out by size."""
+        sites, latency = self._model.sites, self.latency
+        sizes = {n: math.prod(max(1, d) for d in sites[n].shape[1:]) for n in activations}
+        total = sum(sizes.values()) or 1
+        return {
+            name: {bits: latency.activations.get(bits, 0.0) * sizes[name] / total for bits in row}
+            for name, row in activations.items()
+        }
+
+    def _tables(
+        self, widths: Widths, *, timed: bool
+    ) -> tuple[dict[str, dict[str, dict[int, float]]], dict[str, float]]:
+        """Cost by resource, weight and bits, activations as they are; and of everything else."""
         values = sum(self._costs[name].values for name in widths)
-        found: dict[str, Table] = {
+        found = {
             "average_bits": _table(widths, lambda n, b: self._costs[n].values * b / values),
             "bytes": _table(widths, lambda n, b: self._costs[n].bytes(b)),
             "file_bytes": _table(widths, self._file_bytes),
@@ -167,6 +240,7 @@ class BitCosts:
             "runtime": onnxruntime.__version__,
             "processor": processor().record(),
             "repeats": REPEATS,
+            **({"widths": list(self._activations)} if self._activations else {}),
         }
 
     def _measured(self, about: Mapping[str, Any]) -> LatencyTable:
@@ -182,19 +256,31 @@ class BitCosts:
             original.write_bytes(ir.to_proto(self._model.graph.model).SerializeToString())
             one = next(self._session.calibrating(self._recipe).batches("calibration", 1))[0]
             own = {layer.name: (layer.op, layer.macs) for layer in layers(self._model.graph)}
-            return measure(original, files, own, stands, one, about=about, repeats=REPEATS)
+            found = measure(original, files, own, stands, one, about=about, repeats=REPEATS)
+            largest = max(files)
+            return replace(
+                found,
+                activations={
+                    bits: total_ms(original, self._file(largest, Path(folder), bits), one, REPEATS)
+                    - total_ms(original, files[largest], one, REPEATS)
+                    for bits in self._activations
+                },
+            )
 
-    def _file(self, bits: int, folder: Path) -> Path:
-        """The model with its weights at some bits, rounded to nearest."""
+    def _file(self, bits: int, folder: Path, activations: int = 0) -> Path:
+        """The model with its weights, and perhaps activations, at some bits, nearest rounding."""
         weights = self._recipe.weights.model_copy(update={"bits": bits})
         recipe = self._recipe.changed(weights=weights)
+        if activations and recipe.activations is not None:
+            active = recipe.activations.model_copy(update={"bits": activations})
+            recipe = recipe.changed(activations=active)
         model = build(self._session, recipe).eval()
         data = self._session.calibrating(self._recipe)
         size = min(FEW, self._session.batch_size)
         few = [x for x, _ in data.batches("calibration", size, FEW)]
         for _ in make("rtn").learn(model, Task(lambda: iter(few), FEW)):
             pass
-        path = folder / f"{bits}.onnx"
+        path = folder / f"{bits}-{activations}.onnx"
         export(model, path, store=recipe.store)
         return path
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -158,6 +158,14 @@ class Swinging:
             share = (signals.get("values") or {}).get("oscillating")
             if share is not None:
                 self.shares[str(site)] = float(share)
+
+
+def swinging(records: Iterable[Mapping[str, Any]]) -> Swinging:
+    """What is known from records of events."""
+    found = Swinging()
+    for record in records:
+        found.read(record)
+    return found
 
 
 def causes(session: Session, recipe: Recipe, network: Examined, layer: str = "") -> Causes:

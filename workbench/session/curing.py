@@ -1,8 +1,14 @@
-"""Cures applied, judged on held-out data, kept where they help: one by one, or greedily."""
+"""Cures applied, judged on held-out data, kept where they help: one by one, or greedily.
+
+Only what an edit can have changed is learned again (`session.relearning`), and only what that
+reaches is measured again (`analysis.layer_errors`).
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,23 +18,25 @@ from workbench.analysis.causes.case import Examined
 from workbench.analysis.causes.finding import Finding
 from workbench.foundation.errors import RecipeError, WorkbenchError
 from workbench.graph.quantized import QuantizedGraph
+from workbench.session import relearning
 from workbench.session.causes import (
     Causes,
     Proposal,
-    Swinging,
     bill,
     causes,
     examined,
     joined,
     proposals,
+    swinging,
 )
 from workbench.session.edits import DATA
-from workbench.session.execute import Extent, quantized
+from workbench.session.execute import Extent, learned, state_key
 from workbench.session.kernels import SATURATION, run_as_file, saturation
 from workbench.session.recipe import Recipe
+from workbench.session.relearning import Learned
 from workbench.session.runs import Run
-from workbench.session.scores import compare
-from workbench.session.store import write_json
+from workbench.session.scores import Remembered, compare
+from workbench.session.store import Checkpoint, RunFiles, write_json
 from workbench.session.trials import Judged, Step
 
 if TYPE_CHECKING:
@@ -53,44 +61,50 @@ class Treatment:
     Args:
         session: model and data.
         recipe: that ails.
-        model: quantized so; by default it is made now.
-        file: exported from it, whose kernels are looked at too.
+        known: the recipe as it was learned; by default that is done now.
+        files: of a run of it, whose kernels are looked at too.
         examples: held-out ones that decide.
         tell: called with a line for each step.
 
     Attributes:
-        recipe, model, now: as the cures have left them.
+        recipe, known, now: as the cures have left them.
         steps: what was tried, in order; end: why it ended.
         extent: how much of the outcome is wanted when it is written; everything if None.
-        swinging: what is known of the weights' oscillation.
     """
 
     def __init__(
         self,
         session: Session,
         recipe: Recipe,
-        model: QuantizedGraph | None = None,
-        file: Path | None = None,
+        known: Learned | None = None,
+        files: RunFiles | None = None,
         examples: int = EXAMPLES,
         tell: Tell | None = None,
     ) -> None:
         self.session, self.recipe = session, recipe
-        self.swinging = Swinging()
-        self.model = quantized(session, recipe, self.swinging).eval() if model is None else model
+        self.known = learned(session, recipe) if known is None else known
         self.steps: list[Step] = []
         self.end = ""
         self.extent: Extent | None = None
-        self._file, self._examples = file, examples
+        self._file = None if files is None else files.model
+        self._layers = None if files is None else files.layers
+        self._examples = examples
         self._tell = tell or (lambda _: None)
         self._tried = set[str]()
         self._network: Examined | None = None
+        self._float = Remembered(session.model)
         self.now = self._judge(self.recipe, self.model)
+
+    @property
+    def model(self) -> QuantizedGraph:
+        """The quantized network as it is now."""
+        return self.known.model.eval()
 
     @property
     def network(self) -> Examined:
         """The network as it is now, ready to be examined."""
         if self._network is None:
-            shares = self.swinging.shares
+            shares = swinging(self.known.events).shares
             self._network = examined(self.session, self.recipe, self.model, swinging=shares)
         return self._network
 
@@ -126,14 +140,13 @@ class Treatment:
 
     def _try(self, proposal: Proposal, layer: str, before: Judged) -> Step:
         """Quantize with the cure and compare, on the data that the session has now."""
-        seen = Swinging()
-        model, file = quantized(self.session, proposal.recipe, seen).eval(), False
+        found, file = learned(self.session, proposal.recipe, self.known), False
         if proposal.finding.cause == SATURATION:  # which only files show
             file, before = True, self._judge(self.recipe, self.model, as_file=True)
-        after = self._judge(proposal.recipe, model, as_file=file)
+        after = self._judge(proposal.recipe, found.model.eval(), as_file=file)
         kept = after.helped(before)
         if kept:
-            self.recipe, self.model, self.swinging = proposal.recipe, model, seen
+            self.recipe, self.known = proposal.recipe, found
             self.now = self._judge(self.recipe, self.model) if file else after
             self._network, self._file = None, None
         step = _step(proposal, layer, before, after, kept)
@@ -159,10 +172,24 @@ class Treatment:
 
     def write(self, out: str | Path | None = None, extent: Extent | None = None) -> Run:
         """The recipe as it is now as a run like any other, with the story in `cure.json`."""
-        files = self.session.prepare(self.recipe, out, extent or self.extent)
+        files = self.session.prepare(
+            self.recipe, out, extent or self.extent, self.known.ground.measured
+        )
+        self._hand_over(files)
         self.session.make(files)
         write_json(files.directory / STORY, self.record())
         return Run(files.directory)
+
+    def _hand_over(self, files: RunFiles) -> None:
+        """What is learned and measured already, to a run in which nothing is yet."""
+        state = self.known.states[-1]
+        if state is not None:
+            for event in self.known.events:
+                files.append_event({"phase": "learn", "time": time.time(), **event})
+            stored = Checkpoint(files.state, state_key(self.session, Recipe.load(files.recipe)))
+            stored.save(state, len(self.recipe.stages))
+        if self._layers is not None and self._layers.exists():
+            shutil.copyfile(self._layers, files.layers)
 
     def record(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -205,7 +232,7 @@ class Treatment:
         """In simulation, or written and run with the default kernels of this processor."""
         data, cost = self.session.judging(recipe), bill(self.session, recipe)
         size, candidate = self.session.batch_size, run_as_file(model, recipe) if as_file else model
-        found = compare(self.session.model, {"learned": candidate}, data, size, self._examples)
+        found = compare(self._float, {"learned": candidate}, data, size, self._examples)
         own = found["learned"]
         return Judged(
             own["score"], found["float"]["score"], own["unit"],
@@ -228,10 +255,9 @@ def chosen(found: Causes, number: int) -> Proposal:
 
 def of_run(run: Run, examples: int = EXAMPLES, tell: Tell | None = None) -> Treatment:
     """A finished run under treatment; what comes of it is written to the same extent."""
-    found = Treatment(run.session, run.recipe, run.model, run.files.model, examples, tell)
+    known = relearning.of_run(run)
+    found = Treatment(run.session, run.recipe, known, run.files, examples, tell)
     found.extent = Extent.from_record(run.about.get("extent", {}))
-    for record in run.events():
-        found.swinging.read(record)
     return found
 
 

@@ -24,7 +24,7 @@ from workbench.analysis.estimate import DRAWS, Batch, Estimated, Estimator
 from workbench.analysis.exact import Exact, Measured
 from workbench.analysis.expected import expected_db
 from workbench.analysis.floor import float_floor
-from workbench.analysis.ledger import Ledger, digest_model
+from workbench.analysis.ledger import Ledger, digest_graph
 from workbench.analysis.partial import Setting
 from workbench.analysis.shapes import site_shape
 from workbench.analysis.units import by_layer, units
@@ -175,7 +175,7 @@ def site_errors(
     estimated = {
         name: look.estimate(batches, draws, name) for name, batches in look.batches.items()
     }
-    path = (store or cache_dir() / "diagnosis") / f"{digest_model(look.model, VERSION)}.jsonl"
+    path = (store or cache_dir() / "diagnosis") / f"{digest_graph(look.model.graph, VERSION)}.jsonl"
     measured = look.measure(Ledger(path), exact)
     inputs = tuple(batch for batch, _ in look.batches["held_out"])
     return SiteDiagnosis(look.record(estimated, measured), look.model, inputs)

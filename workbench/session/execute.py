@@ -22,6 +22,7 @@ from torch import Tensor
 
 from workbench.analysis.distributions import distributions
 from workbench.analysis.layer_errors import LayerErrors
+from workbench.analysis.ledger import Ledger
 from workbench.deploy.export import Exported, export
 from workbench.deploy.latency import compare_latency
 from workbench.deploy.metadata import SCORES, annotate, compact
@@ -41,10 +42,12 @@ from workbench.session.data_free import judged, label, synthesise
 from workbench.session.launched import Shared
 from workbench.session.progress import Clock, Progress
 from workbench.session.recipe import Recipe
+from workbench.session.relearning import Ground, Learned, Memory
 from workbench.session.restored import file_metadata
 from workbench.session.scores import Comparison, Model
 from workbench.session.store import Checkpoint, RunFiles, finite, write_json
 from workbench.session.teaching import teacher
+from workbench.session.version import VERSION, code
 
 if TYPE_CHECKING:
     import pandas
@@ -271,15 +274,26 @@ class _Execution:
         self.together.leave()
 
     def stages(
-        self, model: QuantizedGraph, recipe: Recipe, stored: Shared | None, finished: int
+        self,
+        model: QuantizedGraph,
+        recipe: Recipe,
+        stored: Shared | None,
+        finished: int,
+        memory: Memory | None = None,
     ) -> Iterator[Event]:
-        """Learn stage after stage; with `stored`, what a finished stage learned is kept."""
+        """Learn stage after stage; with `stored`, what a finished stage learned is kept.
+
+        With a `memory`, what earlier learning left is taken over where it stands.
+        """
         for index, stage in enumerate(recipe.stages):
             if index < finished:
                 continue
             torch.manual_seed(recipe.seed)
             task = self._task(recipe, index, keep=stored is not None)
+            task.kept = frozenset() if memory is None else memory.recall(index)
             yield from make(stage.method, stage.options).learn(model, task)
+            if memory is not None:
+                memory.keep()
             if stored is not None:
                 stored.save(model.state(), index + 1)
                 self.files.checkpoint.unlink(missing_ok=True)
@@ -361,8 +375,10 @@ class _Execution:
         if self._naive is not None:
             models["naive_layers"] = self._naive
         seen: dict[QuantizedGraph, list[dict[str, Any]]] = {model: [] for model in models.values()}
+        ledger = Ledger(self.files.layers)
         for index, model in enumerate(seen):
-            errors = LayerErrors(model, self.few(self.extent.layer_examples))
+            batches = self.few(self.extent.layer_examples)
+            errors = LayerErrors(model, batches, ledger, f"{VERSION}/{code()}")
             for place in errors:
                 step, total = index * place.total + place.step, len(seen) * place.total
                 yield self._note("looking at each layer", step, total)
@@ -423,6 +439,23 @@ def quantized(
 ) -> QuantizedGraph:
     """Quantized as the recipe says, and nothing kept; `watch` is called with each event."""
     return _learned(session, recipe, watch).model
+
+
+def learned(session: Session, recipe: Recipe, before: Learned | None = None) -> Learned:
+    """Learned as the recipe says, in memory.
+
+    Args:
+        session: model and data.
+        recipe: what is asked.
+        before: earlier learning; what stands of it is taken over, see `session.relearning`.
+    """
+    with TemporaryDirectory() as folder:
+        work = _Execution(session, recipe, RunFiles(Path(folder)), Extent())
+        ground = Ground.of(session, recipe, work.measured or {})
+        memory = Memory(recipe, work.model, ground, before)
+        for event in work.stages(work.model, recipe, None, memory.finished, memory):
+            memory.events.append(event.record())
+    return memory.learned()
 
 
 def _learned(

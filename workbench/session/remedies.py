@@ -20,7 +20,7 @@ from workbench.foundation.errors import RecipeError, RunError, WorkbenchError
 from workbench.session.causes import Bill, Proposal, examined
 from workbench.session.curing import EXAMPLES, Treatment, of_run
 from workbench.session.edits import DATA, edited
-from workbench.session.execute import Extent, quantized
+from workbench.session.execute import Extent, learned
 from workbench.session.recipe import Recipe
 from workbench.session.runs import Run
 from workbench.session.store import read_json, write_json
@@ -190,7 +190,7 @@ def _one(
         network = treatment.network
     elif DATA not in proposal.cure.edit and time.monotonic() - began < PATIENCE:
         note("looking at the layer with the cure that was put back", PROVED)
-        model = quantized(treatment.session, proposal.recipe).eval()
+        model = learned(treatment.session, proposal.recipe, treatment.known).model.eval()
         network = examined(treatment.session, proposal.recipe, model)
     after = _seen(network, asked.layer)
     return words, {key: [before[key], after[key]] for key in before}

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from workbench.analysis.ledger import digest_tensors
 from workbench.maths.metrics import agreement, decibels, kl_divergence, spearman
 from workbench.session.data import Data, Task
 
@@ -30,8 +31,36 @@ UNITS: dict[Task, tuple[str, str]] = {
     "made": ("agreement on made examples", "%"),
 }
 
+#: bytes of answers that are worth keeping
+MOST_KEPT = 256 * 2**20
 #: metrics of which less is better
 LOWER_IS_BETTER = frozenset({"bits/byte", "bits/token"})
+
+
+class Remembered:
+    """A model whose answers are kept, so that none is computed twice.
+
+    Args:
+        model: that answers.
+        most: bytes that are kept; what is beyond them is computed each time.
+    """
+
+    def __init__(self, model: Model, most: int = MOST_KEPT) -> None:
+        self._model = model
+        self._left = most
+        self._known: dict[str, tuple[Tensor, ...]] = {}
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """As the model answers."""
+        key = digest_tensors(inputs)
+        if key in self._known:
+            return self._known[key]
+        answer = self._model(*inputs)
+        size = sum(x.nbytes for x in answer)
+        if size <= self._left:
+            self._left -= size
+            self._known[key] = answer
+        return answer
 
 
 class Tally:

@@ -8,6 +8,7 @@ checkpoint.safetensors   the stage in progress, if it offers one
 measured.safetensors what transformations of the float graph saw in the data
 state.safetensors    what finished stages learned
 report.json, model.onnx  the outcome
+layers.jsonl         what layers were measured to lose, under what it follows from
 predictions.safetensors  the class of each held-out example, by candidate
 pid.json             the process at work, and when it was born
 worker.log           output of the job's process
@@ -94,6 +95,7 @@ class RunFiles:
         self.state = directory / "state.safetensors"
         self.checkpoint = directory / "checkpoint.safetensors"
         self.report = directory / "report.json"
+        self.layers = directory / "layers.jsonl"
         self.predictions = directory / "predictions.safetensors"
         self.model = directory / "model.onnx"
         self.pid = directory / "pid.json"

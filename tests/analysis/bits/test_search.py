@@ -10,12 +10,12 @@ from tests.analysis.bits.test_programme import problems
 from workbench.analysis.bits import haq
 from workbench.analysis.bits.problem import Problem, problem
 from workbench.analysis.bits.programme import solve
-from workbench.analysis.bits.refine import SearchOptions, cross_entropy, evolution, mended
+from workbench.analysis.bits.refine import CrossEntropy, Evolution, SearchOptions, mended
 
 FEW = SearchOptions(rounds=2, population=5)
 
 
-@pytest.mark.parametrize("search", [cross_entropy, evolution])
+@pytest.mark.parametrize("search", [CrossEntropy, Evolution])
 @given(problems(), st.floats(0, 1))
 @settings(max_examples=10)
 def test_budgets_hold_and_the_start_is_tried_first(search, task: Problem, share: float):
@@ -28,7 +28,7 @@ def test_budgets_hold_and_the_start_is_tried_first(search, task: Problem, share:
     assert tried[-1].step <= tried[-1].total
 
 
-@pytest.mark.parametrize("search", [cross_entropy, evolution])
+@pytest.mark.parametrize("search", [CrossEntropy, Evolution])
 def test_a_wrong_estimate_is_put_right_by_the_score(search):
     """The estimate says that all weights matter alike; in truth the first matters most."""
     names = [f"w{i}" for i in range(6)]
@@ -52,7 +52,7 @@ def test_the_same_seed_tries_the_same():
         {n: {2: 1.0, 4: 0.5} for n in "abcd"}, {"s": {n: {2: 2.0, 4: 4.0} for n in "abcd"}}
     )
     runs = [
-        [t.bits for t in cross_entropy(task, {"s": 12.0}, task.harm, task.uniform(2), FEW)]
+        [t.bits for t in CrossEntropy(task, {"s": 12.0}, task.harm, task.uniform(2), FEW)]
         for _ in range(2)
     ]
     assert runs[0] == runs[1]

@@ -1,4 +1,4 @@
-"""Each weight at each number of bits that it may get, and the network with a choice of them."""
+"""Each site at each number of bits that it may get, and the network with a choice of them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from workbench.quantizers.base import Quantizer
 
 #: rounds a weight on a site whose grid has the bits that are tried
 Rounder = Callable[[Site, Tensor], Quantizer]
+#: activation -> bits -> calibrated quantizer
+Activations = Mapping[str, Mapping[int, Quantizer]]
 
 
 def nearest(site: Site, weight: Tensor) -> Quantizer:
@@ -27,12 +29,17 @@ def nearest(site: Site, weight: Tensor) -> Quantizer:
 
 
 class Candidates:
-    """The quantizers of open weights at each width, made when first asked for.
+    """The quantizers of open sites at each width; those of weights are made when asked for.
 
     Args:
         model: with the grids that were asked for; it is left alone.
         widths: the choices of each open weight.
         rounder: `nearest`, or another way of rounding.
+        activations: calibrated quantizers of each open activation, by bits; of those that share a
+            scale the one that leads.
+
+    Attributes:
+        widths: of all of them.
     """
 
     def __init__(
@@ -40,18 +47,28 @@ class Candidates:
         model: QuantizedGraph,
         widths: Mapping[str, tuple[int, ...]],
         rounder: Rounder = nearest,
+        activations: Activations | None = None,
     ) -> None:
         self.model = model
-        self.widths = dict(widths)
+        given = activations or {}
+        self.widths = {**widths, **{name: tuple(sorted(row)) for name, row in given.items()}}
+        self._weights = tuple(widths)
         self._rounder = rounder
-        self._made: dict[tuple[str, int], Quantizer] = {}
+        self._made: dict[tuple[str, int], Quantizer] = {
+            (name, bits): made for name, row in given.items() for bits, made in row.items()
+        }
 
     def __len__(self) -> int:
         return sum(map(len, self.widths.values()))
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
-        """Each weight with each of its widths, in the order of the graph."""
+        """Each site with each of its widths, weights first, in the order of the graph."""
         return ((name, bits) for name, widths in self.widths.items() for bits in widths)
+
+    def group(self, name: str) -> list[Site]:
+        """A site with those that share its quantizer."""
+        sites = self.model.sites.values()
+        return [site for site in sites if name in (site.name, site.shares)]
 
     def weight(self, name: str) -> Tensor:
         """The float weight."""
@@ -59,7 +76,7 @@ class Candidates:
 
     @torch.no_grad()
     def quantizer(self, name: str, bits: int) -> Quantizer:
-        """Of a weight at a number of bits."""
+        """Of a site at a number of bits."""
         key = name, bits
         if key not in self._made:
             site = self.model.sites[name]
@@ -77,9 +94,9 @@ class Candidates:
         return {
             name: {
                 bits: float((self.rounded(name, bits) - self.weight(name)).double().square().sum())
-                for bits in widths
+                for bits in self.widths[name]
             }
-            for name, widths in self.widths.items()
+            for name in self._weights
         }
 
 

@@ -1,23 +1,28 @@
 """The choice of bits as a small problem: what each choice harms, what it costs, what is allowed.
 
     minimise    Σ_i harm_i(b_i)  +  Σ_ij harm_ij(b_i, b_j)
-    subject to  cost_r + Σ_i cost_ri(b_i) <= budget_r        for each resource r
+    subject to  cost_r + Σ_i cost_ri(b_i) + Σ_ij cost_rij(b_i, b_j) <= budget_r
+                                                             for each resource r
 
-The terms of pairs are there where two weights' errors do not simply add (CLADO, arXiv:2307.05657).
-A variable stands for one weight, or for several that are tied to the same bits.
+The terms of pairs are there where two weights' errors do not simply add (CLADO, arXiv:2307.05657),
+and where a cost is a product, as bit operations are of a weight's bits and those of its data.
+A variable stands for one weight or activation, or for several that are tied to the same bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
+from itertools import chain
 
 from workbench.foundation.errors import RecipeError
 
 Bits = Mapping[str, int]
 #: site -> bits -> value
 Table = Mapping[str, Mapping[int, float]]
+#: choice of one variable, choice of another -> value
+Grid = tuple[tuple[float, ...], ...]
 
 SLACK = 1e-9  # of sums of floats, as a share of the budget
 
@@ -32,6 +37,7 @@ class Variable:
         harm: of each choice, in nats or another unit of the objective.
         costs: of each choice, by resource.
         members: the weights that get these bits.
+        kind: "weight" or "activation".
     """
 
     name: str
@@ -39,6 +45,7 @@ class Variable:
     harm: tuple[float, ...]
     costs: Mapping[str, tuple[float, ...]]
     members: tuple[str, ...]
+    kind: str = "weight"
 
     def at(self, bits: int) -> int:
         """Index of a choice."""
@@ -47,11 +54,17 @@ class Variable:
 
 @dataclass(frozen=True)
 class Pair:
-    """What two variables do to each other: harm[a][b] beyond the sum of both."""
+    """What two variables do to each other: harm[a][b], and costs, beyond the sums of both."""
 
     first: str
     second: str
-    harm: tuple[tuple[float, ...], ...]
+    harm: Grid
+    costs: Mapping[str, Grid] = field(default_factory=dict)
+
+    def mapped(self, change: Callable[[Grid], Grid]) -> Pair:
+        """The same with other tables."""
+        costs = {name: change(table) for name, table in self.costs.items()}
+        return replace(self, harm=change(self.harm), costs=costs)
 
 
 @dataclass(frozen=True)
@@ -83,13 +96,50 @@ class Problem:
 
     def pair_harm(self, pair: Pair, bits: Bits) -> float:
         """The term of one pair."""
+        return self._joint(pair, pair.harm, bits)
+
+    def _joint(self, pair: Pair, table: Grid, bits: Bits) -> float:
         first, second = self.by_name[pair.first], self.by_name[pair.second]
-        return pair.harm[first.at(bits[pair.first])][second.at(bits[pair.second])]
+        return table[first.at(bits[pair.first])][second.at(bits[pair.second])]
+
+    def _paid(self, resource: str) -> list[Pair]:
+        return [pair for pair in self.pairs if resource in pair.costs]
+
+    def _price(self, variable: Variable, resource: str) -> Callable[[int], tuple[float, float]]:
+        """Of a choice of a variable: its own cost with the least of its pairs, and its harm."""
+        rows = [list(variable.costs[resource])]
+        for pair in self._paid(resource):
+            table = pair.costs[resource]
+            rows += [[min(row) for row in table]] if pair.first == variable.name else []
+            rows += [[*map(min, zip(*table, strict=True))]] if pair.second == variable.name else []
+        return lambda k: (sum(row[k] for row in rows), variable.harm[k])
 
     def cost(self, resource: str, bits: Bits) -> float:
         """What a choice costs of one resource, the rest of the network included."""
         own = sum(v.costs[resource][v.at(bits[v.name])] for v in self.variables)
-        return self.fixed.get(resource, 0.0) + own
+        both = sum(self._joint(pair, pair.costs[resource], bits) for pair in self._paid(resource))
+        return self.fixed.get(resource, 0.0) + own + both
+
+    def dearer(self, resource: str, bits: Bits, name: str, wanted: int) -> float:
+        """What a choice costs more of a resource if one variable has other bits."""
+        own, pairs = self.by_name[name], self._paid(resource)
+        row, changed = own.costs[resource], {**bits, name: wanted}
+        more = row[own.at(wanted)] - row[own.at(bits[name])]
+        for pair in pairs:
+            if name in (pair.first, pair.second):
+                table = pair.costs[resource]
+                more += self._joint(pair, table, changed) - self._joint(pair, table, bits)
+        return more
+
+    def cheapest(self, resource: str) -> dict[str, int]:
+        """The choice that costs least of one resource; of several the one that harms least.
+
+        Costs of pairs are taken to rise with the bits of both.
+        """
+        return {
+            v.name: v.bits[min(range(len(v.bits)), key=self._price(v, resource))]
+            for v in self.variables
+        }
 
     def costs(self, bits: Bits) -> dict[str, float]:
         """What a choice costs of every resource."""
@@ -106,18 +156,27 @@ class Problem:
 
     def range(self, resource: str) -> tuple[float, float]:
         """The least and the most that a choice can cost."""
-        low = sum(min(v.costs[resource]) for v in self.variables)
-        high = sum(max(v.costs[resource]) for v in self.variables)
+        rows = [v.costs[resource] for v in self.variables]
+        rows += [tuple(chain(*pair.costs[resource])) for pair in self._paid(resource)]
         rest = self.fixed.get(resource, 0.0)
-        return rest + low, rest + high
+        return rest + sum(map(min, rows)), rest + sum(map(max, rows))
 
-    def uniform(self, bits: int) -> dict[str, int]:
-        """The same bits for all; where that is no choice, the nearest, the fewer of two."""
-        return {v.name: min(v.bits, key=lambda b: (abs(b - bits), b)) for v in self.variables}
+    def uniform(self, bits: int, activations: int = 0) -> dict[str, int]:
+        """The same bits for all; where that is no choice, the nearest, the fewer of two.
 
-    def widths(self) -> tuple[int, ...]:
-        """All bits that some variable may have."""
-        return tuple(sorted({bits for v in self.variables for bits in v.bits}))
+        Args:
+            bits: of weights.
+            activations: of activations; 0 for as many as weights have.
+        """
+        wanted = {"weight": bits, "activation": activations or bits}
+        return {
+            v.name: min(v.bits, key=lambda b, w=wanted[v.kind]: (abs(b - w), b))
+            for v in self.variables
+        }
+
+    def widths(self, kind: str = "weight") -> tuple[int, ...]:
+        """All bits that some variable of a kind may have."""
+        return tuple(sorted({bits for v in self.variables if v.kind == kind for bits in v.bits}))
 
     def expanded(self, bits: Bits) -> dict[str, int]:
         """Bits by weight, from bits by variable."""
@@ -161,8 +220,10 @@ class Problem:
         every = {v.name: keep.get(v.name, range(len(v.bits))) for v in self.variables}
         variables = tuple(_restricted(v, every[v.name]) for v in self.variables)
         pairs = tuple(
-            replace(
-                p, harm=tuple(tuple(p.harm[a][b] for b in every[p.second]) for a in every[p.first])
+            p.mapped(
+                lambda table, p=p: tuple(
+                    tuple(table[a][b] for b in every[p.second]) for a in every[p.first]
+                )
             )
             for p in self.pairs
         )
@@ -179,31 +240,38 @@ class Problem:
                 f"'{own[0]}' and '{own[1]}' are tied and have no bits in common; drop the tie"
             )
         narrowed = self._kept({n: [self.by_name[n].at(b) for b in common] for n in own})
-        inside = [p for p in narrowed.pairs if p.first in own and p.second in own]
-        extra = [sum(p.harm[i][i] for p in inside) for i in range(len(common))]
         merged = reduce(_sum, (narrowed.by_name[n] for n in own))
-        merged = replace(merged, harm=_added(merged.harm, extra))
+        for pair in narrowed.pairs:
+            if pair.first in own and pair.second in own:
+                merged = _with_diagonal(merged, pair)
         variables = [merged if v.name == own[0] else v for v in narrowed.variables]
         left = tuple(v for v in variables if v.name == own[0] or v.name not in own)
         return Problem(left, self.fixed, _renamed(narrowed.pairs, own))
 
 
 def problem(
-    harm: Table, costs: Mapping[str, Table], fixed: Mapping[str, float] | None = None
+    harm: Table,
+    costs: Mapping[str, Table],
+    fixed: Mapping[str, float] | None = None,
+    activations: Collection[str] = (),
+    pairs: Sequence[Pair] = (),
 ) -> Problem:
-    """A variable for each weight of `harm`, with the bits that stand there.
+    """A variable for each site of `harm`, with the bits that stand there.
 
     Args:
-        harm: by weight and bits.
-        costs: by resource, weight and bits.
+        harm: by site and bits.
+        costs: by resource, site and bits.
         fixed: by resource, what has no choice costs.
+        activations: sites of `harm` that are no weights.
+        pairs: terms of pairs.
     """
     variables = []
     for name, row in harm.items():
         bits = tuple(sorted(row))
         own = {resource: tuple(table[name][b] for b in bits) for resource, table in costs.items()}
-        variables.append(Variable(name, bits, tuple(row[b] for b in bits), own, (name,)))
-    return Problem(tuple(variables), dict(fixed or {}))
+        kind = "activation" if name in activations else "weight"
+        variables.append(Variable(name, bits, tuple(row[b] for b in bits), own, (name,), kind))
+    return Problem(tuple(variables), dict(fixed or {}), tuple(pairs))
 
 
 def _joined(groups: Iterable[Sequence[str]]) -> list[list[str]]:
@@ -243,6 +311,16 @@ def _sum(one: Variable, other: Variable) -> Variable:
         costs={name: _added(row, other.costs[name]) for name, row in one.costs.items()},
         members=(*one.members, *other.members),
     )
+
+
+def _with_diagonal(variable: Variable, pair: Pair) -> Variable:
+    """A variable with what a pair adds whose both sides it is now."""
+    places = range(len(variable.bits))
+    costs = dict(variable.costs)
+    for name, table in pair.costs.items():
+        costs[name] = _added(costs[name], [table[i][i] for i in places])
+    harm = _added(variable.harm, [pair.harm[i][i] for i in places])
+    return replace(variable, harm=harm, costs=costs)
 
 
 def _added(one: Sequence[float], other: Sequence[float]) -> tuple[float, ...]:

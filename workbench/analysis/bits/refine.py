@@ -12,6 +12,7 @@ step down that harms least for what it saves, then every step up that there is r
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
@@ -59,53 +60,92 @@ class Tried:
     total: int
 
 
-def cross_entropy(
-    problem: Problem,
-    budgets: Mapping[str, float],
-    score: Score,
-    start: Bits,
-    options: SearchOptions | None = None,
-) -> Iterator[Tried]:
-    """Try choices drawn from distributions that learn; the first one is `start`."""
-    options = options or SearchOptions()
-    chance = np.random.default_rng(options.seed)
-    search = _Tries(problem, budgets, score, start, options, chance)
-    yield from search.first()
-    weights = {v.name: _near(v.bits, start[v.name], options.change) for v in problem.variables}
-    for _ in range(options.rounds):
-        for _ in range(options.population):
-            drawn = {
-                v.name: int(chance.choice(v.bits, p=weights[v.name])) for v in problem.variables
-            }
-            yield from search.of(drawn)
-        elite = search.best(max(2, round(options.elite * options.population)))
-        for v in problem.variables:
-            seen = np.array([np.mean([e[v.name] == b for e in elite]) for b in v.bits])
-            weights[v.name] = options.smoothing * weights[v.name] + (1 - options.smoothing) * seen
+class Search(ABC):
+    """Tries choices one after another, each once; the first one is `start`. Iterate over it.
+
+    Args:
+        problem: its budgets hold for what is tried.
+        budgets: by resource.
+        score: of a choice, lower is better.
+        start: a choice within the budgets.
+        options: how long and how boldly.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        budgets: Mapping[str, float],
+        score: Score,
+        start: Bits,
+        options: SearchOptions | None = None,
+    ) -> None:
+        self._problem, self._budgets, self._score = problem, budgets, score
+        self._options = options or SearchOptions()
+        self._chance = np.random.default_rng(self._options.seed)
+        self._start = dict(start)
+        self._names = [v.name for v in problem.variables]
+        self._known: dict[tuple[int, ...], float] = {}
+        self._total = 1 + self._options.rounds * self._options.population
+        self._step = 0
+
+    def __iter__(self) -> Iterator[Tried]:
+        yield self._run(self._start)
+        for bits in self._drawn():
+            found = mended(self._problem, self._budgets, bits, self._chance)
+            if found is None:  # and passed over
+                self._step += 1
+                continue
+            yield self._run(found)
+
+    @abstractmethod
+    def _drawn(self) -> Iterator[dict[str, int]]:
+        """Choices to try, which may exceed the budgets; those before have been run."""
+
+    def _elite(self) -> list[dict[str, int]]:
+        """The best so far, those that shape the next round."""
+        count = max(2, round(self._options.elite * self._options.population))
+        ranked = sorted(self._known, key=self._known.__getitem__)[:count]
+        return [dict(zip(self._names, key, strict=True)) for key in ranked]
+
+    def _run(self, bits: dict[str, int]) -> Tried:
+        key = tuple(bits[name] for name in self._names)
+        if key not in self._known:
+            self._known[key] = self._score(bits)
+        self._step += 1
+        return Tried(bits, self._known[key], self._step, self._total)
 
 
-def evolution(
-    problem: Problem,
-    budgets: Mapping[str, float],
-    score: Score,
-    start: Bits,
-    options: SearchOptions | None = None,
-) -> Iterator[Tried]:
-    """Try children of the best so far; the first one is `start`."""
-    options = options or SearchOptions()
-    chance = np.random.default_rng(options.seed)
-    search = _Tries(problem, budgets, score, start, options, chance)
-    yield from search.first()
-    for _ in range(options.rounds):
-        parents = search.best(max(2, round(options.elite * options.population)))
-        for _ in range(options.population):
-            one, other = (parents[i] for i in chance.integers(len(parents), size=2))
-            child = {}
-            for v in problem.variables:
-                child[v.name] = (one if chance.random() < 0.5 else other)[v.name]
-                if chance.random() < options.change:
-                    child[v.name] = int(chance.choice(v.bits))
-            yield from search.of(child)
+class CrossEntropy(Search):
+    """Choices drawn from distributions that learn."""
+
+    def _drawn(self) -> Iterator[dict[str, int]]:
+        options, chance, variables = self._options, self._chance, self._problem.variables
+        weights = {v.name: _near(v.bits, self._start[v.name], options.change) for v in variables}
+        for _ in range(options.rounds):
+            for _ in range(options.population):
+                yield {v.name: int(chance.choice(v.bits, p=weights[v.name])) for v in variables}
+            elite = self._elite()
+            for v in variables:
+                seen = np.array([np.mean([e[v.name] == b for e in elite]) for b in v.bits])
+                kept = options.smoothing * weights[v.name]
+                weights[v.name] = kept + (1 - options.smoothing) * seen
+
+
+class Evolution(Search):
+    """Children of the best so far."""
+
+    def _drawn(self) -> Iterator[dict[str, int]]:
+        options, chance = self._options, self._chance
+        for _ in range(options.rounds):
+            parents = self._elite()
+            for _ in range(options.population):
+                one, other = (parents[i] for i in chance.integers(len(parents), size=2))
+                child = {}
+                for v in self._problem.variables:
+                    child[v.name] = (one if chance.random() < 0.5 else other)[v.name]
+                    if chance.random() < options.change:
+                        child[v.name] = int(chance.choice(v.bits))
+                yield child
 
 
 def mended(
@@ -136,49 +176,6 @@ def mended(
     return found
 
 
-class _Tries:
-    """What has been run, each choice once."""
-
-    def __init__(
-        self,
-        problem: Problem,
-        budgets: Mapping[str, float],
-        score: Score,
-        start: Bits,
-        options: SearchOptions,
-        chance: np.random.Generator,
-    ) -> None:
-        self._problem, self._budgets, self._score = problem, budgets, score
-        self._chance = chance
-        self._start = dict(start)
-        self._names = [v.name for v in problem.variables]
-        self._known: dict[tuple[int, ...], float] = {}
-        self._total = 1 + options.rounds * options.population
-        self._step = 0
-
-    def first(self) -> Iterator[Tried]:
-        yield self._run(self._start)
-
-    def of(self, bits: Bits) -> Iterator[Tried]:
-        """Try a choice, mended; one that cannot be mended is passed over."""
-        found = mended(self._problem, self._budgets, bits, self._chance)
-        if found is None:
-            self._step += 1
-            return
-        yield self._run(found)
-
-    def best(self, count: int) -> list[dict[str, int]]:
-        ranked = sorted(self._known, key=self._known.__getitem__)[:count]
-        return [dict(zip(self._names, key, strict=True)) for key in ranked]
-
-    def _run(self, bits: dict[str, int]) -> Tried:
-        key = tuple(bits[name] for name in self._names)
-        if key not in self._known:
-            self._known[key] = self._score(bits)
-        self._step += 1
-        return Tried(bits, self._known[key], self._step, self._total)
-
-
 def _near(choices: tuple[int, ...], chosen: int, change: float) -> np.ndarray:
     """Most of the chance for one choice, and the rest for those beside it."""
     distance = np.abs(np.arange(len(choices)) - choices.index(chosen))
@@ -198,19 +195,13 @@ def _step_down(
     for v in problem.variables:
         now = v.at(bits[v.name])
         for k, width in enumerate(v.bits):
-            saved = sum(
-                max(0.0, v.costs[r][now] - v.costs[r][k]) / (abs(budgets[r]) or 1.0) for r in over
-            )
-            if k != now and saved > 0 and not _costs_more(v.costs, over, now, k):
+            more = {r: problem.dearer(r, bits, v.name, width) for r in over}
+            saved = sum(max(0.0, -cost) / (abs(budgets[r]) or 1.0) for r, cost in more.items())
+            if k != now and saved > 0 and not any(cost > 0 for cost in more.values()):
                 price = blur[v.name] * max(v.harm[k] - v.harm[now], 0.0) / saved
                 if best is None or price < best[0]:
                     best = price, v.name, width
     return None if best is None else best[1:]
-
-
-def _costs_more(costs: Mapping[str, tuple[float, ...]], over: list[str], now: int, k: int) -> bool:
-    """Whether a step costs more of something that is exceeded already."""
-    return any(costs[r][k] > costs[r][now] for r in over)
 
 
 def _step_up(
@@ -223,7 +214,9 @@ def _step_up(
         now = v.at(bits[v.name])
         for k, width in enumerate(v.bits):
             gain = blur[v.name] * (v.harm[now] - v.harm[k])
-            fits = all(v.costs[r][k] - v.costs[r][now] <= left for r, left in room.items())
-            if gain > 0 and fits and (best is None or gain > best[0]):
+            if gain <= 0:
+                continue
+            fits = all(problem.dearer(r, bits, v.name, width) <= x for r, x in room.items())
+            if fits and (best is None or gain > best[0]):
                 best = gain, v.name, width
     return None if best is None else best[1:]
