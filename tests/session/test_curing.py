@@ -162,8 +162,8 @@ def test_oscillation_that_a_run_recorded(tiny: workbench.Session, tmp_path: Path
     run = tiny.quantize(recipe=recipe, out=tmp_path / "run", extent=extent)
     treatment = of_run(run, examples=32)
     weights = {site.name for site in run.model.of_kind("weight")}
-    assert set(treatment.swinging.shares) == weights
-    assert treatment.network.oscillating == treatment.swinging.shares
+    found = dict(treatment.network.oscillating)
+    assert set(found) == weights
     anew = Treatment(tiny, recipe, examples=32)
-    assert anew.swinging.shares == pytest.approx(treatment.swinging.shares, abs=1e-3)
+    assert anew.network.oscillating == pytest.approx(found, abs=1e-3)
     assert treatment.extent == extent

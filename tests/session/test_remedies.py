@@ -37,7 +37,7 @@ def run(tiny_path: Path, tiny_npz: Path, tmp_path_factory: pytest.TempPathFactor
 def asked(run: Run, folder: Path, **more: object) -> Remedy:
     remedy = Remedy(folder / "cure")
     out = str(folder / "cured")
-    remedy.ask(Asked(run=str(run.directory), out=out, extent=asdict(FEW), **more))  # type: ignore[arg-type]
+    remedy.ask(Asked(run=str(run.directory), out=out, extent=asdict(FEW), **more))
     remedy.study.make()
     return remedy
 

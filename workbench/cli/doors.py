@@ -77,28 +77,27 @@ def open_app(  # noqa: PLR0913 - one option for each choice
     ] = False,
 ) -> None:
     """Open the workbench in the browser."""
+    door = import_module("workbench.ui.gradio.serving")  # only this door may import gradio
+    users = door.users_of(auth or []) | ({door.USER: password} if password else {})
+    secret = (code or door.join_code()).upper() if classroom or code else ""
+    values = {"host": host, "port": port, "users": users, "code": secret, "runs": runs}
+    serving = door.serving(**values, root_path=root_path, max_upload=max_upload)
+    _serve(serving, model, browser=browser, check=offline_check)
+
+
+def _serve(serving: Any, model: str, *, browser: bool, check: bool) -> None:
+    """Serve, or only look at the page; what cannot be is refused before the slow start."""
     from workbench.session import zoo
 
     if not Path(model).is_file():
         zoo.find(model)
-    door = import_module("workbench.ui.gradio.serving")  # only this door may import gradio
-    users = door.users_of(auth or []) | ({door.USER: password} if password else {})
-    serving = door.serving(
-        host=host,
-        port=port,
-        users=users,
-        code=(code or door.join_code()).upper() if classroom or code else "",
-        root_path=root_path,
-        max_upload=max_upload,
-        runs=runs,
-    )
-    if port:
-        _require_free(host, port)
+    if serving.port:
+        _require_free(serving.host, serving.port)
     main = import_module("workbench.ui.gradio.app").main
-    if offline_check:
+    if check:
         _check_offline(main(serving, model=model, prevent_thread_lock=True))
-        return
-    main(serving, model=model, open_browser=browser)
+    else:
+        main(serving, model=model, open_browser=browser)
 
 
 def _check_offline(demo: Any) -> None:

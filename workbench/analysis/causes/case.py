@@ -207,12 +207,15 @@ class Case:
         """A plain quantizer for a site on another grid, or with a range found in another way.
 
         A grid by channels for an activation covers each channel's extremes. A weight leaves `room`
-        for the bias of its layer, as methods see to.
+        for the bias of its layer, as methods see to, where its scales are those of the bias.
         """
         grid, ranges = grid or unit.site.grid, ranges or self.network.ranges
         if unit.site.kind == "weight":
             made = uniform(replace(unit.site, grid=grid))
             made.fit(self.model.original(unit.name).detach(), ranges.weights)
+            summed = {w.input_axis for w in unit.layer.weights if w.name == unit.name}
+            if grid.granularity.kind == "channel" and grid.granularity.axis in summed:
+                room = False  # scales along what is summed: no file has them, nor a bias to match
             for site in self.model.of_kind("bias") if room else ():
                 follower = self.model.quantizer(site.name)
                 if isinstance(follower, Bias) and site.layer == unit.site.layer:

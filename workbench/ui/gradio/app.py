@@ -162,25 +162,28 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
             chosen.append(drawn.pictures["changed"])
         component.input(handlers.choose(kinds), recipe, chosen, **light)
     drawn.view.input(handlers.choose_view, [key, drawn.view], everything, **light)
-    drawn.pictures["export"].select(
-        handlers.select_export, [key], [*form, *everything], trigger_mode="always_last", **light
-    )
-    for name, handler in (
-        ("bits", handlers.select_bits),
-        ("compare", handlers.select_compared),
-    ):
-        drawn.pictures[name].select(
-            handler, [key], [*form, *everything], trigger_mode="always_last", **light
-        )
-    drawn.pictures["why"].select(
-        handlers.select_why, [key], [*form, *everything], trigger_mode="always_last", **light
-    )
-    for name in ("layers", "inspector", "curves", "runs"):
-        wanted = [*form, *everything] if name == "runs" else everything
-        drawn.pictures[name].select(
-            handlers.select, [key], wanted, trigger_mode="always_last", **light
-        )
+    _connect_pictures(drawn, handlers, form, everything, light)
     controls.run.click(handlers.run, recipe, everything, **quiet)
     controls.stop.click(handlers.stop, [key], everything, **quiet)
     controls.resume.click(handlers.resume, [key], everything, **quiet)
     controls.code.click(handlers.show_code, recipe, [drawn.code, drawn.pictures["notice"]], **light)
+
+
+def _connect_pictures(
+    drawn: Page, handlers: Handlers, form: list[Any], everything: list[Any], light: dict[str, Any]
+) -> None:
+    """What is clicked in a picture."""
+    whole = [*form, *everything]
+    for name, handler, wanted in (
+        ("export", handlers.select_export, whole),
+        ("bits", handlers.select_bits, whole),
+        ("compare", handlers.select_compared, whole),
+        ("why", handlers.select_why, whole),
+        ("runs", handlers.select, whole),
+        ("layers", handlers.select, everything),
+        ("inspector", handlers.select, everything),
+        ("curves", handlers.select, everything),
+    ):
+        drawn.pictures[name].select(
+            handler, [drawn.key], wanted, trigger_mode="always_last", **light
+        )

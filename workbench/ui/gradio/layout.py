@@ -55,12 +55,7 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
         scores = picture("summary", "mountScores", "wb-scores")
     with gr.Row(elem_id="wb-main"):
         layers = _layers(exact_range)
-        with gr.Column(elem_id="wb-learning-card", elem_classes="wb-card", min_width=0):
-            signals = picture("signals", "mountSignals", "wb-learned")
-        with gr.Column(elem_id="wb-bits-card", elem_classes="wb-card", min_width=0):
-            bits = picture("bits", "mountBits", "wb-bits")
-        with gr.Column(elem_id="wb-compare-card", elem_classes="wb-card", min_width=0):
-            compared = picture("study", "mountStudy", "wb-compared")
+        others = _others()
         with gr.Column(elem_id="wb-export-card", elem_classes="wb-card", min_width=0):
             export = picture("study", "mountStudy", "wb-export")
             cured = gr.DownloadButton("cured", size="sm", visible=False, elem_id="wb-cured")
@@ -82,9 +77,7 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
         "runs": runs,
         "verdict": verdict,
         "notice": notice,
-        "signals": signals,
-        "bits": bits,
-        "compare": compared,
+        **others,
         "export": export,
         **hints,
     }
@@ -99,6 +92,19 @@ def _layers(exact_range: Callable[..., Any]) -> dict[str, gr.HTML]:
         inspector = picture("inspector", "mountInspector", "wb-inspector", [exact_range])
         why = picture("causes", "mountCauses", "wb-why")
     return {"layers": layers, "inspector": inspector, "why": why}
+
+
+def _others() -> dict[str, gr.HTML]:
+    """The views that take the place of the layers: a picture each."""
+    found: dict[str, gr.HTML] = {}
+    for name, card, module, mount, elem_id in (
+        ("signals", "wb-learning-card", "signals", "mountSignals", "wb-learned"),
+        ("bits", "wb-bits-card", "bits", "mountBits", "wb-bits"),
+        ("compare", "wb-compare-card", "study", "mountStudy", "wb-compared"),
+    ):
+        with gr.Column(elem_id=card, elem_classes="wb-card", min_width=0):
+            found[name] = picture(module, mount, elem_id)
+    return found
 
 
 def _view() -> gr.Radio:
