@@ -27,8 +27,8 @@ PATIENCE = 120_000
 
 @pytest.fixture
 def workspace(tiny, tmp_path: Path) -> Workspace:
-    """A page on the tiny model, whose form asks for 3 bits."""
-    first = Settings(str(tiny.model), "tiny", str(tiny.data), Form(3, 8, 0, "rtn"))
+    """A page on the tiny model, whose form asks for 2 bits."""
+    first = Settings(str(tiny.model), "tiny", str(tiny.data), Form(2, 8, 0, "rtn"))
     return Desk(tmp_path / "app", FEW, first).workspace("a" * 32)
 
 

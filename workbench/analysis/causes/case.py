@@ -213,7 +213,8 @@ class Case:
         if unit.site.kind == "weight":
             made = uniform(replace(unit.site, grid=grid))
             made.fit(self.model.original(unit.name).detach(), ranges.weights)
-            summed = {w.input_axis for w in unit.layer.weights if w.name == unit.name}
+            weights = unit.layer.weights if unit.layer is not None else ()
+            summed = {w.input_axis for w in weights if w.name == unit.name}
             if grid.granularity.kind == "channel" and grid.granularity.axis in summed:
                 room = False  # scales along what is summed: no file has them, nor a bias to match
             for site in self.model.of_kind("bias") if room else ():
