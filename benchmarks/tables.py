@@ -56,14 +56,15 @@ CIFAR = """## ResNet-20, CIFAR-10: `python -m benchmarks.cifar.qat --environment
 Training with the quantizer in the loop: the same float weights, batches and number of steps for
 each tool, AdamW on the labels (`lsq + kd`: and on the float model's logits), one seed, so no spread
 is known. In the workbench and in Brevitas the picture, the first and the last layer and what each
-residual sum adds have 8 bits. The workbench puts norms behind its convolutions for four fifths of
+residual sum adds have 8 bits, and what convolutions read has the bits of the setting (in the
+workbench by the transform `split_shortcuts`). The workbench puts norms behind its convolutions for four fifths of
 the steps; Brevitas keeps the batch norms of the network. A cell is top-1 in percent of the
 simulation, in brackets its difference to float in points, and behind a stroke top-1 of the file in
 ONNX Runtime. torchao refuses convolutions ("does not have QAT support"), so in its row all of them
 are float: it is no W4A4.
 
-Not alike: in the workbench the shortcuts that only pool have the bits of the setting, in Brevitas
-8. Rates, where none was given: at 4 bits the best of three for `lsq` and for Brevitas, found with
+Not alike: behind the first shortcut that pads, sums are float in the workbench, since a padding has
+no integer kernel in ONNX Runtime; in Brevitas they have 8 bits. Rates, where none was given: at 4 bits the best of three for `lsq` and for Brevitas, found with
 courses of 20 steps, by 1,000 training pictures that were not trained on; at 2 bits the one that was
 so found for Brevitas, for both; other methods take those of `lsq`, and 3 bits those of 4. An empty
 cell was not measured. So few steps tell how far each comes, no more.
@@ -73,7 +74,7 @@ PUBLISHED = {"apot": (0.51, 0.47, 2.00)}
 PUBLISHED_SOURCE = """
 *Published*: APoT loses 0.51, 0.47 and 2.00 points at W4A4, W3A3 and W2A2, from 92.96 in float, by
 the table in the README of github.com/yhhhli/APoT_Quantization, with the training there. No source
-with this network was at hand for LSQ, PACT and DoReFa. A few dozen steps do not compare with this.
+with this network was at hand for LSQ, PACT and DoReFa. Some hundred steps do not compare with this.
 """
 CIFAR_BITS = (4, 3, 2)
 AXES = {
