@@ -98,7 +98,8 @@ def test_the_recipe_puts_eight_bits_on_the_ends_and_the_summands():
     eight = {name for name, width in bits.items() if width == 8}
     summands = {f"blocks.{i}.norm2" for i in range(9)}
     ends = {"image", "stem.weight", "reshape", "head.weight"}
-    assert eight == ends | summands
+    wide = {"relu", "blocks.3.shortcut.every_second", *(f"blocks.{i}.relu_2" for i in range(3))}
+    assert eight == ends | summands | wide
     assert {width for name, width in bits.items() if name not in eight} <= {4, 32}
 
 

@@ -59,7 +59,7 @@ def test_depthwise_layers_with_one_scale_per_tensor(lite0: workbench.Session) ->
     sick.auto(score=BEST - POINT, budget=budget)
     assert sick.steps[0].cause == "channel-scales"
     assert sick.now.bytes <= budget
-    assert _score(lite0, sick) >= BEST - POINT, [step.line() for step in sick.steps]
+    assert _score(lite0, sick) >= BEST - POINT, "\n".join(step.line() for step in sick.steps)
 
 
 @torch.no_grad()

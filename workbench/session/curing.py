@@ -144,7 +144,8 @@ class Treatment:
         if proposal.finding.cause == SATURATION:  # which only files show
             file, before = True, self._judge(self.recipe, self.model, as_file=True)
         after = self._judge(proposal.recipe, found.model.eval(), as_file=file)
-        kept = after.helped(before)
+        smaller = after.bytes <= before.bytes
+        kept = after.helped(before) or (before.silent and smaller and _relieves(proposal))
         if kept:
             self.recipe, self.known = proposal.recipe, found
             self.now = self._judge(self.recipe, self.model) if file else after
@@ -259,6 +260,16 @@ def of_run(run: Run, examples: int = EXAMPLES, tell: Tell | None = None) -> Trea
     found = Treatment(run.session, run.recipe, known, run.files, examples, tell)
     found.extent = Extent.from_record(run.about.get("extent", {}))
     return found
+
+
+def _relieves(proposal: Proposal) -> bool:
+    """Whether a place suffers half as much by itself with a cure.
+
+    That is what counts while the network as a whole answers as by chance: it cannot tell which of
+    several ills is cured first.
+    """
+    after, before = proposal.cure.damage, proposal.finding.before
+    return after is not None and after <= before / 2
 
 
 def _step(proposal: Proposal, layer: str, before: Judged, after: Judged, kept: bool) -> Step:

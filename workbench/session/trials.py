@@ -11,6 +11,8 @@ LEAST = 0.01
 CHANCE = 0.005
 #: a recipe is healthy within this share of the float score
 HEALTHY = 0.01
+#: a score of this share of the float one says nothing about single cures
+SILENT = 0.05
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class Judged:
         if score is None:
             return self.lost <= HEALTHY * abs(self.float_score)
         return self.score <= score if self.lower_is_better else self.score >= score
+
+    @property
+    def silent(self) -> bool:
+        """So little is left that the network cannot tell what helps."""
+        return not self.lower_is_better and self.score <= SILENT * self.float_score
 
     def helped(self, before: Judged) -> bool:
         """Nearer to float than before, at no cost in the score beyond chance."""
