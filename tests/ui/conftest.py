@@ -7,11 +7,16 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from workbench.session.runs import Run
+    from workbench.ui.gradio.workspace import Workspace
 
 HOSTILE = (
     "<img src=x onerror=window.hit=1>",
@@ -76,6 +81,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     images = rng.standard_normal((EXAMPLES, 1, 8, 8)).astype(np.float32)
     np.savez(found.data, image=images, labels=np.arange(EXAMPLES) % 4)
     return found
+
+
+@pytest.fixture
+def shown(workspace: Workspace) -> Run:
+    """A finished run of the form of a test's `workspace`, on screen."""
+    session = workspace.desk.session(workspace.settings)
+    out, extent = workspace.directory / "runs" / "one", workspace.desk.extent
+    run = session.quantize(recipe=workspace.settings.form.recipe(), out=out, extent=extent)
+    workspace.update(run="one")
+    return run
 
 
 @dataclass(frozen=True)

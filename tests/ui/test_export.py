@@ -32,16 +32,6 @@ def workspace(tiny, tmp_path: Path) -> Workspace:
     return Desk(tmp_path / "app", FEW, first).workspace("a" * 32)
 
 
-@pytest.fixture
-def shown(workspace: Workspace) -> Run:
-    """A finished run of its form, on screen."""
-    session = workspace.desk.session(workspace.settings)
-    out = workspace.directory / "runs" / "one"
-    run = session.quantize(recipe=workspace.settings.form.recipe(), out=out, extent=FEW)
-    workspace.update(run="one")
-    return run
-
-
 def test_coverage_follows_the_form(workspace: Workspace):
     seen = export.view(workspace)
     assert seen["parts"][0]["status"] == "9 of 9 nodes on integers"

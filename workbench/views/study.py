@@ -50,11 +50,15 @@ def part(
 def with_progress(view: Record, state: str, step: Record, problem: str) -> Part:
     """`view` with how far its measurement is, or why it failed."""
     if state == "running":
-        seconds = strings.seconds(float(step.get("seconds") or 0))
-        text = f"{str(step.get('text', '')).capitalize()}… {seconds}"
-        progress = {"text": text, "fraction": float(step.get("fraction") or 0)}
-        return {**view, "progress": progress, "actions": []}
+        return {**view, "progress": progress(step), "actions": []}
     return {**view, "notes": [*view["notes"], problem]} if problem else dict(view)
+
+
+def progress(step: Record) -> dict[str, Any]:
+    """What a measurement does, for how long already, and how far it is."""
+    seconds = strings.seconds(float(step.get("seconds") or 0))
+    text = f"{str(step.get('text', '')).capitalize()}… {seconds}"
+    return {"text": text, "fraction": float(step.get("fraction") or 0)}
 
 
 def table(

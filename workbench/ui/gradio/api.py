@@ -26,6 +26,7 @@ from workbench.graph.sites import layers as layers_of
 from workbench.session import zoo
 from workbench.session.recipe import Recipe
 from workbench.session.runs import Run
+from workbench.session.studies import done
 from workbench.ui.gradio.recipe_form import Form
 from workbench.ui.gradio.workspace import Desk, Workspace
 
@@ -89,7 +90,7 @@ class Endpoints:
 
     def results(self, key: str, run: str) -> Answer:
         """Scores, sizes, layers and the verdict of ONNX Runtime, of a finished run."""
-        report = self._desk.report(_done(_run(self._workspace(key), run)))
+        report = self._desk.report(done(_run(self._workspace(key), run)))
         layers = [{k: row.get(k) for k in LAYER} for row in report.get("layers") or ()]
         verdict = (report.get("verification") or {}).get("sentence")
         numbers = {name: report.get(name) for name in _KEYS}
@@ -97,7 +98,7 @@ class Endpoints:
 
     def export(self, key: str, run: str) -> str:
         """The ONNX file of a finished run."""
-        return str(_done(_run(self._workspace(key), run)).files.model)
+        return str(done(_run(self._workspace(key), run)).files.model)
 
     def _workspace(self, key: str) -> Workspace:
         workspace = self._desk.workspace(key)
@@ -167,9 +168,3 @@ def _run(workspace: Workspace, name: str) -> Run:
         known = ", ".join(run.name for run in runs) or "none"
         raise RunError(f"there is no run '{name[:80]}' here; the runs of this key: {known}")
     return found
-
-
-def _done(run: Run) -> Run:
-    if run.state != "done":
-        raise RunError(f"run '{run.name}' is {run.state}; wait until 'status' says done")
-    return run

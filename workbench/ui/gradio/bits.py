@@ -11,26 +11,26 @@ from workbench.session.runs import Run
 from workbench.session.studies import Study
 from workbench.ui.gradio.recipe_form import Form
 from workbench.ui.gradio.workspace import Workspace
-from workbench.views import allocation, strings
+from workbench.views import allocation, strings, study
 
 View = dict[str, Any]
 
 
 def view(workspace: Workspace) -> View:
     """The view-model: the choices, or how to come by them."""
-    run = workspace.shown()
-    study = None if run is None else Study(run.directory, "bits")
-    record = None if study is None else study.record()
-    if run is None or study is None or record is None:
-        return _before(study)
+    run, found = workspace.shown(), workspace.study("bits")
+    record = None if found is None else found.record()
+    if run is None or record is None:
+        return _before(found)
     words = {"title": strings.BITS_CURVE, "use": strings.BITS_USE, "help": strings.BITS_USE_HELP}
-    return {**allocation.explorer(record, _layers(workspace, run), _asked(workspace)), **words}
+    asked = workspace.settings.form.weights
+    return {**allocation.explorer(record, _layers(workspace, run), asked), **words}
 
 
 def state(workspace: Workspace) -> str:
     """Where the study of the run on screen stands."""
-    study = workspace.study("bits")
-    return "none" if study is None else study.state
+    found = workspace.study("bits")
+    return "none" if found is None else found.state
 
 
 def measure(workspace: Workspace) -> None:
@@ -39,10 +39,10 @@ def measure(workspace: Workspace) -> None:
     Raises:
         RunError: no finished run is on screen, or too much is going on.
     """
-    study = workspace.study("bits")
-    if study is None:
+    found = workspace.study("bits")
+    if found is None:
         raise RunError(strings.NO_RUN)
-    workspace.desk.start_study(study)
+    workspace.desk.start_study(found)
 
 
 def use(workspace: Workspace, key: str) -> str:
@@ -51,9 +51,9 @@ def use(workspace: Workspace, key: str) -> str:
     Raises:
         RunError: there is no such choice.
     """
-    study = workspace.study("bits")
-    record = None if study is None else study.record()
-    choice = None if record is None else _found(record, key)
+    found = workspace.study("bits")
+    record = None if found is None else found.record()
+    choice = None if record is None else _offered(record, key)
     if record is None or choice is None:
         raise RunError("these bits are no longer on screen; measure the layers again")
     recipe = workspace.settings.form.recipe()
@@ -72,16 +72,13 @@ def use(workspace: Workspace, key: str) -> str:
     return strings.BITS_USED.format(sentence=average)
 
 
-def _before(study: Study | None) -> View:
+def _before(found: Study | None) -> View:
     """Before there are choices."""
-    if study is None:
+    if found is None:
         return {"message": strings.NO_RUN}
-    if study.state == "running":
-        step = study.step()
-        text = f"{str(step['text']).capitalize()}… {strings.seconds(float(step['seconds']))}"
-        progress = {"text": text, "fraction": float(step["fraction"])}
-        return {"message": strings.BITS_EMPTY, "progress": progress}
-    return {"message": study.message or strings.BITS_EMPTY, "action": strings.BITS_MEASURE}
+    if found.state == "running":
+        return {"message": strings.BITS_EMPTY, "progress": study.progress(found.step())}
+    return {"message": found.message or strings.BITS_EMPTY, "action": strings.BITS_MEASURE}
 
 
 def _layers(workspace: Workspace, run: Run) -> dict[str, str]:
@@ -94,11 +91,7 @@ def _layers(workspace: Workspace, run: Run) -> dict[str, str]:
     }
 
 
-def _asked(workspace: Workspace) -> int:
-    return workspace.settings.form.weights
-
-
-def _found(record: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+def _offered(record: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
     kind, _, index = key.partition(":")
     offered = {"point": record["points"], "uniform": record["uniform"]}.get(kind, [])
     return offered[int(index)] if index.isdecimal() and int(index) < len(offered) else None

@@ -147,7 +147,7 @@ def stop(workspace: Workspace) -> None:
     if remedy is None:
         return
     remedy.study.stop()
-    begun = _run(workspace, Path(remedy.asked.out).name)
+    begun = workspace.find(Path(remedy.asked.out).name)
     if begun is not None and begun.state != "done":
         remove(begun)
     workspace.update(cure="", adopted=False)
@@ -165,7 +165,7 @@ def back(workspace: Workspace) -> None:
     if remedy is None or active(workspace):
         return
     before = Run(remedy.asked.run)
-    name = before.name if _run(workspace, before.name) is not None else ""
+    name = before.name if workspace.find(before.name) is not None else ""
     workspace.update(run=name, form=Form.of(before.recipe), channel=None, cure="", adopted=False)
 
 
@@ -271,7 +271,7 @@ def _waiting(workspace: Workspace) -> Run | None:
     if remedy is None or workspace.settings.adopted:
         return None
     record = remedy.study.record()
-    run = None if not record else _run(workspace, str(record["run"]))
+    run = None if not record else workspace.find(str(record["run"]))
     return run if run is not None and run.state == "done" else None
 
 
@@ -292,10 +292,6 @@ def _shown(workspace: Workspace) -> Run:
     if run is None:
         raise RunError(strings.NO_RUN)
     return run
-
-
-def _run(workspace: Workspace, name: str) -> Run | None:
-    return next((run for run in workspace.runs() if run.name == name), None)
 
 
 def _cheap(report: Mapping[str, Any]) -> bool:

@@ -178,8 +178,7 @@ class Desk:
 
     def _require_room(self) -> None:
         """A cure is a job too, which does not wait."""
-        runs = [path for path in self.root.glob("users/*/runs/*/run.json") if _active(path)]
-        active = len(runs) + self._cures()
+        active = len(self.queue.active()) + self._cures()
         if active >= _JOBS:
             raise RunError(
                 f"{active} jobs are running on this machine already; wait for one to end,"
@@ -238,10 +237,13 @@ class Workspace:
                 found.append(run)
         return sorted(found, key=lambda run: float(run.about.get("created", 0)), reverse=True)
 
+    def find(self, name: str) -> Run | None:
+        """The run of that name among `runs`."""
+        return next((run for run in self.runs() if run.name == name), None)
+
     def chosen(self) -> Run | None:
         """The run that was chosen; None where the baseline is."""
-        name = self.settings.run
-        return next((run for run in self.runs() if run.name == name), None)
+        return self.find(self.settings.run)
 
     def shown(self) -> Run | None:
         """The finished run whose report is on screen: the chosen one, else the baseline."""
@@ -441,17 +443,10 @@ def _begin(job: Job) -> None:
     job.start(memory_gib=_memory_gib(), seconds=_JOB_SECONDS)
 
 
-def _active(path: Path) -> bool:
-    try:
-        return Run(path.parent).state == "running"
-    except WorkbenchError:
-        return False
-
-
 def _making(pid: Path) -> bool:
     """The cure of this process makes its run by now."""
     try:
-        return _active(Path(Remedy(pid.parents[1]).asked.out) / "run.json")
+        return Run(Remedy(pid.parents[1]).asked.out).state == "running"
     except WorkbenchError:
         return False
 

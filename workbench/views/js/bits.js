@@ -1,7 +1,7 @@
 // Bits where they matter: a slider over choices, what each does, and which layer gets how many.
 
-import { pathOf, scale, ticked } from "./charts.js";
-import { h, nameElement, onSize, replace, s, stage } from "./dom.js";
+import { scale, ticked } from "./charts.js";
+import { h, linePath, nameElement, onSize, replace, s, stage } from "./dom.js";
 
 const EDGE = { top: 10, right: 14, bottom: 34, left: 50 };
 
@@ -38,7 +38,7 @@ function curveOf(model, chosen, choose) {
         s("line", { x1: x(value), x2: x(value), y1: base, y2: base + 4 }),
         s("text", { x: x(value), y: base + 15, "text-anchor": "middle" }, text)]),
       s("text", { x: width - EDGE.right, y: height - 4, "text-anchor": "end" }, "bits of each weight on average")),
-    s("path", { class: "wb-bits-line", d: pathOf(model.curve.mixed.map((p) => [x(p.x), y(p.y)])) }),
+    s("path", { class: "wb-bits-line", d: linePath(model.curve.mixed.map((p) => [x(p.x), y(p.y)])) }),
     ...model.curve.uniform.map(dot("wb-bits-uniform", 4)), ...model.curve.mixed.map(dot("wb-bits-mixed", 3.4)),
     at ? s("circle", { class: "wb-bits-chosen", cx: x(at.x), cy: y(at.y), r: 7 }) : null);
     picture.setAttribute("width", width);

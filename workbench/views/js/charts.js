@@ -1,6 +1,6 @@
 // Small charts of a view: lines over names, and points of cost against gain with their front.
 
-import { decimal, h, onSize, replace, s, short, ticks } from "./dom.js";
+import { decimal, h, linePath, onSize, replace, s, short, ticks } from "./dom.js";
 
 const ROOM = { top: 8, right: 14, bottom: 30, left: 44 };
 
@@ -8,17 +8,6 @@ const colour = (index) => `wb-run-${index % 8}`;
 
 export function scale([low, high], from, to) {
   return (value) => from + ((value - low) / (high - low)) * (to - from);
-}
-
-export function pathOf(places) {
-  let path = "";
-  let pen = "M";
-  for (const [x, y] of places) {
-    if (y == null) { pen = "M"; continue; }
-    path += `${pen}${x.toFixed(1)} ${y.toFixed(1)}`;
-    pen = "L";
-  }
-  return path;
 }
 
 function rules(ends, y, width) {
@@ -66,7 +55,7 @@ function drawLines(box, chart, send) {
       s("text", { x: ROOM.left, y: height - 8 }, chart.names[0] || ""),
       s("text", { x: width - ROOM.right, y: height - 8, "text-anchor": "end" }, chart.names.at(-1) || "")), band,
     ...chart.series.flatMap((series, i) => [
-      s("path", { class: `wb-chart-line ${colour(i)}`, d: pathOf(at(series)) }),
+      s("path", { class: `wb-chart-line ${colour(i)}`, d: linePath(at(series)) }),
       ...at(series).filter((p) => p[1] != null).map(([cx, cy]) => s("circle", { class: `wb-chart-dot ${colour(i)}`, cx, cy, r: 2.6 })),
     ]));
     size(width, height);
@@ -113,7 +102,7 @@ function drawPoints(box, chart) {
         s("line", { x1: x(value), x2: x(value), y1: base, y2: base + 4 }),
         s("text", { x: x(value), y: base + 14, "text-anchor": "middle" }, text)]),
       s("text", { x: width - ROOM.right, y: height - 3, "text-anchor": "end" }, words(chart.x))),
-    s("path", { class: "wb-chart-front", d: pathOf(chart.front.map((i) => [x(chart.points[i].x), y(chart.points[i].y)])) }),
+    s("path", { class: "wb-chart-front", d: linePath(chart.front.map((i) => [x(chart.points[i].x), y(chart.points[i].y)])) }),
     ...chart.points.flatMap((point) => [
       s("circle", { class: `wb-chart-dot ${colour(point.series)}`, cx: x(point.x), cy: y(point.y), r: 4.5 }, s("title", {}, `${point.label}: ${short(point.x)} ${chart.x.unit}, ${short(point.y)} ${chart.y.unit}`)),
       labelled(point, x(point.x), y(point.y), width, taken)]));

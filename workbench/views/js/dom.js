@@ -112,3 +112,15 @@ export function ticks(low, high, count) {
   for (let k = Math.ceil(low / step); k * step <= high + step * 1e-9; k += 1) found.push(k * step);
   return found;
 }
+
+// The path of a line through points [x, y]; a point without y interrupts it.
+export function linePath(points) {
+  let path = "";
+  let pen = "M";
+  for (const [x, y] of points) {
+    if (y == null) { pen = "M"; continue; }
+    path += `${pen}${x.toFixed(1)} ${y.toFixed(1)}`;
+    pen = "L";
+  }
+  return path;
+}

@@ -1,19 +1,8 @@
 // Along the network: each layer's own error beside what has gathered up to it, or one bar for each.
 
-import { decimal, h, onSize, replace, s, stage, ticks } from "./dom.js";
+import { decimal, h, linePath, onSize, replace, s, stage, ticks } from "./dom.js";
 
 const PAD = { top: 8, right: 8, bottom: 18, left: 30 };
-
-function linePath(points) {
-  let path = "";
-  let pen = "M";
-  for (const [x, y] of points) {
-    if (y == null) { pen = "M"; continue; }
-    path += `${pen}${x.toFixed(1)} ${y.toFixed(1)}`;
-    pen = "L";
-  }
-  return path;
-}
 
 function axes(model, y, width, height) {
   const group = s("g", { class: "wb-axis" });
