@@ -122,7 +122,7 @@ def test_two_servers_start_a_job_once(tmp_path: Path, prepared) -> None:
         at_work(job)
 
     directory = prepared("ann", "a")
-    write_json(directory / TICKET, {"owner": "ann", "since": 0.0})
+    write_json(directory / TICKET, {"since": 0.0})
 
     def serve() -> None:
         meet.wait()

@@ -159,8 +159,7 @@ def total_ms(
     threads: int = 1,
 ) -> float:
     """Milliseconds of all nodes of a file in one call; arguments as of `measure`."""
-    found = profile(float_path, path, inputs, repeats=repeats, threads=threads)
-    return sum(node.ms for node in found.nodes)
+    return profile(float_path, path, inputs, repeats=repeats, threads=threads).kernels_ms
 
 
 def _owners(path: str | Path) -> dict[str, str]:

@@ -257,15 +257,13 @@ class BitCosts:
             one = next(self._session.calibrating(self._recipe).batches("calibration", 1))[0]
             own = {layer.name: (layer.op, layer.macs) for layer in layers(self._model.graph)}
             found = measure(original, files, own, stands, one, about=about, repeats=REPEATS)
-            largest = max(files)
-            return replace(
-                found,
-                activations={
-                    bits: total_ms(original, self._file(largest, Path(folder), bits), one, REPEATS)
-                    - total_ms(original, files[largest], one, REPEATS)
-                    for bits in self._activations
-                },
-            )
+            if not self._activations:
+                return found
+            most = max(files)
+            usual = total_ms(original, files[most], one, REPEATS)
+            others = {b: self._file(most, Path(folder), b) for b in self._activations}
+            times = {b: total_ms(original, f, one, REPEATS) - usual for b, f in others.items()}
+            return replace(found, activations=times)
 
     def _file(self, bits: int, folder: Path, activations: int = 0) -> Path:
         """The model with its weights, and perhaps activations, at some bits, nearest rounding."""

@@ -19,10 +19,9 @@ from workbench.graph.costs import FLOAT_BITS, costs, products_of_data
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Site, layers
 from workbench.graph.targets import target
-from workbench.methods.base import Event
 from workbench.session.data import BATCH_MOST, Data, Split
 from workbench.session.edits import edited
-from workbench.session.execute import quantized
+from workbench.session.execute import learned
 from workbench.session.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -121,50 +120,36 @@ def examined(
         recipe: how it is quantized.
         model: already quantized so; by default it is made now.
         examples: held-out ones.
-        swinging: shares of weights that oscillated while `model` trained, as in `Swinging`.
+        swinging: shares of weights that oscillated while `model` trained, see `oscillations`.
     """
-    seen = Swinging(swinging)
-    model = (quantized(session, recipe, seen) if model is None else model).eval()
+    if model is None:
+        known = learned(session, recipe)
+        model, swinging = known.model, oscillations(known.events)
     held_out, calibration = session.judging(recipe), session.calibrating(recipe)
     found = Answer.of(model.graph)
     answer = replace(found, kind="values") if held_out.task == "pairs" else found
     return Examined(
-        model,
+        model.eval(),
         _some(session, held_out, "test", examples),
         _some(session, calibration, "calibration", CALIBRATION),
         answer,
         _ranges(recipe),
-        seen.shares,
+        swinging,
     )
 
 
-class Swinging:
-    """Which weights swing between two codes, from the events of training; the last word counts.
+def oscillations(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """By weight site, the share whose codes swung while it trained; the last word counts.
 
-    Attributes:
-        shares: of the codes of each weight, by site.
+    Args:
+        events: records of them, as in a run's `events.jsonl`.
     """
-
-    def __init__(self, shares: Mapping[str, float] | None = None) -> None:
-        self.shares = dict(shares or {})
-
-    def __call__(self, event: Event) -> None:
-        """Take what an event says."""
-        self.read(event.record())
-
-    def read(self, record: Mapping[str, Any]) -> None:
-        """Take what its record says, as in a run's `events.jsonl`."""
-        for site, signals in (record.get("sites") or {}).items():
+    found = {}
+    for event in events:
+        for site, signals in (event.get("sites") or {}).items():
             share = (signals.get("values") or {}).get("oscillating")
             if share is not None:
-                self.shares[str(site)] = float(share)
-
-
-def swinging(records: Iterable[Mapping[str, Any]]) -> Swinging:
-    """What is known from records of events."""
-    found = Swinging()
-    for record in records:
-        found.read(record)
+                found[str(site)] = float(share)
     return found
 
 

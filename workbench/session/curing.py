@@ -26,8 +26,8 @@ from workbench.session.causes import (
     causes,
     examined,
     joined,
+    oscillations,
     proposals,
-    swinging,
 )
 from workbench.session.edits import DATA
 from workbench.session.execute import Extent, learned, state_key
@@ -104,7 +104,7 @@ class Treatment:
     def network(self) -> Examined:
         """The network as it is now, ready to be examined."""
         if self._network is None:
-            shares = swinging(self.known.events).shares
+            shares = oscillations(self.known.events)
             self._network = examined(self.session, self.recipe, self.model, swinging=shares)
         return self._network
 

@@ -434,11 +434,9 @@ def diagnose(session: Session, recipe: Recipe, watch: Watch | None = None) -> Di
     return Diagnosis([error.record() for error in errors.errors])
 
 
-def quantized(
-    session: Session, recipe: Recipe, watch: Callable[[Event], object] | None = None
-) -> QuantizedGraph:
-    """Quantized as the recipe says, and nothing kept; `watch` is called with each event."""
-    return _learned(session, recipe, watch).model
+def quantized(session: Session, recipe: Recipe) -> QuantizedGraph:
+    """Quantized as the recipe says, and nothing kept."""
+    return _learned(session, recipe).model
 
 
 def learned(session: Session, recipe: Recipe, before: Learned | None = None) -> Learned:
@@ -458,14 +456,11 @@ def learned(session: Session, recipe: Recipe, before: Learned | None = None) -> 
     return memory.learned()
 
 
-def _learned(
-    session: Session, recipe: Recipe, watch: Callable[[Event], object] | None = None
-) -> _Execution:
+def _learned(session: Session, recipe: Recipe) -> _Execution:
     with TemporaryDirectory() as folder:
         work = _Execution(session, recipe, RunFiles(Path(folder)), Extent())
-        for event in work.stages(work.model, recipe, None, 0):
-            if watch is not None:
-                watch(event)
+        for _ in work.stages(work.model, recipe, None, 0):
+            pass
     return work
 
 

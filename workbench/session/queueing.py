@@ -4,7 +4,7 @@ A ticket is a file in the folder of a run, so a server that is restarted goes on
 it left. Whoever starts a job takes its ticket away in one step, which only one can do, so two
 servers on one folder start no job twice.
 
-queued.json     the owner, and when it was put there
+queued.json     when it was put there
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,11 +46,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Ticket:
-    """A job that waits: its folder, whose it is, and since when."""
+    """A job that waits: its folder, and since when."""
 
     directory: Path
-    owner: str
     since: float
+
+    @property
+    def owner(self) -> str:
+        """Whose it is: the folder that the runs are in."""
+        return _owner(self.directory)
 
 
 class Queue:
@@ -77,7 +81,7 @@ class Queue:
         """Let a prepared or stopped run wait for its turn; it may come at once."""
         path = directory / TICKET
         if not path.exists():
-            write_json(path, {"owner": self._owner(directory), "since": time.time()})
+            write_json(path, {"since": time.time()})
         self.advance()
         self.wake()
 
@@ -89,13 +93,20 @@ class Queue:
         """Whether a job is in the queue."""
         return (directory / TICKET).exists()
 
-    def waiting(self) -> list[Ticket]:
+    def active(self) -> list[Path]:
+        """Folders of the runs that are being made."""
+        return [path.parent for path in self._root.glob("*/runs/*/run.json") if _at_work(path)]
+
+    def waiting(self, active: Sequence[Path] | None = None) -> list[Ticket]:
         """Tickets in the order in which they will be taken.
 
         Owners take turns: with k jobs at work or in front, an owner's next one has rank k, and the
         lowest rank is first; of equal ranks the one that has waited longest.
+
+        Args:
+            active: folders of the runs that are being made; looked for if None.
         """
-        ahead = Counter(self._owner(path) for path in self._active())
+        ahead = Counter(map(_owner, self.active() if active is None else active))
         ranked = []
         for ticket in sorted(self._tickets(), key=lambda one: one.since):
             ranked.append((ahead[ticket.owner], ticket.since, str(ticket.directory), ticket))
@@ -106,16 +117,19 @@ class Queue:
         """Where a job stands; None if it does not wait."""
         if not self.waits(directory):
             return None
-        order = [ticket.directory for ticket in self.waiting()]
+        active = self.active()
+        order = [ticket.directory for ticket in self.waiting(active)]
         if directory not in order:
             return None
-        return Place(order.index(directory), self._seconds(order.index(directory)))
+        ahead = order.index(directory)
+        return Place(ahead, self._seconds(ahead, active))
 
     def advance(self) -> list[Path]:
         """Start what there is room for; the folders of those that were started."""
         with self._lock:
-            room = max(0, self._at_once - len(self._active()) - self._others())
-            first = [ticket.directory for ticket in self.waiting()[:room]]
+            active = self.active()
+            room = max(0, self._at_once - len(active) - self._others())
+            first = [ticket.directory for ticket in self.waiting(active)[:room]]
             return [path for path in first if _taken(path) and self._begun(path)]
 
     def wake(self) -> None:
@@ -145,13 +159,13 @@ class Queue:
             return False
         return True
 
-    def _seconds(self, index: int) -> float:
+    def _seconds(self, index: int, active: Sequence[Path]) -> float:
         """Until the job at a place is started: when as many others have ended.
 
         Those at work end as they say; those that wait are taken to last as long as these.
         """
-        ends = sorted(_left(path) for path in self._active())
-        whole = _mean([_whole(path) for path in self._active()])
+        ends = [_left(path) for path in active]
+        whole = _mean([_whole(path) for path in active])
         ends += [USUAL] * self._others()
         ends += [0.0] * (self._at_once - len(ends))
         for _ in range(index if ends else 0):
@@ -164,17 +178,16 @@ class Queue:
         for path in self._root.glob(f"*/runs/*/{TICKET}"):
             try:
                 about = read_json(path, "holds no ticket")
-                found.append(Ticket(path.parent, str(about["owner"]), float(about["since"])))
+                found.append(Ticket(path.parent, float(about["since"])))
             except (WorkbenchError, KeyError, TypeError, ValueError):
                 log.warning("a damaged ticket is thrown away: %s", path)
                 path.unlink(missing_ok=True)
         return found
 
-    def _active(self) -> list[Path]:
-        return [path.parent for path in self._root.glob("*/runs/*/run.json") if _at_work(path)]
 
-    def _owner(self, directory: Path) -> str:
-        return directory.parent.parent.name
+def _owner(directory: Path) -> str:
+    """Whose run is in a folder."""
+    return directory.parent.parent.name
 
 
 def _taken(directory: Path) -> bool:

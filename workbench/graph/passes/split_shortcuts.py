@@ -12,8 +12,6 @@ arXiv:1909.13144). The second maximum changes nothing, and is a tensor of its ow
 
 from __future__ import annotations
 
-import math
-
 import onnx_ir as ir
 
 from workbench.graph.passes.base import FoldRecord, record
@@ -74,9 +72,7 @@ def split_shortcuts(model: ir.Model) -> FoldRecord:
 def _not_negative(node: ir.Node) -> bool:
     """A ReLU, or a Clip from zero on."""
     limits = clip_limits(node)
-    return node.op_type == "Relu" or (
-        limits is not None and limits[0] == 0.0 < limits[1] <= math.inf
-    )
+    return node.op_type == "Relu" or (limits is not None and limits[0] == 0.0 < limits[1])
 
 
 def _summed(value: ir.Value) -> bool:
