@@ -57,17 +57,18 @@ Training with the quantizer in the loop: the same float weights, batches and num
 each tool, AdamW on the labels (`lsq + kd`: and on the float model's logits), one seed, so no spread
 is known. In the workbench and in Brevitas the picture, the first and the last layer and what each
 residual sum adds have 8 bits, and what convolutions read has the bits of the setting (in the
-workbench by the transform `split_shortcuts`). The workbench puts norms behind its convolutions for four fifths of
-the steps; Brevitas keeps the batch norms of the network. A cell is top-1 in percent of the
-simulation, in brackets its difference to float in points, and behind a stroke top-1 of the file in
-ONNX Runtime. torchao refuses convolutions ("does not have QAT support"), so in its row all of them
-are float: it is no W4A4.
+workbench by the transform `split_shortcuts`). The workbench puts norms behind its convolutions for
+four fifths of the steps; Brevitas keeps the batch norms of the network. A cell is top-1 in percent
+of the simulation, in brackets its difference to float in points, and behind a stroke top-1 of the
+file in ONNX Runtime. torchao refuses convolutions ("does not have QAT support"), so in its row all
+of them are float: it is no W4A4.
 
 Not alike: behind the first shortcut that pads, sums are float in the workbench, since a padding has
-no integer kernel in ONNX Runtime; in Brevitas they have 8 bits. Rates, where none was given: at 4 bits the best of three for `lsq` and for Brevitas, found with
-courses of 20 steps, by 1,000 training pictures that were not trained on; at 2 bits the one that was
-so found for Brevitas, for both; other methods take those of `lsq`, and 3 bits those of 4. An empty
-cell was not measured. So few steps tell how far each comes, no more.
+no integer kernel in ONNX Runtime; in Brevitas they have 8 bits. Rates, where none was given: at 4
+bits the best of three for `lsq` and for Brevitas, found with courses of 20 steps, by 1,000 training
+pictures that were not trained on; at 2 bits the one that was so found for Brevitas, for both; other
+methods take those of `lsq`, and 3 bits those of 4. An empty cell was not measured. So few steps
+tell how far each comes, no more.
 """
 #: method -> points lost at 4, 3 and 2 bits, as its authors say; others gave none that was found
 PUBLISHED = {"apot": (0.51, 0.47, 2.00)}
