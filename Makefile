@@ -9,7 +9,7 @@ CHECKED := $(wildcard workbench scripts sample_models tests benchmarks notebooks
 
 # One torch thread for each test worker: two workers on two cores beat two threads in one worker.
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest \
-	-n $(WORKERS) --dist loadgroup
+	-n $(WORKERS) --dist loadgroup --durations=40 --durations-min=5
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 

@@ -16,7 +16,7 @@ def cause(name: str, removed: float, cures: list[str], site: str = "fc.weight") 
     return {
         "cause": name, "title": name.title(), "site": site, "sentence": f"it is {name}",
         "before_db": 10.0, "after_db": 20.0, "before": 1e-3, "after": 1e-3 * (1 - removed),
-        "removed": 1e-3 * removed, "cures": cures, "evidence": {},
+        "removed": 1e-3 * removed, "whose": "the damage", "cures": cures, "evidence": {},
     }  # fmt: skip
 
 

@@ -97,9 +97,8 @@ def _list(found: Causes, as_json: bool) -> None:
         output.print("no cause was established", markup=False)
     for finding in found.findings:
         share = 100 * finding.removed / finding.before
-        text = (
-            f"- {finding.title}, '{finding.site}': {finding.sentence}; {share:.0f} % of the damage"
-        )
+        told = f"{finding.sentence}; {share:.0f} % of {finding.whose}"
+        text = f"- {finding.title}, '{finding.site}': {told}"
         output.print(text, markup=False, highlight=False)
     if found.proposals:
         columns = ("number", "cure", "what it does", "damage then", "bytes", "BOPs")

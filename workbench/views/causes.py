@@ -117,7 +117,7 @@ def _cause(found: Record, cause: Record, unit: str, busy: bool) -> View:
         "share": {
             "text": f"{100 * share:.0f} %",
             "fraction": round(min(1.0, max(0.0, share)), 4),
-            "spoken": f"explains {100 * share:.0f} % of the damage",
+            "spoken": f"explains {100 * share:.0f} % of {cause['whose']}",
             "help": f"{milli(cause['before'])} {unit} as it is, {milli(cause['after'])} without it",
         },
         "cures": [_cure(found, cure, unit, cure["number"] == best, busy) for cure in cures],

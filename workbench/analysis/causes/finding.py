@@ -12,6 +12,8 @@ ESTABLISHED = 0.2
 AS_MUCH = 0.8
 #: more bits help whatever the cause is: what they take away counts this much beside other causes
 MORE_BITS = 0.625
+#: a layer with less than this share of the network's damage is not what is ill
+IDLE = 0.01
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Finding:
         evidence: further numbers.
         cause: its registered name; title, order: as registered.
         more_bits: the one thing changed was the number of bits.
+        own: where `before` and `after` are the whole network's damage, what the layer has of it by
+            itself; None where they are the layer's.
     """
 
     site: str
@@ -57,6 +61,12 @@ class Finding:
     title: str = ""
     order: int = 0
     more_bits: bool = False
+    own: float | None = None
+
+    @property
+    def whose(self) -> str:
+        """Whose damage `before` and `after` are, for a sentence."""
+        return "the damage" if self.own is None else "the whole network's damage"
 
     @property
     def removed(self) -> float:
@@ -70,13 +80,15 @@ class Finding:
 
     def record(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return asdict(self) | {"removed": self.removed}
+        return asdict(self) | {"removed": self.removed, "whose": self.whose}
 
 
 def ranked(found: list[Finding]) -> list[Finding]:
     """The cause that explains most comes first; of those that explain as much, the most special.
 
-    A bit more takes away three quarters of any error, so it explains less than it removes.
+    A bit more takes away three quarters of any error, so it explains less than it removes. What is
+    said of the whole network's damage does not compare with what the layer does by itself: it comes
+    last, or first where the layer does next to nothing.
 
     Example:
         >>> def case(name: str, after: float, order: int, more: bool = False) -> Finding:
@@ -85,7 +97,17 @@ def ranked(found: list[Finding]) -> list[Finding]:
         ['channels', 'value']
         >>> [f.cause for f in ranked([case("bits", 0.1, 9, True), case("shape", 0.5, 1)])]
         ['shape', 'bits']
+        >>> before = Finding("w", "", 0, 0, 90, 1, cause="upstream", own=1.0)
+        >>> [f.cause for f in ranked([before, case("shape", 0.5, 1)])]
+        ['shape', 'upstream']
     """
+    far = [f for f in found if f.own is not None]
+    idle = [f for f in far if f.own is not None and f.own < IDLE * f.before]
+    near = [f for f in found if f.own is None]
+    return [*idle, *_by_weight(near), *(f for f in far if f not in idle)]
+
+
+def _by_weight(found: list[Finding]) -> list[Finding]:
     left, ordered = sorted(found, key=_explained, reverse=True), []
     while left:
         most = _explained(left[0])

@@ -1,4 +1,8 @@
-"""Error that arrives from layers before. Counterfactual: everything before this layer in float."""
+"""Error that arrives from layers before. Counterfactual: everything before this layer in float.
+
+What that takes away is damage of the whole network, so it is not weighed against what changes of
+the layer itself take away; see `finding.ranked`.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +46,9 @@ def upstream(case: Case, unit: Unit) -> Finding | None:
         Cure("bias-correction", "means of the error taken off", {"append": "bias_correction"}),
         Cure("gram", "weights that make up for what arrives", {"method": "gram"}),
     )
-    return Finding(unit.name, sentence, all_on.db, own.db, damage, after, cures)
+    return Finding(
+        unit.name, sentence, all_on.db, own.db, damage, after, cures, own=case.own_damage
+    )
 
 
 def _before(case: Case, unit: Unit) -> frozenset[str]:
