@@ -42,7 +42,9 @@ def values_of(control: dict[str, Any]) -> st.SearchStrategy[Any]:
         return st.frozensets(st.integers(0, SET_UP_TO - 1)).map(lambda s: tuple(sorted(s)))
     assert control["kind"] == "number", f"no random values for {control}"
     if control["log"]:
-        return st.floats(math.log(low), math.log(high)).map(lambda v: min(high, max(low, math.exp(v))))
+        return st.floats(math.log(low), math.log(high)).map(
+            lambda v: min(high, max(low, math.exp(v)))
+        )
     return st.floats(low, high)
 
 
