@@ -139,8 +139,8 @@ class ClipOrRound(Demo):
         return (
             f"Least error at {100 * self.best:.3g} % of the largest weight: {total[place]:.3g},"
             f" of which clipping makes {100 * clipping[place] / total[place]:.3g} %. With the whole"
-            f" range it is {total[-1]:.3g}, {total[-1] / total[place]:.3g} times as much, nearly all of it"
-            " rounding.\n\n"
+            f" range it is {total[-1]:.3g}, {total[-1] / total[place]:.3g} times as much, nearly"
+            " all of it rounding.\n\n"
             "A step is proportional to the range and the rounding error to its square, while only"
             " the rare large weights pay for a cut. Each bit more makes steps half as wide, so the"
             " best range grows with the bits."

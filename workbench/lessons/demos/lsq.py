@@ -182,7 +182,7 @@ class LsqDemo(Demo):
             (
                 Series("loss", numbers(steps), numbers(losses), "float"),
                 Series("path", numbers(walked), numbers(heights), "quant", "dashed"),
-                Series("steps", numbers(walked), numbers(heights), "quant", "dots"),
+                Series("", numbers(walked), numbers(heights), "quant", "dots"),
             ),
             marks=(Mark(self.best[0], "least", tone="good"),),
         )
