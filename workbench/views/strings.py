@@ -173,6 +173,7 @@ VIEWS = {
     "bits": "Bits",
     "compare": "Compare",
     "export": "Export",
+    "lessons": "Lessons",
 }
 EXPORT_PARTS = {
     "coverage": "What will run where",

@@ -16,7 +16,7 @@ from rich.console import Console
 from workbench.session import zoo
 from workbench.session.execute import Extent
 from workbench.session.store import write_bytes
-from workbench.ui.gradio import api, theme
+from workbench.ui.gradio import api, lessons, theme
 from workbench.ui.gradio.exact import exact_range
 from workbench.ui.gradio.handlers import Handlers
 from workbench.ui.gradio.layout import Page, page
@@ -54,8 +54,9 @@ def build(
         return exact_range(desk, payload)
 
     exact_range_of.__name__ = "exact_range"
+    lesson_of = lessons.server(desk)
     with gr.Blocks(title="Workbench", analytics_enabled=False, fill_width=True) as demo:
-        drawn = page(exact_range_of, _secret(folder), first)
+        drawn = page(exact_range_of, lesson_of, _secret(folder), first)
         for name, view in screen(desk.nobody()).items():
             drawn.pictures[name].value = payload(view)
         api.publish(desk)  # first: what is connected later cannot take its names

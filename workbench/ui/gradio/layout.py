@@ -37,11 +37,14 @@ class Page:
     cured: gr.DownloadButton
 
 
-def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
+def page(
+    exact_range: Callable[..., Any], lesson: Callable[..., Any], secret: str, first: Settings
+) -> Page:
     """Build the components; call inside `gr.Blocks`.
 
     Args:
         exact_range: function that the browser calls when a handle is let go.
+        lesson: function that the browser calls for whatever is done in a lesson.
         secret: keeps the browser's store readable.
         first: what a new page shows.
     """
@@ -55,7 +58,7 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
         scores = picture("summary", "mountScores", "wb-scores")
     with gr.Row(elem_id="wb-main"):
         layers = _layers(exact_range)
-        others = _others()
+        others = _others() | _lessons(lesson)
         with gr.Column(elem_id="wb-export-card", elem_classes="wb-card", min_width=0):
             export = picture("study", "mountStudy", "wb-export")
             cured = gr.DownloadButton("cured", size="sm", visible=False, elem_id="wb-cured")
@@ -105,6 +108,12 @@ def _others() -> dict[str, gr.HTML]:
         with gr.Column(elem_id=card, elem_classes="wb-card", min_width=0):
             found[name] = picture(module, mount, elem_id)
     return found
+
+
+def _lessons(lesson: Callable[..., Any]) -> dict[str, gr.HTML]:
+    """The demos, which take the whole page."""
+    with gr.Column(elem_id="wb-lessons-card", elem_classes="wb-card", min_width=0):
+        return {"lessons": picture("lesson", "mountLesson", "wb-lessons", [lesson])}
 
 
 def _view() -> gr.Radio:

@@ -15,9 +15,12 @@ import gradio as gr
 from workbench.views.assets import script
 
 _ADAPTER = """
-const held = { text: null, value: null };
+const held = { text: null, value: null, given: null, asked: 0 };
+const listeners = [];
+const tell = () => listeners.forEach((f) => f());
+watch("value", () => { held.given = null; tell(); });
 const get = () => {
-  const text = props.value || "{}";
+  const text = held.given || props.value || "{}";
   if (text !== held.text) { held.text = text; held.value = JSON.parse(text); }
   return held.value;
 };
@@ -25,10 +28,16 @@ const send = (message) => {
   if (message.kind === "clip") {
     return server.exact_range(JSON.stringify({ ...message, key: get().key }));
   }
+  if (server.lesson) {
+    const asked = held.asked = held.asked + 1;
+    return server.lesson(JSON.stringify({ ...message, key: get().key })).then((text) => {
+      if (text && asked === held.asked) { held.given = text; tell(); }
+    });
+  }
   trigger("select", message);
   return undefined;
 };
-MOUNT(element.querySelector(".wb-host"), { get, on: (f) => watch("value", f), send });
+MOUNT(element.querySelector(".wb-host"), { get, on: (f) => listeners.push(f), send });
 """
 
 

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from workbench.lessons.sitting import Sitting
 from workbench.session.recipe import Recipe
 from workbench.ui.gradio.recipe_form import Form
 
 FIRST_MODEL = "digits-mobilenet"
 WORST_FIRST = "weights"
-View = Literal["layers", "learning", "bits", "compare", "export"]
-VIEWS: tuple[View, ...] = ("layers", "learning", "bits", "compare", "export")
+View = Literal["layers", "learning", "bits", "compare", "export", "lessons"]
+VIEWS: tuple[View, ...] = ("layers", "learning", "bits", "compare", "export", "lessons")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Settings:
         compared: names of the runs side by side, "" for the baseline; empty until any was chosen.
         compare_part: the part of the compare view.
         measure: what layers and network are coloured by.
+        lesson: the demo on screen in the lessons.
         cure: name of the cure on screen, "" for none; adopted: the cured run was taken over.
     """
 
@@ -44,6 +46,7 @@ class Settings:
     compared: tuple[str, ...] = ()
     compare_part: str = "asked"
     measure: str = "damage"
+    lesson: Sitting = field(default_factory=Sitting)
     cure: str = ""
     adopted: bool = False
 
@@ -67,6 +70,7 @@ class Settings:
         form = {k: v for k, v in record.get("form", {}).items() if k in Form.__dataclass_fields__}
         form["transforms"] = tuple(form.get("transforms", ()))
         known["compared"] = tuple(known.get("compared", ()))
+        known["lesson"] = Sitting.from_record(record.get("lesson") or {})
         return cls(**{**known, "form": Form(**form)})
 
 

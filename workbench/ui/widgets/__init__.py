@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from workbench.ui.widgets.demo import DemoWidget
 from workbench.ui.widgets.layers import LayersWidget
 from workbench.ui.widgets.signals import SignalsWidget
 
-__all__ = ["LayersWidget", "SignalsWidget"]
+__all__ = ["DemoWidget", "LayersWidget", "SignalsWidget"]

@@ -1,4 +1,4 @@
-"""A plain HTML table, for viewers that run no widgets (a printed or archived notebook)."""
+"""Plain HTML for viewers that run no widgets (a printed or archived notebook)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from workbench.views import layers
+from workbench.lessons.sitting import Sitting
+from workbench.views import layers, lesson
+from workbench.views.still import panel_svg
 
 
 def table_html(name: str, records: Sequence[Mapping[str, Any]]) -> str:
@@ -22,6 +24,26 @@ def table_html(name: str, records: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"<table><caption>{escape(name)}: layers, worst first</caption>"
         f"<tr><th>layer</th><th>bits</th>{heads}</tr>{lines}</table>"
+    )
+
+
+def demo_html(sitting: Sitting) -> str:
+    """A demo as it stands: question, panels as SVG, readings, and what was said about them."""
+    view = lesson.view(sitting)
+    asked = view["question"]
+    answers = "".join(f"<li>{escape(choice)}</li>" for choice in asked["choices"])
+    told = f"<p><b>Answer: {escape(asked['answer'])}</b></p>" if asked["answered"] else ""
+    pictures = "".join(panel_svg(panel) for panel in view["panels"])
+    rows = "".join(
+        f"<tr><td>{escape(each['label'])}</td><td>{escape(each['text'])} {escape(each['unit'])}"
+        f"</td><td>{escape(each['reference'])}</td></tr>"
+        for each in view["readings"]
+    )
+    why = "".join(f"<p>{escape(text)}</p>" for text in view["explanation"])
+    return (
+        f"<h3>{escape(view['title'])}</h3><p>{escape(asked['text'])}</p><ul>{answers}</ul>{told}"
+        f"<div>{pictures}</div><table>{rows}</table>{why}<p><small>{escape(view['citation'])}"
+        "</small></p>"
     )
 
 

@@ -2,7 +2,7 @@
 
 import { h, replace, stage } from "./dom.js";
 
-async function copy(text, button) {
+export async function copy(text, button) {
   try {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";

@@ -1,0 +1,1 @@
+"""Lessons: interactive demos and exercises as pure numbers, which both doors draw."""

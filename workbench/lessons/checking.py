@@ -1,0 +1,116 @@
+"""Exercises with a checked answer: a function under an id, or the question of a demo.
+
+    @exercise("1.2", title="Count the levels", hint="Two to the power of what?")
+    def levels(answer: object) -> str:
+        \"\"\"How many levels has a grid of 5 bits?\"\"\"
+        return "" if as_number(answer) == 2 ** 5 else "that is another number"
+
+    demo_question("1.3", "number_line", {"bits": 3})
+
+A function gives "" for a right answer, otherwise a sentence that helps and does not tell it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from workbench.foundation.errors import WorkbenchError
+from workbench.foundation.registry import Registry
+from workbench.lessons.base import as_number
+from workbench.lessons.registry import DEMOS, make
+
+Check = Callable[[object], str]
+EXERCISES: Registry[Check] = Registry("exercise", "workbench.lessons.exercises")
+UNSOLVED = "not answered yet: give your answer instead of None"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Right or wrong, with a sentence; true where the answer is right."""
+
+    exercise: str
+    right: bool
+    text: str
+
+    def __bool__(self) -> bool:
+        return self.right
+
+    def __str__(self) -> str:
+        return f"{self.exercise} {'✓' if self.right else '✗'} {self.text}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        tone = "#1f7a37" if self.right else "#b3261e"
+        return f'<p style="color:{tone};font-weight:600">{escape(str(self))}</p>'
+
+
+def exercise(name: str, *, title: str, hint: str = "") -> Callable[[Check], Check]:
+    """Register a check under an id such as "3.2"; its docstring's first line is the task."""
+    return EXERCISES.register(name, title=title, hint=hint)
+
+
+def demo_question(
+    name: str, demo: str, options: Mapping[str, Any] | None = None, title: str = ""
+) -> None:
+    """Register a demo's question, with these options, under an id."""
+
+    def check_it(answer: object) -> str:
+        return _of_demo(demo, options or {}, answer)
+
+    check_it.__doc__ = f"The question of the demo '{demo}'."
+    EXERCISES.register(name, title=title or demo, demo=demo, given=dict(options or {}))(check_it)
+
+
+def check(name: str, answer: object, **options: Any) -> Verdict:
+    """Whether `answer` solves an exercise.
+
+    Args:
+        name: id of an exercise ("3.2"), or name of a demo, whose question is then meant.
+        answer: None is never right.
+        options: of the demo, where its question depends on them.
+
+    Raises:
+        RecipeError: there is no such exercise.
+
+    Example:
+        >>> bool(check("number_line", None))
+        False
+    """
+    found = None if name in DEMOS else EXERCISES[name]
+    if _unsolved(answer):
+        return Verdict(name, False, UNSOLVED)
+    try:
+        fault = _of_demo(name, options, answer) if found is None else found.make(answer)
+    except WorkbenchError:
+        raise
+    except Exception as error:  # noqa: BLE001 - an answer can be anything, and raise anything
+        fault = f"the answer could not be read ({type(error).__name__}: {error})"
+    if not fault:
+        return Verdict(name, True, "right")
+    hint = str(found.facts.get("hint", "")) if found else ""
+    return Verdict(name, False, f"{fault}. {hint}".strip())
+
+
+def _unsolved(answer: object) -> bool:
+    return answer is None or answer is Ellipsis or (isinstance(answer, str) and not answer.strip())
+
+
+def _of_demo(name: str, options: Mapping[str, Any], answer: object) -> str:
+    """What is wrong with an answer to a demo's question."""
+    demo = make(name, options)
+    question, truth = demo.question(), demo.answer()
+    if question.accepts(answer, truth):
+        return ""
+    help_ = f": {question.hint[:1].lower()}{question.hint[1:]}" if question.hint else ""
+    if question.choices:
+        offered = ", ".join(f"'{choice}'" for choice in question.choices)
+        unknown = f"the answer is one of {offered}"
+        return f"that is not it{help_}" if question.admits(answer) else unknown
+    found = as_number(answer)
+    if found is None or isinstance(truth, str):
+        return f"a number is asked for{help_}"
+    return f"that is too {'large' if found > truth else 'small'}{help_}"

@@ -1,0 +1,1 @@
+"""The demos, one to a file; see `workbench.lessons.registry`."""

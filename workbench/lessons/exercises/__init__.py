@@ -1,0 +1,1 @@
+"""Exercises of the course, by lesson; see `workbench.lessons.checking`."""
