@@ -35,6 +35,8 @@ class Page:
     downloads: dict[str, gr.DownloadButton]
     view: gr.Radio
     cured: gr.DownloadButton
+    drop_model: gr.File
+    drop_data: gr.File
 
 
 def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
@@ -53,7 +55,9 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
         gr.HTML(_BRAND, elem_id="wb-brand", apply_default_css=False)
         view = _view()
         scores = picture("summary", "mountScores", "wb-scores")
+    tries = picture("opening", "mountTries", "wb-tries")
     with gr.Row(elem_id="wb-main"):
+        start, drop_model, drop_data = _open()
         layers = _layers(exact_range)
         others = _others()
         with gr.Column(elem_id="wb-export-card", elem_classes="wb-card", min_width=0):
@@ -79,9 +83,24 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
         "notice": notice,
         **others,
         "export": export,
+        **start,
+        "tries": tries,
         **hints,
     }
-    return Page(key, seen, timer, pictures, code, controls, downloads, view, cured)
+    return Page(
+        key, seen, timer, pictures, code, controls, downloads, view, cured, drop_model, drop_data
+    )
+
+
+def _open() -> tuple[dict[str, gr.HTML], gr.File, gr.File]:
+    """Cards of models; beside them where files are dropped, and what is on screen now."""
+    with gr.Row(elem_id="wb-open-card", elem_classes="wb-card"):
+        cards = picture("opening", "mountOpen", "wb-open")
+        with gr.Column(elem_id="wb-open-side", min_width=0):
+            model = gr.File(label=strings.OPEN_DROP_MODEL, height=96, elem_id="wb-drop-model")
+            data = gr.File(label=strings.OPEN_DROP_DATA, height=96, elem_id="wb-drop-data")
+            loaded = picture("opening", "mountLoaded", "wb-loaded")
+    return {"open": cards, "loaded": loaded}, model, data
 
 
 def _layers(exact_range: Callable[..., Any]) -> dict[str, gr.HTML]:

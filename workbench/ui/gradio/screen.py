@@ -12,7 +12,7 @@ from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
 from workbench.session.data_free import check
 from workbench.session.runs import Run
-from workbench.ui.gradio import bits, compare, cures, export
+from workbench.ui.gradio import bits, compare, cures, export, opening
 from workbench.ui.gradio.settings import run_label, run_method, run_settings
 from workbench.ui.gradio.workspace import Workspace
 from workbench.views import (
@@ -51,6 +51,9 @@ def screen(workspace: Workspace, notice: str = "", tone: str = "bad") -> dict[st
         "bits": allotted(workspace),
         "compare": side_by_side(workspace),
         "export": exported(workspace),
+        "open": opening.view(workspace),
+        "loaded": opening.loaded(workspace),
+        "tries": opening.tries(workspace),
         **hints(workspace),
     }
 

@@ -12,8 +12,8 @@ from workbench.ui.gradio.recipe_form import Form
 
 FIRST_MODEL = "digits-mobilenet"
 WORST_FIRST = "weights"
-View = Literal["layers", "learning", "bits", "compare", "export"]
-VIEWS: tuple[View, ...] = ("layers", "learning", "bits", "compare", "export")
+View = Literal["open", "layers", "learning", "bits", "compare", "export"]
+VIEWS: tuple[View, ...] = ("open", "layers", "learning", "bits", "compare", "export")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Settings:
         compare_part: the part of the compare view.
         measure: what layers and network are coloured by.
         cure: name of the cure on screen, "" for none; adopted: the cured run was taken over.
+        data_free: the form calibrates on made examples because the model has no data.
+        tried: what was tried of that which a first visit proposes; guided: it is proposed still.
     """
 
     model: str = FIRST_MODEL
@@ -46,6 +48,9 @@ class Settings:
     measure: str = "damage"
     cure: str = ""
     adopted: bool = False
+    data_free: bool = False
+    tried: tuple[str, ...] = ()
+    guided: bool = True
 
     @property
     def exporting(self) -> bool:
@@ -67,6 +72,7 @@ class Settings:
         form = {k: v for k, v in record.get("form", {}).items() if k in Form.__dataclass_fields__}
         form["transforms"] = tuple(form.get("transforms", ()))
         known["compared"] = tuple(known.get("compared", ()))
+        known["tried"] = tuple(known.get("tried", ()))
         return cls(**{**known, "form": Form(**form)})
 
 
