@@ -105,7 +105,7 @@ def loaded(model: Record, data: Record) -> dict[str, Any]:
     Args:
         model: `{"name", "from", "inputs": [{"name", "shape", "type"}], "layers", "parameters"}`,
             or `{"problem"}` where it cannot be opened.
-        data: `{"kind": own, given or none, "name", "calibration", "test", "labels"}`, with
+        data: `{"kind": own, given or none, "name", "about", "calibration", "test", "labels"}`, with
             `"maker"` for none, `"replaces"` where the model has its own, or `{"problem"}`.
     """
     if "problem" in model:
@@ -148,12 +148,13 @@ def _input(spec: Record) -> str:
 def _examples(data: Record) -> list[dict[str, str]]:
     if data["kind"] == "none":
         return [_row(strings.OPEN_DATA, strings.OPEN_NO_DATA)]
-    whose = strings.OPEN_OWN if data["kind"] == "own" else strings.OPEN_GIVEN
+    own = data["kind"] == "own"
+    name = strings.OPEN_OWN if own else data["name"]
     counts = strings.OPEN_COUNTS.format(
         calibration=f"{data['calibration']:,}", test=f"{data['test']:,}"
     )
     return [
-        _row(strings.OPEN_DATA, str(data["name"]), whose),
+        _row(strings.OPEN_DATA, str(name), str(data["about"]) if own else strings.OPEN_GIVEN),
         _row(strings.OPEN_EXAMPLES, counts),
         _row(strings.OPEN_LABELS, strings.OPEN_LABELLED[str(data["labels"])]),
     ]

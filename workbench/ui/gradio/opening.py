@@ -228,6 +228,7 @@ def _data(session: Session) -> View:
     return {
         "kind": "own" if session.given is None else "given",
         "name": data.name,
+        "about": str(session.card.get("data", "")),
         "calibration": data.size("calibration"),
         "test": data.size("test"),
         "labels": _labels(data),
