@@ -215,9 +215,7 @@ OPEN_LABELLED = {
     "pairs": "yes, a similarity for each pair",
     "none": "no",
 }
-OPEN_UNLABELLED = (
-    "Without labels there is no score: answers are compared with those of the float model."
-)
+OPEN_UNLABELLED = "Without labels there is no score: answers are compared with the float model's."
 OPEN_DATA_FREE = (
     "Without data nothing judges: what you see was measured on inputs made by chance, and says only"
     " roughly where it hurts. Runs calibrate on made examples ({maker}). Scores mean agreement with"
