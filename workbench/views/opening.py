@@ -70,7 +70,7 @@ def _sizes(card: Record) -> list[dict[str, str]]:
     text = strings.size(count * FLOAT_BYTES if stored is None else stored)
     tip = "of the file" if stored is not None else "of its weights in float32"
     return [
-        {"label": "parameters", "value": strings.count(count), "help": f"{count:,.0f} parameters"},
+        {"label": "params", "value": strings.count(count), "help": f"{count:,.0f} parameters"},
         {"label": "size", "value": text, "help": f"size {tip}"},
     ]
 

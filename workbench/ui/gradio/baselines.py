@@ -27,6 +27,7 @@ from workbench.session.version import VERSION
 log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20
+MADE = 32  # inputs by chance tell little, however many they are
 
 
 class Baselines:
@@ -135,5 +136,5 @@ class Baselines:
 def _recipe(session: Session) -> Recipe:
     """Nearest rounding; on inputs made by chance where a float model has no data."""
     waits = session.has_data or isinstance(session, RestoredSession)
-    synthetic = None if waits else Synthetic(maker=BY_CHANCE)
+    synthetic = None if waits else Synthetic(maker=BY_CHANCE, examples=MADE)
     return Recipe(synthetic=synthetic).naive()

@@ -177,6 +177,10 @@ def learning(workspace: Workspace) -> View:
         if baseline is not None and baseline.state == "running":
             found = baseline.files.read_progress()
             return progress.learning([], found, "running", strings.BASELINE_TITLE)
+        settings = workspace.settings
+        if workspace.desk.baselines.busy(settings.model, settings.data):
+            begun = {"text": strings.ANALYSING_SHORT}
+            return progress.learning([], begun, "running", strings.BASELINE_TITLE)
         return progress.learning([], None, "")
     place = workspace.desk.queue.place(run.directory)
     if place is not None:
