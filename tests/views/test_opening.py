@@ -39,7 +39,7 @@ def test_a_card_says_what_a_sample_is_and_what_learning_brings() -> None:
     found = card(MODEL, "one")
     assert [fact["value"] for fact in found["facts"]] == ["98.2 %", "99.7 k", "442 kB"]
     assert found["facts"][0]["help"] == "top-1 on 3,000 held-out examples"
-    assert found["learning"] == "3 bits: 95.3, learned 98.0 %"
+    assert found["learning"] == "at 3 bits 95.3 → 98.0 %"
     assert found["task"] == strings.OPEN_TASKS["digits"]
     assert found["current"]
     assert not found["absent"]

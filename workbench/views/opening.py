@@ -46,6 +46,7 @@ def _card(model: Record, current: str) -> dict[str, Any]:
         "task": strings.OPEN_TASKS.get(str(card.get("task")), str(card.get("task", ""))),
         "facts": [_score(card), *_sizes(card)],
         "learning": _learning(card),
+        "help": strings.OPEN_LEARNED_HELP,
         "current": model["name"] == current,
         "absent": strings.OPEN_ABSENT if absent else "",
         "tip": _tip(model),

@@ -189,7 +189,8 @@ OPEN_TASKS = {
     "digits": "which digit a small picture shows",
     "bytes": "the next byte of a program's text",
 }
-OPEN_LEARNED = "{bits} bits: {nearest}, learned {learned}"
+OPEN_LEARNED = "at {bits} bits {nearest} → {learned}"
+OPEN_LEARNED_HELP = "Weights rounded to the nearest level → learned with gram"
 OPEN_NO_SCORE = "A score needs labelled examples; this model brings none"
 OPEN_ABSENT = "not installed: make zoo"
 OPEN_ABSENT_HELP = "Its packages are not installed ({packages}); 'make zoo' installs them."

@@ -17,7 +17,7 @@ function cardOf(card, waiting, choose) {
   h("span", { class: "wb-card-title" }, card.title),
   h("span", { class: "wb-card-task" }, card.task),
   h("span", { class: "wb-facts-row" }, ...card.facts.map(factOf)),
-  h("span", { class: `wb-card-foot${card.absent ? " wb-warn" : ""}` }, card.absent || card.learning));
+  h("span", { class: `wb-card-foot${card.absent ? " wb-warn" : ""}`, title: card.absent ? null : card.help }, card.absent || card.learning));
 }
 
 export function mountOpen(element, { get, on, send }) {
