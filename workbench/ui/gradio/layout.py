@@ -60,9 +60,7 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
         start, drop_model, drop_data = _open()
         layers = _layers(exact_range)
         others = _others()
-        with gr.Column(elem_id="wb-export-card", elem_classes="wb-card", min_width=0):
-            export = picture("study", "mountStudy", "wb-export")
-            cured = gr.DownloadButton("cured", size="sm", visible=False, elem_id="wb-cured")
+        export, cured = _export()
         with gr.Column(elem_id="wb-recipe-card", elem_classes="wb-card", min_width=0):
             controls, hints = recipe_card(first)
     with gr.Row(elem_id="wb-footer"):
@@ -124,6 +122,15 @@ def _others() -> dict[str, gr.HTML]:
         with gr.Column(elem_id=card, elem_classes="wb-card", min_width=0):
             found[name] = picture(module, mount, elem_id)
     return found
+
+
+def _export() -> tuple[gr.HTML, gr.DownloadButton]:
+    """The export view, and the file that it cured."""
+    with gr.Column(elem_id="wb-export-card", elem_classes="wb-card", min_width=0):
+        return (
+            picture("study", "mountStudy", "wb-export"),
+            gr.DownloadButton("cured", size="sm", visible=False, elem_id="wb-cured"),
+        )
 
 
 def _view() -> gr.Radio:
