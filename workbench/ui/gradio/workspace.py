@@ -296,7 +296,8 @@ class Workspace:
         Raises:
             ModelError: it is not an ONNX model we can use.
         """
-        kept = self._keep(uploaded, ".onnx")
+        suffix = uploaded.suffix.lower()
+        kept = self._keep(uploaded, suffix if suffix == ".zip" else ".onnx")
         try:
             session = open_session(kept)
         except WorkbenchError as error:
@@ -407,7 +408,7 @@ class Workspace:
     def _keep(self, uploaded: Path, suffix: str) -> Path:
         """A copy with a harmless name in this workspace."""
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", uploaded.stem).strip(".-")[:60] or "model"
-        if suffix not in (".onnx", ".npz", ".zip", ".txt", ".py", ".md"):
+        if suffix not in (".onnx", ".npz", ".zip", ".txt", ".tsv", ".py", ".md"):
             raise ModelError(
                 f"'{uploaded.name}' is not a kind of file we can use; give an .onnx model, or data"
                 " as .npz, .zip or .txt"
