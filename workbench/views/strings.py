@@ -48,6 +48,24 @@ MEASURES: dict[str, dict[str, str]] = {
         "unit": "bytes",
         "help": "What this layer's weights take in the file, packed",
     },
+    "macs": {
+        "label": "MACs",
+        "bar": "MACs",
+        "unit": "M",
+        "help": "Millions of multiply-adds of this layer for one example",
+    },
+    "bops": {
+        "label": "bit operations",
+        "bar": "BOPs",
+        "unit": "M",
+        "help": "Millions of multiply-adds times the bits of the weights and of the input",
+    },
+    "latency": {
+        "label": "latency",
+        "bar": "time",
+        "unit": "ms",
+        "help": "Time of this layer in ONNX Runtime for one example, as it was measured here",
+    },
 }
 
 FOOT_THEORY = "Bar: signal over noise. Tick: theory for its bits, 6.02 dB each. Held-out data."
@@ -57,10 +75,15 @@ FOOT_GAIN = "What predictions win back when this layer alone stays float (KL). H
 FOOT_ESTIMATED = "~ estimated."
 FOOT_BITS = "Bits of each layer's weights, the fewest first."
 FOOT_BYTES = "What each layer's weights take in the file, packed, the largest first."
+FOOT_MACS = "Multiply-adds of each layer for one example, in millions."
+FOOT_BOPS = "Multiply-adds times bits of weights and input, in millions. Float counts 32 bits."
+FOOT_LATENCY = "Time of each layer in ONNX Runtime on this computer, one example."
+NO_GRAPH = "This network cannot be drawn."
 ESTIMATING = "Estimating what each layer does to the predictions"
 MEASURE_EXACTLY = "Measure"
 MEASURE_EXACTLY_HELP = "Run the network with each layer alone quantized, and with all but it"
 
+GRAPH_LABEL = "Graph of the network"
 WEIGHTS_TITLE = "Weights"
 ACTIVATIONS_TITLE = "Input activations"
 CHANNELS_TITLE = "Widest weight of each channel"
@@ -70,6 +93,9 @@ NETWORK_TITLES = {
     "gain": "Gain along the network",
     "bits": "Bits along the network",
     "bytes": "Bytes along the network",
+    "macs": "MACs along the network",
+    "bops": "Bit operations along the network",
+    "latency": "Latency along the network",
 }
 STAYS_FLOAT = "stays float: no grid"
 NO_HISTOGRAM = "No values were recorded for this tensor."

@@ -18,7 +18,7 @@ import gradio as gr
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
 from workbench.session.inspection import transform_proof
-from workbench.ui.gradio import bits, compare, cures, export, recipe_card, screen
+from workbench.ui.gradio import bits, compare, cures, export, levels, recipe_card, screen
 from workbench.ui.gradio.layout import Page
 from workbench.ui.gradio.pictures import payload
 from workbench.ui.gradio.recipe_form import Form
@@ -216,19 +216,12 @@ class Handlers:
         workspace = self.desk.workspace(key)
         message = dict(event._data or {})
         kind = message.get("kind")
-        if kind == "measure":
-            workspace.update(measure=str(message.get("measure")))
-            return self._layer(workspace, table=True)
+        if kind in levels.KINDS:
+            table = levels.move(workspace, message)
+            elsewhere = event.target is not self.page.pictures["layers"]
+            return self._layer(workspace, table=table or (kind == "layer" and elsewhere))
         if kind == "errors":
             return self._after(workspace, lambda: cures.measure(workspace), form=False)
-        if kind == "layer":
-            workspace.update(layer=str(message.get("layer")), channel=None)
-            cures.want(workspace, str(message.get("layer")))
-            return self._layer(workspace, table=event.target is not self.page.pictures["layers"])
-        if kind == "channel":
-            chosen = message.get("channel")
-            workspace.update(channel=int(chosen) if isinstance(chosen, int | float) else None)
-            return self._layer(workspace, table=False)
         if kind == "run":
             workspace.update(run=str(message.get("run") or ""), channel=None)
             return {**self._everything(workspace), **self._adopt(workspace)}

@@ -12,7 +12,7 @@ from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
 from workbench.session.data_free import check
 from workbench.session.runs import Run
-from workbench.ui.gradio import bits, compare, cures, export
+from workbench.ui.gradio import bits, compare, cures, export, levels
 from workbench.ui.gradio.settings import run_label, run_method, run_settings
 from workbench.ui.gradio.workspace import Workspace
 from workbench.views import (
@@ -142,6 +142,8 @@ def layer_table(workspace: Workspace, run: Run | None, report: Mapping[str, Any]
         report.get("layers") or [],
         measure=workspace.settings.measure,
         selected=layer(workspace, report),
+        form=workspace.settings.layers_as,
+        graph=levels.graph(workspace),
         **cures.table_extras(run),
     )
 

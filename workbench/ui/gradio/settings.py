@@ -14,6 +14,7 @@ FIRST_MODEL = "digits-mobilenet"
 WORST_FIRST = "weights"
 View = Literal["layers", "learning", "bits", "compare", "export"]
 VIEWS: tuple[View, ...] = ("layers", "learning", "bits", "compare", "export")
+LayersAs = Literal["table", "graph"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class Settings:
         compared: names of the runs side by side, "" for the baseline; empty until any was chosen.
         compare_part: the part of the compare view.
         measure: what layers and network are coloured by.
+        layers_as: the table of layers, or the graph of the network.
+        toggled: blocks of the graph that are not open or closed as they are at first.
+        whole: the summary of the model is on screen instead of a layer.
+        weight: the selected weight of the selected channel.
         cure: name of the cure on screen, "" for none; adopted: the cured run was taken over.
     """
 
@@ -44,6 +49,10 @@ class Settings:
     compared: tuple[str, ...] = ()
     compare_part: str = "asked"
     measure: str = "damage"
+    layers_as: LayersAs = "table"
+    toggled: tuple[str, ...] = ()
+    whole: bool = False
+    weight: int | None = None
     cure: str = ""
     adopted: bool = False
 
@@ -66,7 +75,8 @@ class Settings:
         known = {key: record[key] for key in cls.__dataclass_fields__ if key in record}
         form = {k: v for k, v in record.get("form", {}).items() if k in Form.__dataclass_fields__}
         form["transforms"] = tuple(form.get("transforms", ()))
-        known["compared"] = tuple(known.get("compared", ()))
+        for name in ("compared", "toggled"):
+            known[name] = tuple(known.get(name, ()))
         return cls(**{**known, "form": Form(**form)})
 
 

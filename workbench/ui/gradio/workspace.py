@@ -22,6 +22,7 @@ from workbench.foundation.errors import (
     RunError,
     WorkbenchError,
 )
+from workbench.graph.outline import outline
 from workbench.graph.quantized import QuantizedGraph
 from workbench.session import processes, zoo
 from workbench.session.adopting import adopt, made_from, original_of, recipe_of
@@ -122,6 +123,16 @@ class Desk:
         session = self.session(settings)
         key = (settings.model, settings.data, recipe.toml())
         return self._coverages.get(key, lambda: session.coverage(recipe).record())
+
+    def outline(self, settings: Settings) -> dict[str, Any]:
+        """The chosen network as vertices and edges, as a record; see `graph.outline`.
+
+        Raises:
+            WorkbenchError: the model cannot be opened.
+        """
+        graph = self.session(settings).graph
+        key = ("outline", settings.model, settings.data)
+        return self._coverages.get(key, lambda: outline(graph).record())
 
     def damage(self, run: Run) -> dict[str, Any] | None:
         """What each layer of a finished run does to the answer, as far as that is known."""
