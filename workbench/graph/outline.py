@@ -57,7 +57,9 @@ class Outline:
     def record(self) -> dict[str, Any]:
         """As plain JSON values; a block has its name, kind, level and the names of its nodes."""
         return {
-            "vertices": [asdict(vertex) | {"after": list(vertex.after)} for vertex in self.vertices],
+            "vertices": [
+                asdict(vertex) | {"after": list(vertex.after)} for vertex in self.vertices
+            ],
             "edges": [list(edge) for edge in self.edges],
             "blocks": [
                 {"name": b.name, "kind": b.kind, "level": b.level, "nodes": list(b.nodes)}

@@ -22,6 +22,7 @@ MANY = 30  # parts above which those with one name before a number become one
 LONGEST = 20  # letters of a name; the middle of a longer one is left out
 LETTER = 6.2
 VALUE = 44.0
+NARROWEST = 120.0  # of what has a value
 LAYER_HEIGHT = 26.0
 JOINT_HEIGHT = 18.0
 PAD = 8.0
@@ -211,7 +212,9 @@ def _figure(part: _Part, outline: Record, around: _Part | None) -> _Figure:
 def _node(vertex: Record, at: int, around: _Part | None) -> _Figure:
     role, name = vertex["role"], str(vertex["name"])
     label = vertex["op"] if role == "joint" else _short(_within(name, around))
-    width = PAD * 2 + LETTER * len(label) + (VALUE if role == "layer" else 0.0)
+    width = PAD * 2 + LETTER * len(label)
+    if role == "layer":
+        width = max(NARROWEST, width + VALUE)
     height = LAYER_HEIGHT if role == "layer" else JOINT_HEIGHT
     ops = [op for op in (vertex["op"], *vertex["after"]) if op]
     node = {
@@ -235,7 +238,9 @@ def _block(part: _Part, outline: Record) -> _Figure:
     label = _short(part.name)
     wide = PAD * 3 + LETTER * len(label)
     inner = _draw(part.parts, outline, part) if part.open else _Figure(height=LAYER_HEIGHT)
-    width = max(inner.width + PAD * 2, wide + VALUE) if part.open else wide + VALUE + PAD
+    width = max(inner.width + PAD * 2, wide, NARROWEST)
+    if not part.open:
+        width = max(NARROWEST, wide + VALUE + PAD)
     height = inner.height + HEAD if part.open else LAYER_HEIGHT
     block = {
         "id": f"wb-block-{part.members()[0]}-{len(members)}",
@@ -252,7 +257,7 @@ def _block(part: _Part, outline: Record) -> _Figure:
     }
     whole = _Figure(width, height, blocks=[block])
     if part.open:
-        whole.put(inner, (width - inner.width) / 2, HEAD / 2)
+        whole.put(inner, (width - inner.width) / 2, HEAD)
     return whole
 
 

@@ -164,13 +164,11 @@ class _Rows:
         if not near:
             return centres[item]
         weights = [self._steady(other) for other in near]
-        return sum(
-            w * centres[other] for w, other in zip(weights, near, strict=True)
-        ) / sum(weights)
+        return sum(w * centres[other] for w, other in zip(weights, near, strict=True)) / sum(
+            weights
+        )
 
-    def _place(
-        self, row: list[int], wishes: list[float], gap: float, centres: list[float]
-    ) -> None:
+    def _place(self, row: list[int], wishes: list[float], gap: float, centres: list[float]) -> None:
         """As near to the wishes as the order and the gaps allow."""
         offsets = [0.0]
         for left, right in pairwise(row):

@@ -199,7 +199,11 @@ def _words(key: str, value: float, reference: float | None, estimated: bool) -> 
         return name.removesuffix(" bit"), name
     if key in AMOUNTS:
         unit = strings.MEASURES[key]["unit"]
-        text = f"{value * AMOUNTS[key]:.3g}" if value < 1e3 / AMOUNTS[key] else f"{value * AMOUNTS[key]:,.0f}"
+        text = (
+            f"{value * AMOUNTS[key]:.3g}"
+            if value < 1e3 / AMOUNTS[key]
+            else f"{value * AMOUNTS[key]:,.0f}"
+        )
         return text, f"{text} {unit}"
     against = f", theory {fixed(reference)}" if reference is not None else ""
     return fixed(value), f"{fixed(value)} decibels{against}"

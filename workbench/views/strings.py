@@ -87,6 +87,21 @@ GRAPH_LABEL = "Graph of the network"
 WEIGHTS_TITLE = "Weights"
 ACTIVATIONS_TITLE = "Input activations"
 CHANNELS_TITLE = "Widest weight of each channel"
+CELLS_TITLE = "Weights of channel {channel}"
+CELLS_TEXT = "{weights}, {against} rounded against the nearest level"
+CELL_CODE = "{code} of {low} … {high}"
+CELL_AXES = ("input", "row", "column")
+CELL_WAYS = {
+    "nearest": "to the nearest level",
+    "up": "up, against the nearest ({nearest})",
+    "down": "down, against the nearest ({nearest})",
+    "clipped": "clipped: it lies beyond the last level",
+}
+OVERVIEW_TITLE = "The model"
+OVERVIEW_KINDS = "By kind of layer"
+OVERVIEW_WORST = "Look at first"
+LINK_MODEL = "The address names a model that is not here; what you had on screen is shown."
+LINK_RUN = "The address names a run that is not on this page; nearest rounding is shown."
 NETWORK_TITLE = "Along the network, dB"
 NETWORK_TITLES = {
     "damage": "Damage along the network",

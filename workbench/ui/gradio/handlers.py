@@ -18,11 +18,11 @@ import gradio as gr
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
 from workbench.session.inspection import transform_proof
-from workbench.ui.gradio import bits, compare, cures, export, levels, recipe_card, screen
+from workbench.ui.gradio import bits, compare, cures, export, levels, links, recipe_card, screen
 from workbench.ui.gradio.layout import Page
 from workbench.ui.gradio.pictures import payload
 from workbench.ui.gradio.recipe_form import Form
-from workbench.ui.gradio.settings import VIEWS
+from workbench.ui.gradio.settings import TOP, VIEWS
 from workbench.ui.gradio.workspace import Desk, Workspace
 from workbench.views import strings, targets
 from workbench.views.code import code as code_view
@@ -45,9 +45,11 @@ class Handlers:
         self.page = page
         self._asked = 0
 
-    def load(self, key: str | None) -> Updates:
-        """A page was opened or reloaded."""
+    def load(self, key: str | None, request: gr.Request) -> Updates:
+        """A page was opened or reloaded, perhaps at an address that leads somewhere."""
         workspace = self.desk.workspace(key)
+        notice = links.follow(workspace, dict(request.query_params))
+        levels.reveal(workspace)
         settings = workspace.settings
         self.desk.baselines.ensure(settings.model, settings.data)
         cures.ensure(workspace)
@@ -55,7 +57,7 @@ class Handlers:
         return {
             self.page.key: workspace.key,
             **self._form(workspace),
-            **self._everything(workspace),
+            **self._everything(workspace, notice),
         }
 
     def poll(self, key: str | None, seen: str) -> Updates:
@@ -81,7 +83,7 @@ class Handlers:
         """Another model."""
         workspace = self.desk.workspace(key)
         if model != workspace.settings.model:
-            workspace.update(model=model, title=model, data=None, run="", layer=None, channel=None)
+            workspace.update(model=model, title=model, data=None, run="", **TOP)
         return self._after(workspace, lambda: None)
 
     def upload_model(self, key: str | None, path: str | None) -> Updates:
@@ -182,7 +184,8 @@ class Handlers:
 
     def _open_layer(self, workspace: Workspace, message: Updates) -> Updates:
         """A layer was chosen in another view than that of the layers."""
-        workspace.update(layer=str(message.get("layer")), channel=None, view="layers")
+        levels.move(workspace, {"kind": "layer", "layer": message.get("layer")})
+        workspace.update(view="layers")
         return {self.page.view: "layers", **self._everything(workspace)}
 
     def select_compared(self, key: str | None, event: gr.EventData) -> Updates:
@@ -223,7 +226,7 @@ class Handlers:
         if kind == "errors":
             return self._after(workspace, lambda: cures.measure(workspace), form=False)
         if kind == "run":
-            workspace.update(run=str(message.get("run") or ""), channel=None)
+            workspace.update(run=str(message.get("run") or ""))
             return {**self._everything(workspace), **self._adopt(workspace)}
         return {}
 
@@ -325,6 +328,7 @@ class Handlers:
         views = {
             "inspector": screen.detail(workspace, run, report),
             "why": screen.why(workspace, run, report),
+            "address": screen.address(workspace, report),
         }
         if table:
             views["layers"] = screen.layer_table(workspace, run, report)

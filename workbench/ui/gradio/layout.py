@@ -70,6 +70,7 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
             verdict = picture("summary", "mountVerdict", "wb-verdict")
             downloads = _downloads()
     code = picture("code", "mountCode", "wb-code")
+    address = picture("address", "mountAddress", "wb-address")
     pictures = {
         "scores": scores,
         **layers,
@@ -77,6 +78,7 @@ def page(exact_range: Callable[..., Any], secret: str, first: Settings) -> Page:
         "runs": runs,
         "verdict": verdict,
         "notice": notice,
+        "address": address,
         **others,
         "export": export,
         **hints,

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from workbench.foundation.errors import WorkbenchError
-from workbench.ui.gradio import cures
+from workbench.ui.gradio import cures, links
 from workbench.ui.gradio.workspace import Workspace
 from workbench.views import drawing
+from workbench.views import levels as view
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,15 @@ def graph(workspace: Workspace) -> View | None:
     except WorkbenchError as error:
         log.warning("%s", error)
         return None
+
+
+def crumbs(workspace: Workspace, layer: str, channel: Message | None) -> list[View]:
+    """The breadcrumb: every level above the one on screen is a link."""
+    index = None if channel is None else channel["index"]
+    weight = None if channel is None else channel.get("weight")
+    shown = (None, None, None) if workspace.settings.whole else (layer, index, weight)
+    title = workspace.settings.title
+    return view.levels(title, *shown, lambda place: links.link(workspace, place), summary=True)
 
 
 def reveal(workspace: Workspace) -> bool:

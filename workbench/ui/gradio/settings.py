@@ -15,6 +15,8 @@ WORST_FIRST = "weights"
 View = Literal["layers", "learning", "bits", "compare", "export"]
 VIEWS: tuple[View, ...] = ("layers", "learning", "bits", "compare", "export")
 LayersAs = Literal["table", "graph"]
+#: settings of a page where nothing below the model is chosen
+TOP: Mapping[str, Any] = {"layer": None, "channel": None, "weight": None, "whole": False}
 
 
 @dataclass(frozen=True)

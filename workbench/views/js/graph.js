@@ -163,7 +163,7 @@ export function graphView(send, choose) {
     const told = cell ? `, worst is ${name}, ${cell.spoken}` : "";
     const element = s("g", {
       class: `wb-graph-block${block.open ? " wb-graph-open" : ""}`, id: block.id, role: "button", "aria-expanded": block.open,
-      "aria-label": `${block.tip}${told}${chosen ? `, holds ${state.selected}` : ""}`, "data-block": block.name, "data-chosen": chosen, transform: `translate(${block.x} ${block.y})`,
+      "aria-label": `${block.tip}${told}${chosen ? `, holds ${state.selected}` : ""}`, "data-block": block.name, "data-chosen": String(chosen), transform: `translate(${block.x} ${block.y})`,
     },
     s("title", {}, `${block.tip}${told}`),
     s("rect", { class: "wb-graph-box", width: block.w, height: block.h, rx: 8 }),
