@@ -13,8 +13,8 @@ from workbench.analysis.distributions import channel_record
 from workbench.analysis.weights import channel_weights
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
-from workbench.session.data_free import check
 from workbench.quantizers.base import Frozen
+from workbench.session.data_free import check
 from workbench.session.runs import Run
 from workbench.ui.gradio import bits, compare, cures, export, levels, links
 from workbench.ui.gradio.settings import run_label, run_method, run_settings
