@@ -62,13 +62,16 @@ def screen(workspace: Workspace, notice: str = "", tone: str = "bad") -> dict[st
 
 
 def address(workspace: Workspace, report: Mapping[str, Any]) -> View:
-    """The deep link to what is on screen; none before there is something."""
+    """The deep link to what is on screen; none before there is something.
+
+    None either before the browser has told its key: the address it came with is not read yet.
+    """
     settings = workspace.settings
     place: View = {}
     if not settings.whole:
         name = layer(workspace, report)
         place = {"layer": name, "channel": settings.channel, "weight": settings.weight}
-    return {"link": links.link(workspace, place) if report else ""}
+    return {"link": links.link(workspace, place) if report and workspace.key else ""}
 
 
 def allotted(workspace: Workspace) -> View:
