@@ -1,4 +1,4 @@
-"""Single weights of one output channel: value, code, what the code stands for, which way it went."""
+"""Single weights of one output channel: value, code, and what the code stands for."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class _Outline:
             self.owner.update(dict.fromkeys(node.outputs, sources[0]))
 
     def _sources(self, node: ir.Node) -> list[int]:
-        """The vertices that a node reads; masks of whole numbers only where there is nothing else."""
+        """The vertices that a node reads; masks of whole numbers only where nothing else is."""
         found = dict.fromkeys(self.owner[value] for value in reads(node) if value in self.owner)
         return [source for source in found if source not in self.whole] or list(found)
 

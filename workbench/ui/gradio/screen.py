@@ -168,7 +168,7 @@ def layer_table(workspace: Workspace, run: Run | None, report: Mapping[str, Any]
 
 
 def why(workspace: Workspace, run: Run | None, report: Mapping[str, Any]) -> View:
-    """Causes of the selected layer, and the cure that is being tried; nothing beside the summary."""
+    """Causes of the selected layer, and the cure being tried; nothing beside the summary."""
     if run is not None and workspace.settings.whole:
         return {}
     return cures.view(workspace, run, report, layer(workspace, report))
