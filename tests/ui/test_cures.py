@@ -131,7 +131,7 @@ def test_layers_and_network_follow_the_measure_and_sort(page: Page, served: Serv
     expect(page.locator("#wb-inspector")).to_contain_text(
         "Damage along the network", timeout=PATIENCE
     )
-    layers.get_by_role("button", name="bytes").click()
+    layers.locator(".wb-measures").select_option("bytes")
     expect(page.locator("#wb-inspector")).to_contain_text(
         "Bytes along the network", timeout=PATIENCE
     )

@@ -33,9 +33,9 @@ def test_up_down_nearest_and_clipped_are_told_apart():
 
 
 def test_one_weight_in_full():
-    found = detail(channel_weights(WEIGHT, frozen(CODES), 1).record(), 1, 1)
+    found = detail(channel_weights(WEIGHT, frozen(CODES), 1).record(), 1)
     rows = {row["label"]: row["text"] for row in found["rows"]}
-    assert rows["place"] == "channel 1, input 1"
+    assert rows["place"] == "input 1"
     assert rows["value"] == "0.6"
     assert rows["code"] == "2 of −8 … 7"
     assert rows["stands for"] == "1"

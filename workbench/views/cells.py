@@ -35,20 +35,18 @@ def cells(record: Record, channel: int, chosen: int | None = None) -> dict[str, 
         "errors": [round(error, 3) for error in record["errors"]],
         "ways": ways,
         "weight": chosen if inside else None,
-        "detail": detail(record, channel, chosen - start)
-        if inside and chosen is not None
-        else None,
+        "detail": detail(record, chosen - start) if inside and chosen is not None else None,
         "text": strings.CELLS_TEXT.format(
             weights=strings.plural(record["total"], "weight"), against=against or "none"
         ),
     }
 
 
-def detail(record: Record, channel: int, at: int) -> dict[str, Any]:
+def detail(record: Record, at: int) -> dict[str, Any]:
     """One weight: facts in rows, and where it lies between its two nearest codes.
 
     Args:
-        record: of the channel's weights; channel: its number; at: position in the record.
+        record: of the channel's weights; at: position in the record.
     """
     place, code, bounds = record["places"][at], record["codes"][at], record["bounds"]
     way = _way(record, at)
@@ -56,7 +54,7 @@ def detail(record: Record, channel: int, at: int) -> dict[str, Any]:
     step, error = record["steps"][at], record["errors"][at]
     number = record["start"] + at
     rows = [
-        ("place", _place(record["shape"], channel, number)),
+        ("place", _place(record["shape"], number)),
         ("value", _short(record["values"][at])),
         (
             "code",
@@ -103,14 +101,14 @@ def _kernel(shape: list[int]) -> int:
     return size
 
 
-def _place(shape: list[int], channel: int, number: int) -> str:
+def _place(shape: list[int], number: int) -> str:
     index = []
     for side in reversed(shape):
         index.append(number % side)
         number //= side
     names = strings.CELL_AXES if len(shape) in (1, 3) else ("index",) * len(shape)
     parts = [f"{name} {at}" for name, at in zip(names, reversed(index), strict=False)]
-    return ", ".join([f"channel {channel}", *parts])
+    return ", ".join(parts)
 
 
 def _short(value: float) -> str:

@@ -79,7 +79,7 @@ def _row(kind: str, records: Sequence[Record]) -> dict[str, Any]:
     total = layers.MILLI * sum(known) if known else None
     return {
         "kind": kind,
-        "count": strings.plural(len(records), "layer"),
+        "count": str(len(records)),
         "weights": f"{sum(int(record.get('parameters') or 0) for record in records):,}",
         "bytes": strings.size(sum(layers.stored_bytes(record) for record in records)),
         "damage": "–" if total is None else f"{fixed(total, 2)} mnat",

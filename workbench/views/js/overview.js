@@ -9,7 +9,7 @@ function factsOf(facts) {
 
 function kindsOf(kinds) {
   const cells = (row) => ["kind", "count", "weights", "bytes", "damage"].map((key, k) => h("td", { class: k ? "wb-num wb-right" : "" }, row[key]));
-  const heads = ["operator", "layers", "weights", "size", "damage, summed"].map((text, k) => h("th", { scope: "col", class: k ? "wb-right" : "" }, text));
+  const heads = ["operator", "layers", "weights", "size", "damage"].map((text, k) => h("th", { scope: "col", class: k ? "wb-right" : "" }, text));
   return h("section", {}, h("h3", {}, kinds.title), h("table", {}, h("thead", {}, h("tr", {}, ...heads)), h("tbody", {}, ...kinds.rows.map((row) => h("tr", {}, ...cells(row))))));
 }
 
