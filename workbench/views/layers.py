@@ -90,6 +90,16 @@ def table(
     }
 
 
+def with_latency(records: Sequence[Record], times: Record | None) -> list[dict[str, Any]]:
+    """Records of layers with the time that each took, where nodes were timed.
+
+    Args:
+        records: `LayerError` records; times: of a `Profile`, or None.
+    """
+    known = {node["name"]: number(node.get("ms")) for node in (times or {}).get("nodes", ())}
+    return [{**each, "latency_ms": known.get(each["layer"])} for each in records]
+
+
 def bars(records: Sequence[Record], measure: str) -> list[dict[str, Any] | None]:
     """The cells of one measure in the order of the network; None where there is nothing."""
     return _column(records, measure)

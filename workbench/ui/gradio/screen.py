@@ -16,6 +16,7 @@ from workbench.graph.targets import TARGETS
 from workbench.quantizers.base import Frozen
 from workbench.session.data_free import check
 from workbench.session.runs import Run
+from workbench.session.studies import Study
 from workbench.ui.gradio import bits, compare, cures, export, levels, links
 from workbench.ui.gradio.settings import run_label, run_method, run_settings
 from workbench.ui.gradio.workspace import Workspace
@@ -150,6 +151,7 @@ def named(workspace: Workspace, run: Run) -> View:
     """A run's report with its method, and the damage of its layers as far as it is known."""
     report = workspace.desk.report(run)
     found = sites.with_damage(report.get("layers") or (), workspace.desk.damage(run))
+    found = layers.with_latency(found, Study(run.directory, "times").record())
     return {**report, "layers": found, "method": run_method(run.recipe)}
 
 
