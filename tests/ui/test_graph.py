@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +17,14 @@ from workbench.ui.gradio.workspace import Desk, Workspace
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PATIENCE = 60_000
+
+
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    """A busy machine may take long; what is right at last is right."""
+    expect.set_options(timeout=PATIENCE)
+    yield
+    expect.set_options(timeout=5_000)
 
 
 @pytest.fixture
@@ -73,7 +82,9 @@ def test_graph_and_table_are_in_step(page, served, watch):
     expect(page.locator('.wb-graph-layer[data-name="stem"] .wb-graph-value')).to_contain_text("B")
     page.reload()
     expect(page.locator(".wb-graph-layer").first).to_be_visible()  # the form is remembered
-    watch.console_errors[:] = [t for t in watch.console_errors if "errored out" not in t]
+    cut_off = ("AbortError", "Connection errored out")  # by the reload
+    kept = [text for text in watch.console_errors if not any(word in text for word in cut_off)]
+    watch.console_errors[:] = kept
     watch.assert_clean()
 
 

@@ -106,6 +106,17 @@ def around(outline: Record, layer: str, toggled: Collection[str] = ()) -> list[s
     return found
 
 
+def toggle(toggled: Collection[str], names: Iterable[str]) -> tuple[str, ...]:
+    """`toggled` with these blocks turned over."""
+    kept = dict.fromkeys(toggled)
+    for name in names:
+        if name in kept:
+            del kept[name]
+        else:
+            kept[name] = None
+    return tuple(kept)
+
+
 def everything(outline: Record, opened: bool) -> list[str]:
     """What `toggled` has to be so that all blocks are open, or all closed."""
     blocks = _blocks(_tree(outline, ()))

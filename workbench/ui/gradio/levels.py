@@ -106,13 +106,8 @@ def _fold(workspace: Workspace, message: Message) -> None:
 
 
 def _toggle(workspace: Workspace, names: list[str]) -> None:
-    toggled = dict.fromkeys(workspace.settings.toggled)
-    for name in names:
-        if name in toggled:
-            del toggled[name]
-        else:
-            toggled[name] = None
-    workspace.update(toggled=tuple(toggled)[-_MOST:])
+    toggled = drawing.toggle(workspace.settings.toggled, names)
+    workspace.update(toggled=toggled[-_MOST:])
 
 
 def _text(value: object) -> str:
