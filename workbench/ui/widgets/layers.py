@@ -120,6 +120,9 @@ class LayersWidget(anywidget.AnyWidget):
             channel = message.get("channel")
             self._channel, self._weight = None if channel is None else int(channel), None
             self._draw()
+        elif message.get("kind") == "layer":  # up from one of its channels
+            self._channel = self._weight = None
+            self._draw()
         elif message.get("kind") == "weight":
             self._weight = int(message["weight"])
             self._draw()
