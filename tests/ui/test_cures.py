@@ -127,11 +127,11 @@ def opened(page: Page, served: Served) -> None:
 def test_layers_and_network_follow_the_measure_and_sort(page: Page, served: Served) -> None:
     opened(page, served)
     layers = page.locator("#wb-layers")
-    expect(layers.locator(".wb-seg[aria-pressed=true]")).to_have_text("damage", timeout=PATIENCE)
+    expect(layers.locator(".wb-measures")).to_have_value("damage", timeout=PATIENCE)
     expect(page.locator("#wb-inspector")).to_contain_text(
         "Damage along the network", timeout=PATIENCE
     )
-    layers.get_by_role("button", name="bytes").click()
+    layers.locator(".wb-measures").select_option("bytes")
     expect(page.locator("#wb-inspector")).to_contain_text(
         "Bytes along the network", timeout=PATIENCE
     )
@@ -151,7 +151,7 @@ def test_layers_and_network_follow_the_measure_and_sort(page: Page, served: Serv
         "data-name", "head", timeout=PATIENCE
     )
     page.reload()
-    expect(layers.locator(".wb-seg[aria-pressed=true]")).to_have_text("bytes", timeout=PATIENCE)
+    expect(layers.locator(".wb-measures")).to_have_value("bytes", timeout=PATIENCE)
 
 
 @pytest.mark.browser

@@ -179,3 +179,18 @@ def test_the_widget_in_jupyterlab(browser, lab: str, tiny, watch):
         page.screenshot(path=shot)
     context.close()
     assert not watch.external_requests, watch.external_requests
+
+
+def test_the_graph_and_single_weights_come_on_demand(run: Run):
+    widget = LayersWidget(run)
+    assert trait(widget, "_table")["graph"] is None
+    widget._received(widget, {"kind": "form", "form": "graph"}, [])
+    graph = trait(widget, "_table")["graph"]
+    assert sum(node["role"] == "layer" for node in graph["nodes"]) == 4
+    widget._received(widget, {"kind": "fold", "block": graph["blocks"][0]["name"]}, [])
+    assert trait(widget, "_table")["graph"]["blocks"][0]["open"] is False
+    widget.selected = widget.names[0]
+    widget._received(widget, {"kind": "channel", "channel": 1}, [])
+    widget._received(widget, {"kind": "weight", "weight": 2}, [])
+    cells = trait(widget, "_detail")["cells"]
+    assert cells["weight"] == cells["detail"]["weight"] == 2

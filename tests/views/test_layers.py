@@ -22,6 +22,19 @@ def record(name: str, own: float | None, **more: Any) -> Record:
     return {**base, **rest, "accumulated_db": 12.0, "damage_flips": 0.01, "damage_kl": 0.1, **more}
 
 
+def test_times_and_operations_are_shown_where_they_are_known():
+    times = {"nodes": [{"name": "a", "ms": 0.25}, {"name": "(layout)", "ms": 1.0}]}
+    records = [record("a", 9.0, macs=2_000_000), record("b", 9.0, bits_activations=0)]
+    view = layers.table(layers.with_latency(records, times), measure="latency")
+    assert view["order"]["latency"] == ["a", "b"]
+    cells = view["rows"][0]["cells"]
+    assert (cells["latency"]["text"], cells["macs"]["text"], cells["bops"]["text"]) == (
+        "0.25", "2", "64",
+    )  # fmt: skip
+    assert view["rows"][1]["cells"]["latency"] is None
+    assert "latency" not in layers.table(layers.with_latency(records, None))["order"]
+
+
 def test_worst_layer_comes_first():
     table = layers.table([record("good", 22.0), record("bad", 5.0), record("fair", 15.0)])
     assert table["order"]["weights"] == ["bad", "fair", "good"]

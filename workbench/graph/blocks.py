@@ -77,6 +77,19 @@ def blocks(graph: Graph) -> list[Block]:
     return [flow.block(region, taken) for region in ordered]
 
 
+def reads(node: ir.Node) -> Iterator[ir.Value]:
+    """What a node computes from: its inputs that are no constants, those of its bodies included."""
+    for value in node.inputs:
+        if value is not None and not value.is_initializer():
+            yield value
+    for attribute in node.attributes.values():
+        bodies = attribute.value if attribute.type == ir.AttributeType.GRAPHS else ()
+        for body in (attribute.value,) if attribute.type == ir.AttributeType.GRAPH else bodies:
+            inner = [*body.inputs, *(value for node in body for value in node.outputs)]
+            for nested in body:
+                yield from (value for value in reads(nested) if value not in inner)
+
+
 @dataclass
 class _Region:
     """Nodes by position: from `start` on, closed by `end`; `source` is the tensor that cuts."""
@@ -123,7 +136,7 @@ class _Flow:
         self.before: list[list[int]] = []
         fed = set(graph.model.graph.inputs)
         for position, node in enumerate(self.nodes):
-            if node.op_type not in ("Shape", "Size") and not fed.isdisjoint(_reads(node)):
+            if node.op_type not in ("Shape", "Size") and not fed.isdisjoint(reads(node)):
                 fed.update(node.outputs)
                 self._add(position, node, fed)
         made = {str(self.nodes[position].name) for position in self.maker}
@@ -171,7 +184,7 @@ class _Flow:
         names = [str(node.name) for node in nodes]
         found = tuple(name for name in names if name in self.layers)
         made = {value for node in nodes for value in node.outputs}
-        read = (value for node in nodes for value in _reads(node) if value not in made)
+        read = (value for node in nodes for value in reads(node) if value not in made)
         name = _common(found)
         others = dict.fromkeys(str(v.name) for v in read if str(v.name) != region.source)
         return Block(
@@ -185,7 +198,7 @@ class _Flow:
         )
 
     def _add(self, position: int, node: ir.Node, fed: set[ir.Value]) -> None:
-        sources = [self.number[value] for value in _reads(node) if value in self.number]
+        sources = [self.number[value] for value in reads(node) if value in self.number]
         if not sources and not self._mixes(node, fed):
             return
         for value in node.outputs:
@@ -271,19 +284,6 @@ class _Flow:
 
     def _shape(self, position: int) -> tuple[int, ...]:
         return self.layers[str(self.nodes[position].name)].shape
-
-
-def _reads(node: ir.Node) -> Iterator[ir.Value]:
-    """What a node computes from: its inputs that are no constants, those of its bodies included."""
-    for value in node.inputs:
-        if value is not None and not value.is_initializer():
-            yield value
-    for attribute in node.attributes.values():
-        bodies = attribute.value if attribute.type == ir.AttributeType.GRAPHS else ()
-        for body in (attribute.value,) if attribute.type == ir.AttributeType.GRAPH else bodies:
-            inner = [*body.inputs, *(value for node in body for value in node.outputs)]
-            for nested in body:
-                yield from (value for value in _reads(nested) if value not in inner)
 
 
 def _common(names: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workbench.views import histogram, layers, strings
+from workbench.views import cells, histogram, layers, levels, strings
 from workbench.views.numbers import fixed, number
 
 Record = Mapping[str, Any]
@@ -30,7 +30,8 @@ def inspector(
         records: `LayerError` records of all layers.
         histograms: records by site, each with its `kind` and `layer`.
         layer: the selected layer.
-        channel: `{"index": k, "record": ...}` to show one channel of the weights alone.
+        channel: `{"index": k, "record": ...}` to show one channel of the weights alone; with its
+            single `weights` (of `analysis.weights`) and the number of the chosen `weight`, if any.
         before: records of nearest rounding, to compare with.
         measure: what the network is coloured by.
     """
@@ -39,14 +40,19 @@ def inspector(
         return {"layer": None, "message": strings.NO_LAYERS}
     weight = _first(histograms, layer, "weight")
     activation = _first(histograms, layer, "activation")
+    weights = None if channel is None else channel.get("weights")
+    chosen = None if channel is None else channel.get("weight")
+    index = None if channel is None else channel["index"]
     return {
         "model": model,
         "layer": layer,
+        "levels": levels.levels(model, layer, index, chosen),
+        "cells": cells.cells(weights, index, chosen) if weights and index is not None else None,
         "facts": layers.facts(record),
         "finding": finding(record, weight[1] if weight else None),
         "weights": _weights(weight, channel),
         "activations": _activations(activation),
-        "channels": channels(weight, None if channel is None else channel["index"]),
+        "channels": channels(weight, index),
         "network": network(records, layer, before, measure),
     }
 

@@ -24,9 +24,12 @@ KEYS = {
     "accumulated": "accumulated_db",
     "bits": "bits_weights",
     "bytes": "parameters",
+    "macs": "macs",
+    "bops": "macs",
+    "latency": "latency_ms",
 }
 BITS = {"weights": "bits_weights", "activations": "bits_activations"}
-LARGE_FIRST = ("damage", "gain", "bytes")
+LARGE_FIRST = ("damage", "gain", "bytes", "macs", "bops", "latency")
 DIVERGENCES = ("damage", "gain")
 MOST_BITS = 8  # more of them are drawn as many
 FEET = {
@@ -35,7 +38,11 @@ FEET = {
     "accumulated": strings.FOOT_ACCUMULATED,
     "bits": strings.FOOT_BITS,
     "bytes": strings.FOOT_BYTES,
+    "macs": strings.FOOT_MACS,
+    "bops": strings.FOOT_BOPS,
+    "latency": strings.FOOT_LATENCY,
 }
+AMOUNTS = {"macs": 1e-6, "bops": 1e-6, "latency": 1.0}
 
 
 def table(
@@ -45,8 +52,10 @@ def table(
     selected: str | None = None,
     progress: Record | None = None,
     action: Record | None = None,
+    form: str | None = None,
+    graph: Record | None = None,
 ) -> dict[str, Any]:
-    """The view-model of the table.
+    """The view-model of the table, and of the drawing that may be shown in its place.
 
     Args:
         records: `LayerError` records.
@@ -54,6 +63,8 @@ def table(
         selected: name of the selected layer; the worst one if None or unknown.
         progress: `{"text", "fraction"}` of what is being measured.
         action: a button below, from `views.study.action`, where something is only estimated.
+        form: "table" or "graph", where both can be chosen.
+        graph: of `views.drawing`; None where it is not shown, or cannot be drawn.
     """
     if not records:
         return {"rows": None, "message": strings.NO_LAYERS}
@@ -74,7 +85,19 @@ def table(
         "progress": dict(progress) if progress else None,
         "action": dict(action) if action else None,
         "estimated": [key for key in order if _estimated(records, key)],
+        "forms": None if form is None else {"form": form, "message": strings.NO_GRAPH},
+        "graph": None if graph is None else dict(graph),
     }
+
+
+def with_latency(records: Sequence[Record], times: Record | None) -> list[dict[str, Any]]:
+    """Records of layers with the time that each took, where nodes were timed.
+
+    Args:
+        records: `LayerError` records; times: of a `Profile`, or None.
+    """
+    known = {node["name"]: number(node.get("ms")) for node in (times or {}).get("nodes", ())}
+    return [{**each, "latency_ms": known.get(each["layer"])} for each in records]
 
 
 def bars(records: Sequence[Record], measure: str) -> list[dict[str, Any] | None]:
@@ -110,7 +133,14 @@ def _value(record: Record, key: str) -> float | None:
         return stored_bytes(record)
     if key == "bits":
         return value or FLOAT_BITS
+    if key == "bops":
+        return value * _bits(record, "bits_weights") * _bits(record, "bits_activations")
     return value * (MILLI if key in DIVERGENCES else 1.0)
+
+
+def _bits(record: Record, key: str) -> int:
+    """Bits of a layer's weights or input; those of a float where it is one."""
+    return int(record.get(key) or 0) or FLOAT_BITS
 
 
 def _order(records: Sequence[Record], key: str) -> list[str]:
@@ -177,6 +207,14 @@ def _words(key: str, value: float, reference: float | None, estimated: bool) -> 
     if key == "bits":
         name = strings.bits(int(value) % FLOAT_BITS)
         return name.removesuffix(" bit"), name
+    if key in AMOUNTS:
+        unit = strings.MEASURES[key]["unit"]
+        text = (
+            f"{value * AMOUNTS[key]:.3g}"
+            if value < 1e3 / AMOUNTS[key]
+            else f"{value * AMOUNTS[key]:,.0f}"
+        )
+        return text, f"{text} {unit}"
     against = f", theory {fixed(reference)}" if reference is not None else ""
     return fixed(value), f"{fixed(value)} decibels{against}"
 

@@ -48,6 +48,24 @@ MEASURES: dict[str, dict[str, str]] = {
         "unit": "bytes",
         "help": "What this layer's weights take in the file, packed",
     },
+    "macs": {
+        "label": "MACs",
+        "bar": "MACs",
+        "unit": "M",
+        "help": "Millions of multiply-adds of this layer for one example",
+    },
+    "bops": {
+        "label": "bit operations",
+        "bar": "BOPs",
+        "unit": "M",
+        "help": "Millions of multiply-adds times the bits of the weights and of the input",
+    },
+    "latency": {
+        "label": "latency",
+        "bar": "time",
+        "unit": "ms",
+        "help": "Time of this layer in ONNX Runtime for one example, as it was measured here",
+    },
 }
 
 FOOT_THEORY = "Bar: signal over noise. Tick: theory for its bits, 6.02 dB each. Held-out data."
@@ -57,19 +75,42 @@ FOOT_GAIN = "What predictions win back when this layer alone stays float (KL). H
 FOOT_ESTIMATED = "~ estimated."
 FOOT_BITS = "Bits of each layer's weights, the fewest first."
 FOOT_BYTES = "What each layer's weights take in the file, packed, the largest first."
+FOOT_MACS = "Multiply-adds of each layer for one example, in millions."
+FOOT_BOPS = "Multiply-adds times bits of weights and input, in millions. Float counts 32 bits."
+FOOT_LATENCY = "Time of each layer in ONNX Runtime on this computer, one example."
+NO_GRAPH = "This network cannot be drawn."
 ESTIMATING = "Estimating what each layer does to the predictions"
 MEASURE_EXACTLY = "Measure"
 MEASURE_EXACTLY_HELP = "Run the network with each layer alone quantized, and with all but it"
 
+GRAPH_LABEL = "Graph of the network"
 WEIGHTS_TITLE = "Weights"
 ACTIVATIONS_TITLE = "Input activations"
 CHANNELS_TITLE = "Widest weight of each channel"
+CELLS_TITLE = "Weights of channel {channel}"
+CELLS_TEXT = "{weights}, {against} rounded against the nearest level"
+CELL_CODE = "{code} of {low} … {high}"
+CELL_AXES = ("input", "row", "column")
+CELL_WAYS = {
+    "nearest": "to the nearest level",
+    "up": "up, against the nearest ({nearest})",
+    "down": "down, against the nearest ({nearest})",
+    "clipped": "clipped: it lies beyond the last level",
+}
+OVERVIEW_TITLE = "The model"
+OVERVIEW_KINDS = "By kind of layer"
+OVERVIEW_WORST = "Look at first"
+LINK_MODEL = "The address names a model that is not here; what you had on screen is shown."
+LINK_RUN = "The address names a run that is not on this page; nearest rounding is shown."
 NETWORK_TITLE = "Along the network, dB"
 NETWORK_TITLES = {
     "damage": "Damage along the network",
     "gain": "Gain along the network",
     "bits": "Bits along the network",
     "bytes": "Bytes along the network",
+    "macs": "MACs along the network",
+    "bops": "Bit operations along the network",
+    "latency": "Latency along the network",
 }
 STAYS_FLOAT = "stays float: no grid"
 NO_HISTOGRAM = "No values were recorded for this tensor."

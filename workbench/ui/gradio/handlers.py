@@ -18,7 +18,17 @@ import gradio as gr
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
 from workbench.session.inspection import transform_proof
-from workbench.ui.gradio import bits, compare, cures, export, opening, recipe_card, screen
+from workbench.ui.gradio import (
+    bits,
+    compare,
+    cures,
+    export,
+    levels,
+    links,
+    opening,
+    recipe_card,
+    screen,
+)
 from workbench.ui.gradio.layout import Page
 from workbench.ui.gradio.pictures import payload
 from workbench.ui.gradio.recipe_form import Form
@@ -45,9 +55,11 @@ class Handlers:
         self.page = page
         self._asked = 0
 
-    def load(self, key: str | None) -> Updates:
-        """A page was opened or reloaded."""
+    def load(self, key: str | None, request: gr.Request) -> Updates:
+        """A page was opened or reloaded, perhaps at an address that leads somewhere."""
         workspace = self.desk.workspace(key)
+        notice = links.follow(workspace, dict(request.query_params))
+        levels.reveal(workspace)
         settings = workspace.settings
         self.desk.baselines.ensure(settings.model, settings.data)
         cures.ensure(workspace)
@@ -55,7 +67,7 @@ class Handlers:
         return {
             self.page.key: workspace.key,
             **self._form(workspace),
-            **self._everything(workspace),
+            **self._everything(workspace, notice),
         }
 
     def poll(self, key: str | None, seen: str) -> Updates:
@@ -221,7 +233,8 @@ class Handlers:
 
     def _open_layer(self, workspace: Workspace, message: Updates) -> Updates:
         """A layer was chosen in another view than that of the layers."""
-        workspace.update(layer=str(message.get("layer")), channel=None, view="layers")
+        levels.move(workspace, {"kind": "layer", "layer": message.get("layer")})
+        workspace.update(view="layers")
         return {self.page.view: "layers", **self._everything(workspace)}
 
     def select_compared(self, key: str | None, event: gr.EventData) -> Updates:
@@ -255,21 +268,14 @@ class Handlers:
         workspace = self.desk.workspace(key)
         message = dict(event._data or {})
         kind = message.get("kind")
-        if kind == "measure":
-            workspace.update(measure=str(message.get("measure")))
-            return self._layer(workspace, table=True)
+        if kind in levels.KINDS:
+            table = levels.move(workspace, message)
+            elsewhere = event.target is not self.page.pictures["layers"]
+            return self._layer(workspace, table=table or (kind == "layer" and elsewhere))
         if kind == "errors":
             return self._after(workspace, lambda: cures.measure(workspace), form=False)
-        if kind == "layer":
-            workspace.update(layer=str(message.get("layer")), channel=None)
-            cures.want(workspace, str(message.get("layer")))
-            return self._layer(workspace, table=event.target is not self.page.pictures["layers"])
-        if kind == "channel":
-            chosen = message.get("channel")
-            workspace.update(channel=int(chosen) if isinstance(chosen, int | float) else None)
-            return self._layer(workspace, table=False)
         if kind == "run":
-            workspace.update(run=str(message.get("run") or ""), channel=None)
+            workspace.update(run=str(message.get("run") or ""))
             return {**self._everything(workspace), **self._adopt(workspace)}
         return {}
 
@@ -371,6 +377,7 @@ class Handlers:
         views = {
             "inspector": screen.detail(workspace, run, report),
             "why": screen.why(workspace, run, report),
+            "address": screen.address(workspace, report),
         }
         if table:
             views["layers"] = screen.layer_table(workspace, run, report)

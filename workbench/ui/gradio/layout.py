@@ -75,6 +75,7 @@ def page(
             verdict = picture("summary", "mountVerdict", "wb-verdict")
             downloads = _downloads()
     code = picture("code", "mountCode", "wb-code")
+    address = picture("address", "mountAddress", "wb-address")
     pictures = {
         "scores": scores,
         **layers,
@@ -82,6 +83,7 @@ def page(
         "runs": runs,
         "verdict": verdict,
         "notice": notice,
+        "address": address,
         **others,
         "export": export,
         **start,

@@ -17,6 +17,7 @@ from workbench.session.restored import RestoredSession
 from workbench.session.session import Session
 from workbench.synthesis.registry import MAKERS
 from workbench.ui.gradio import compare
+from workbench.ui.gradio.settings import TOP
 from workbench.ui.gradio.workspace import Workspace
 from workbench.views import opening, strings
 
@@ -53,7 +54,7 @@ def choose(workspace: Workspace, name: object) -> str:
     known = zoo.find(str(name)[:80])
     known.path()  # exported now where it never was, so that what is missing is said
     changes = {"model": known.name, "title": known.name, "data": None}
-    workspace.update(**changes, run="", layer=None, channel=None)
+    workspace.update(**changes, run="", **TOP)
     return settle(workspace)
 
 
@@ -88,7 +89,7 @@ def to_layers(workspace: Workspace, said: str) -> str:
 
 def drop_data(workspace: Workspace) -> str:
     """Take the uploaded data away: the model's own serve again, or none."""
-    workspace.update(data=None, run="", layer=None, channel=None)
+    workspace.update(data=None, run="", **TOP)
     return settle(workspace)
 
 
@@ -170,7 +171,7 @@ def attempt(workspace: Workspace, name: object) -> None:
 
 def _run(workspace: Workspace, bits: int, method: str) -> None:
     form = replace(workspace.settings.form, weights=bits, method=method, options={})
-    workspace.update(form=form, view="layers", layer=None, channel=None)
+    workspace.update(form=form, view="layers", **TOP)
     workspace.start()
 
 

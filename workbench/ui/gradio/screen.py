@@ -7,17 +7,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from workbench.analysis.distributions import channel_record
+from workbench.analysis.weights import channel_weights
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.targets import TARGETS
+from workbench.quantizers.base import Frozen
 from workbench.session.data_free import check
 from workbench.session.runs import Run
-from workbench.ui.gradio import bits, compare, cures, export, lessons, opening
+from workbench.session.studies import Study
+from workbench.ui.gradio import bits, compare, cures, export, lessons, levels, links, opening
 from workbench.ui.gradio.settings import run_label, run_method, run_settings
 from workbench.ui.gradio.workspace import Workspace
 from workbench.views import (
     inspector,
     layers,
+    overview,
     progress,
     signals,
     sites,
@@ -40,6 +46,7 @@ def screen(workspace: Workspace, notice: str = "", tone: str = "bad") -> dict[st
     report = {} if run is None else named(workspace, run)
     return {
         "scores": _scores(workspace, run, report),
+        "address": address(workspace, report),
         "layers": layer_table(workspace, run, report),
         "inspector": detail(workspace, run, report),
         "why": why(workspace, run, report),
@@ -57,6 +64,19 @@ def screen(workspace: Workspace, notice: str = "", tone: str = "bad") -> dict[st
         "tries": opening.tries(workspace),
         **hints(workspace),
     }
+
+
+def address(workspace: Workspace, report: Mapping[str, Any]) -> View:
+    """The deep link to what is on screen; none before there is something.
+
+    None either before the browser has told its key: the address it came with is not read yet.
+    """
+    settings = workspace.settings
+    place: View = {}
+    if not settings.whole:
+        name = layer(workspace, report)
+        place = {"layer": name, "channel": settings.channel, "weight": settings.weight}
+    return {"link": links.link(workspace, place) if report and workspace.key else ""}
 
 
 def allotted(workspace: Workspace) -> View:
@@ -135,6 +155,7 @@ def named(workspace: Workspace, run: Run) -> View:
     """A run's report with its method, and the damage of its layers as far as it is known."""
     report = workspace.desk.report(run)
     found = sites.with_damage(report.get("layers") or (), workspace.desk.damage(run))
+    found = layers.with_latency(found, Study(run.directory, "times").record())
     return {**report, "layers": found, "method": run_method(run.recipe)}
 
 
@@ -146,17 +167,21 @@ def layer_table(workspace: Workspace, run: Run | None, report: Mapping[str, Any]
         report.get("layers") or [],
         measure=workspace.settings.measure,
         selected=layer(workspace, report),
+        form=workspace.settings.layers_as,
+        graph=levels.graph(workspace),
         **cures.table_extras(run),
     )
 
 
 def why(workspace: Workspace, run: Run | None, report: Mapping[str, Any]) -> View:
-    """Causes of the selected layer, and the cure that is being tried."""
+    """Causes of the selected layer, and the cure being tried; nothing beside the summary."""
+    if run is not None and workspace.settings.whole:
+        return {}
     return cures.view(workspace, run, report, layer(workspace, report))
 
 
 def detail(workspace: Workspace, run: Run | None, report: Mapping[str, Any]) -> View:
-    """The selected layer."""
+    """The selected layer, or the summary of the model."""
     records = report.get("layers") or []
     chosen = layer(workspace, report)
     if run is None or chosen is None:
@@ -166,8 +191,12 @@ def detail(workspace: Workspace, run: Run | None, report: Mapping[str, Any]) -> 
     name = workspace.settings.title
     before = report.get("naive_layers") or ()
     measure = workspace.settings.measure
-    view = inspector.inspector(name, records, histograms, chosen, channel, before, measure)
-    return {**view, "key": workspace.key, "run": run.name}
+    if workspace.settings.whole:
+        view: View = {"overview": overview.overview(report, records, measure, before)}
+    else:
+        view = inspector.inspector(name, records, histograms, chosen, channel, before, measure)
+    crumbs = levels.crumbs(workspace, chosen, channel)
+    return {**view, "levels": crumbs, "key": workspace.key, "run": run.name}
 
 
 def learning(workspace: Workspace) -> View:
@@ -287,7 +316,21 @@ def _channel(
     site = record["site"]
     weight = model.weight(site).detach()
     frozen = model.quantizer(site).frozen(weight)
-    return {"index": index, "record": channel_record(weight, frozen, index)}
+    return {
+        "index": index,
+        "record": channel_record(weight, frozen, index),
+        **_weights(workspace, weight, frozen, index),
+    }
+
+
+def _weights(workspace: Workspace, weight: Tensor, frozen: Frozen, channel: int) -> View:
+    """The single weights of a channel; the chosen one only where there is such a one."""
+    chosen = workspace.settings.weight
+    try:
+        found = channel_weights(weight, frozen, channel, chosen or 0)
+    except IndexError:
+        chosen, found = None, channel_weights(weight, frozen, channel)
+    return {"weights": found.record(), "weight": chosen}
 
 
 def _waiting(workspace: Workspace) -> str:

@@ -17,6 +17,9 @@ View = Literal["open", "layers", "learning", "bits", "compare", "export", "lesso
 VIEWS: tuple[View, ...] = (
     "open", "layers", "learning", "bits", "compare", "export", "lessons",
 )  # fmt: skip
+LayersAs = Literal["table", "graph"]
+#: settings of a page where nothing below the model is chosen
+TOP: Mapping[str, Any] = {"layer": None, "channel": None, "weight": None, "whole": False}
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ class Settings:
         compare_part: the part of the compare view.
         measure: what layers and network are coloured by.
         lesson: the demo on screen in the lessons.
+        layers_as: the table of layers, or the graph of the network.
+        toggled: blocks of the graph that are not open or closed as they are at first.
+        whole: the summary of the model is on screen instead of a layer.
+        weight: the selected weight of the selected channel.
         cure: name of the cure on screen, "" for none; adopted: the cured run was taken over.
         data_free: the form calibrates on made examples because the model has no data.
         tried: what was tried of that which a first visit proposes; guided: it is proposed still.
@@ -51,6 +58,10 @@ class Settings:
     compare_part: str = "asked"
     measure: str = "damage"
     lesson: Sitting = field(default_factory=Sitting)
+    layers_as: LayersAs = "table"
+    toggled: tuple[str, ...] = ()
+    whole: bool = False
+    weight: int | None = None
     cure: str = ""
     adopted: bool = False
     data_free: bool = False
@@ -76,9 +87,9 @@ class Settings:
         known = {key: record[key] for key in cls.__dataclass_fields__ if key in record}
         form = {k: v for k, v in record.get("form", {}).items() if k in Form.__dataclass_fields__}
         form["transforms"] = tuple(form.get("transforms", ()))
-        known["compared"] = tuple(known.get("compared", ()))
+        for name in ("compared", "toggled", "tried"):
+            known[name] = tuple(known.get(name, ()))
         known["lesson"] = Sitting.from_record(record.get("lesson") or {})
-        known["tried"] = tuple(known.get("tried", ()))
         return cls(**{**known, "form": Form(**form)})
 
 

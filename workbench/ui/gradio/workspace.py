@@ -22,6 +22,7 @@ from workbench.foundation.errors import (
     RunError,
     WorkbenchError,
 )
+from workbench.graph.outline import outline
 from workbench.graph.quantized import QuantizedGraph
 from workbench.session import processes, zoo
 from workbench.session.adopting import adopt, made_from, original_of, recipe_of
@@ -40,7 +41,7 @@ from workbench.session.teaching import teacher
 from workbench.session.whys import Whys
 from workbench.ui.gradio.baselines import Baselines
 from workbench.ui.gradio.recipe_form import Form
-from workbench.ui.gradio.settings import Settings, run_label
+from workbench.ui.gradio.settings import TOP, Settings, run_label
 from workbench.ui.gradio.shelf import Shelf
 from workbench.views import strings
 
@@ -122,6 +123,16 @@ class Desk:
         session = self.session(settings)
         key = (settings.model, settings.data, recipe.toml())
         return self._coverages.get(key, lambda: session.coverage(recipe).record())
+
+    def outline(self, settings: Settings) -> dict[str, Any]:
+        """The chosen network as vertices and edges, as a record; see `graph.outline`.
+
+        Raises:
+            WorkbenchError: the model cannot be opened.
+        """
+        graph = self.session(settings).graph
+        key = ("outline", settings.model, settings.data)
+        return self._coverages.get(key, lambda: outline(graph).record())
 
     def damage(self, run: Run) -> dict[str, Any] | None:
         """What each layer of a finished run does to the answer, as far as that is known."""
@@ -233,7 +244,7 @@ class Workspace:
             except WorkbenchError as error:
                 log.warning("%s", error)
                 continue
-            if (run.about["source"]["value"], _data(run)) == (settings.model, settings.data):
+            if (run.about["source"]["value"], data_of(run)) == (settings.model, settings.data):
                 found.append(run)
         return sorted(found, key=lambda run: float(run.about.get("created", 0)), reverse=True)
 
@@ -304,7 +315,7 @@ class Workspace:
             kept.unlink(missing_ok=True)
             raise type(error)(str(error).replace(str(kept), uploaded.name)) from None
         before = self.settings
-        self.update(model=str(kept), title=kept.stem, data=None, run="", layer=None, channel=None)
+        self.update(model=str(kept), title=kept.stem, data=None, run="", **TOP)
         return self._restore(session, before) if isinstance(session, RestoredSession) else ""
 
     def open_data(self, uploaded: Path) -> str:
@@ -316,7 +327,7 @@ class Workspace:
         except WorkbenchError as error:
             kept.unlink(missing_ok=True)
             raise type(error)(str(error).replace(str(kept), uploaded.name)) from None
-        self.update(data=str(kept), run="", layer=None, channel=None)
+        self.update(data=str(kept), run="", **TOP)
         session = self.desk.session(self.settings)
         if isinstance(session, RestoredSession) and not self.runs():
             return self._adopt(session, session)
@@ -421,7 +432,8 @@ class Workspace:
         return kept
 
 
-def _data(run: Run) -> str | None:
+def data_of(run: Run) -> str | None:
+    """Path of the data that a run was made with; None where the model brought its own."""
     stored = run.about.get("data") or {}
     divided = run.about.get("divided")  # a cure calibrates on a part of it
     return stored.get("path") if stored.get("kind") == "path" else divided

@@ -11,7 +11,7 @@ function render({ model, el }) {
   };
   model.on("msg:custom", answer);
   const send = (message) => {
-    if (message.kind === "layer") {
+    if (message.kind === "layer" && message.layer !== model.get("selected")) {
       model.set("selected", message.layer);
       model.save_changes();
       return undefined;

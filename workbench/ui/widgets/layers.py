@@ -14,11 +14,12 @@ from typing import Any
 import anywidget
 import traitlets
 
+from workbench.graph.outline import outline
 from workbench.session.runs import Run
 from workbench.session.session import Session
 from workbench.ui.widgets.fallback import table_html
 from workbench.ui.widgets.subject import Subject, of_run, of_session
-from workbench.views import inspector, layers
+from workbench.views import drawing, inspector, layers
 from workbench.views.assets import script, style
 
 _HERE = resources.files("workbench.ui.widgets")
@@ -57,6 +58,10 @@ class LayersWidget(anywidget.AnyWidget):
             subject = of_session(subject, weights, activations)
         self.subject = subject
         self._channel: int | None = None
+        self._weight: int | None = None
+        self._form = "table"
+        self._outline = outline(subject.model.graph).record()
+        self._toggled: tuple[str, ...] = ()
         super().__init__(**traits)
         self.on_msg(self._received)
         if not self.selected:
@@ -70,12 +75,15 @@ class LayersWidget(anywidget.AnyWidget):
 
     @traitlets.observe("selected")
     def _selected_changed(self, _: object) -> None:
-        self._channel = None
+        self._channel = self._weight = None
+        hidden = drawing.around(self._outline, self.selected, self._toggled)
+        self._toggled = drawing.toggle(self._toggled, hidden)
         self._draw()
 
     def _draw(self) -> None:
         subject = self.subject
-        table = layers.table(subject.records, selected=self.selected)
+        graph = drawing.drawing(self._outline, self._toggled) if self._form == "graph" else None
+        table = layers.table(subject.records, selected=self.selected, form=self._form, graph=graph)
         detail = inspector.inspector(
             subject.name,
             subject.records,
@@ -90,13 +98,17 @@ class LayersWidget(anywidget.AnyWidget):
 
     def _one_channel(self) -> dict[str, Any] | None:
         from workbench.analysis.distributions import channel_record
+        from workbench.analysis.weights import channel_weights
 
         site = self._weight_site()
         if self._channel is None or site is None:
             return None
         weight = self.subject.model.weight(site).detach()
         frozen = self.subject.model.quantizer(site).frozen(weight)
-        return {"index": self._channel, "record": channel_record(weight, frozen, self._channel)}
+        record = channel_record(weight, frozen, self._channel)
+        cells = channel_weights(weight, frozen, self._channel, self._weight or 0).record()
+        chosen = {"weights": cells, "weight": self._weight}
+        return {"index": self._channel, "record": record, **chosen}
 
     def _weight_site(self) -> str | None:
         sites = self.subject.model.of_kind("weight")
@@ -106,10 +118,30 @@ class LayersWidget(anywidget.AnyWidget):
         """A channel was chosen, or a handle was let go."""
         if message.get("kind") == "channel":
             channel = message.get("channel")
-            self._channel = None if channel is None else int(channel)
+            self._channel, self._weight = None if channel is None else int(channel), None
             self._draw()
+        elif message.get("kind") == "layer":  # up from one of its channels
+            self._channel = self._weight = None
+            self._draw()
+        elif message.get("kind") == "weight":
+            self._weight = int(message["weight"])
+            self._draw()
+        elif message.get("kind") == "form":
+            self._form = "graph" if message.get("form") == "graph" else "table"
+            self._draw()
+        elif message.get("kind") == "fold":
+            self._fold(message)
         elif message.get("kind") == "clip":
             self.send({"id": message.get("id"), "value": self._exact(message)})
+
+    def _fold(self, message: dict[str, Any]) -> None:
+        """Open or close a block of the graph, or all of them."""
+        name = message.get("block")
+        if name is None:
+            self._toggled = tuple(drawing.everything(self._outline, message.get("open") is True))
+        else:
+            self._toggled = drawing.toggle(self._toggled, [str(name)])
+        self._draw()
 
     def _exact(self, message: dict[str, Any]) -> dict[str, float] | None:
         from workbench.views.exact import measure

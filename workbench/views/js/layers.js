@@ -1,14 +1,18 @@
-// The layer table: one bar per layer against the theory for its bits; click or arrows select, heads sort.
+// The layers as a table or as a graph, in step. The table: one bar per layer against the theory for its bits; click or arrows select, heads sort.
 
 import { h, nameElement, replace, stage } from "./dom.js";
+import { graphView } from "./graph.js";
 import { button, progressOf } from "./study.js";
 
-function segments(model, state, change) {
-  const buttons = model.measures.map((measure) => h("button", {
-    type: "button", class: "wb-seg", "aria-pressed": measure.key === state.measure, title: measure.help,
-    onclick: () => change(measure.key),
-  }, measure.label));
-  return h("div", { class: "wb-segments", role: "group", "aria-label": "What the bars show" }, ...buttons);
+// What both are coloured by, and which of the two is shown.
+function layersBar(model, state, change, showAs) {
+  const choices = h("select", { class: "wb-select wb-measures", "aria-label": "Coloured by", onchange: (event) => change(event.target.value) },
+    ...model.measures.map((measure) => h("option", { value: measure.key, title: measure.help, selected: measure.key === state.measure }, measure.label)));
+  const form = (key, label) => h("button", {
+    type: "button", class: "wb-seg", "aria-pressed": state.form === key, "data-form": key, onclick: () => showAs(key),
+  }, label);
+  return h("div", { class: "wb-layers-bar" }, h("label", { class: "wb-dim" }, h("span", {}, "by"), choices),
+    model.forms ? h("div", { class: "wb-segments", role: "group", "aria-label": "Show the network as" }, form("table", "table"), form("graph", "graph")) : null);
 }
 
 function barOf(cell) {
@@ -58,8 +62,9 @@ function headOf(model, state, sort) {
 
 export function mountLayers(element, { get, on, send }) {
   const { root, stop } = stage(element, "wb-layers");
-  const state = { measure: null, selected: null, sort: "measure", reverse: false };
+  const state = { measure: null, selected: null, sort: "measure", reverse: false, form: "table" };
   const list = h("div", { class: "wb-list", role: "listbox", tabindex: 0, "aria-label": "Layers" });
+  const graph = graphView(send, choose);
 
   function order() {
     const model = get();
@@ -75,8 +80,14 @@ export function mountLayers(element, { get, on, send }) {
   function measureBy(measure) {
     Object.assign(state, { measure, sort: "measure", reverse: false });
     draw();
-    root.querySelector(".wb-seg[aria-pressed=true]")?.focus();
+    root.querySelector(".wb-measures")?.focus();
     send({ kind: "measure", measure });
+  }
+  function showAs(form) {
+    state.form = form;
+    draw();
+    root.querySelector(`[data-form=${form}]`)?.focus();
+    send({ kind: "form", form });
   }
   function choose(name) {
     if (name === state.selected) return;
@@ -99,19 +110,33 @@ export function mountLayers(element, { get, on, send }) {
     for (const row of list.children) row.setAttribute("aria-selected", row.dataset.name === state.selected);
     const current = list.querySelector("[aria-selected=true]");
     if (current) list.setAttribute("aria-activedescendant", current.id);
+    if (state.form === "graph" && graph.plot.isConnected) graph.mark(state.selected);
+  }
+  function below(model, guessed) {
+    return [model.progress ? progressOf(model.progress) : null,
+      h("div", { class: "wb-foot" }, h("p", {}, model.feet[state.measure]), guessed && model.action ? button(model.action, send) : null)];
+  }
+  // The drawing stays in the page while what is around it is drawn again: it keeps its place and focus.
+  function drawGraph(model) {
+    const parts = [layersBar(model, state, measureBy, showAs), ...below(model, model.estimated.includes(state.measure))];
+    const middle = model.graph ? graph.plot : h("p", { class: "wb-empty" }, model.forms?.message || "");
+    if (!middle.isConnected) replace(root, middle);
+    for (const child of [...root.children]) if (child !== middle) child.remove();
+    middle.before(parts[0]);
+    middle.after(...parts.slice(1).filter((part) => part != null));
+    if (model.graph) graph.draw(model, state);
   }
   function draw(keepFocus) {
     const model = get();
     if (!model || !model.rows) { replace(root, h("p", { class: "wb-empty" }, model?.message || "")); return; }
+    if (state.form === "graph") { drawGraph(model); return; }
     const guessed = model.estimated.includes(state.measure);
     const rows = new Map(model.rows.map((row) => [row.name, row]));
     const top = list.scrollTop;
     const focused = keepFocus && document.activeElement === list;
     replace(list, ...order().map((name) => rowOf(rows.get(name), state, choose)));
     mark();
-    replace(root, segments(model, state, measureBy), headOf(model, state, sort), list,
-      model.progress ? progressOf(model.progress) : null,
-      h("div", { class: "wb-foot" }, h("p", {}, model.feet[state.measure]), guessed && model.action ? button(model.action, send) : null));
+    replace(root, layersBar(model, state, measureBy, showAs), headOf(model, state, sort), list, ...below(model, guessed));
     list.scrollTop = top;
     if (focused) list.focus();
   }
@@ -121,11 +146,14 @@ export function mountLayers(element, { get, on, send }) {
       const asked = model.measure !== state.asked;
       if (asked || !model.measures.some((item) => item.key === state.measure)) state.measure = model.measure;
       state.asked = model.measure;
+      if (model.forms && model.forms.form !== state.told) state.form = model.forms.form;
+      state.told = model.forms?.form;
+      if (!model.forms) state.form = "table";
       state.selected = model.selected;
     }
     draw(true);
   }
   on(update);
   update();
-  return stop;
+  return () => { graph.stop(); stop(); };
 }
