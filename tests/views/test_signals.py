@@ -178,9 +178,7 @@ def test_a_replay_plays_pauses_and_ends_at_the_last_report(drawn, watch):
     page.locator(".wb-slider").fill("9")
     page.locator(".wb-slider").press(" ")
     assert play.get_attribute("aria-label") == "Pause"
-    page.wait_for_function(
-        "parseInt(document.querySelector('.wb-signal-where').textContent) > 11"
-    )
+    page.wait_for_function("parseInt(document.querySelector('.wb-signal-where').textContent) > 11")
     page.locator(".wb-signal-list").press(" ")
     assert play.get_attribute("aria-label") == "Play"
     held = where.inner_text()

@@ -52,7 +52,7 @@ def stored_bytes(folder: Path) -> int:
     for place, _, names in os.walk(folder):
         for name in names:
             try:
-                total += os.lstat(os.path.join(place, name)).st_size
+                total += (Path(place) / name).lstat().st_size
             except FileNotFoundError:
                 continue
     return total
