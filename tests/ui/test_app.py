@@ -127,7 +127,7 @@ def test_a_run_survives_a_reload_and_gives_files(page, served, watch, tmp_path: 
     expect(page.locator("#wb-stop")).to_be_visible()
     reloaded(page, watch)
     expect(page.locator("#wb-runs tbody tr").first).to_contain_text("W3A8 gram", timeout=PATIENCE)
-    expect(page.locator("#wb-run")).to_be_visible(timeout=120_000)
+    expect(page.locator("#wb-stop")).not_to_be_visible(timeout=120_000)
     expect(page.locator("#wb-scores")).to_contain_text("learned (gram)", timeout=PATIENCE)
     expect(page.locator("#wb-curves .wb-curve")).to_have_count(4)
     expect(page.locator("#wb-runs tbody tr")).to_have_count(2)
@@ -151,7 +151,7 @@ def test_what_each_site_learned_is_drawn_and_comes_back(page, served):
     expect(page.locator("#wb-layers-card")).not_to_be_visible()
     page.locator("#wb-run").click(timeout=PATIENCE)
     expect(page.locator("#wb-learned h2").first).to_contain_text("W4A8 gram", timeout=PATIENCE)
-    expect(page.locator("#wb-run")).to_be_visible(timeout=120_000)
+    expect(page.locator("#wb-stop")).not_to_be_visible(timeout=120_000)
     expect(page.locator('#wb-learned .wb-signal-row[data-name="head"]')).to_be_visible(
         timeout=PATIENCE
     )

@@ -197,4 +197,4 @@ def test_an_automatic_cure_is_stopped(page: Page, served: Served) -> None:
     trial.get_by_role("button", name="Stop").click()
     expect(trial).not_to_be_visible(timeout=PATIENCE)
     expect(page.locator("#wb-why .wb-auto-button")).to_be_enabled(timeout=PATIENCE)
-    expect(page.locator("#wb-run")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#wb-run")).to_be_enabled(timeout=PATIENCE)

@@ -170,6 +170,48 @@ def test_the_slider_goes_back_and_stays_there_while_more_arrives(drawn, watch):
 
 
 @pictures
+def test_a_replay_plays_pauses_and_ends_at_the_last_report(drawn, watch):
+    page = drawn([step("stem", number, 9.0 / number) for number in range(1, 61)])
+    where = page.locator(".wb-signal-where")
+    play = page.locator(".wb-play")
+    assert play.get_attribute("aria-label") == "Play"
+    page.locator(".wb-slider").fill("9")
+    page.locator(".wb-slider").press(" ")
+    assert play.get_attribute("aria-label") == "Pause"
+    page.wait_for_function("parseInt(document.querySelector('.wb-signal-where').textContent) > 11")
+    page.locator(".wb-signal-list").press(" ")
+    assert play.get_attribute("aria-label") == "Play"
+    held = where.inner_text()
+    page.evaluate("window.again()")
+    assert where.inner_text() == held
+    assert 11 < int(held.split()[0]) < 60
+    page.locator(".wb-slider").fill("50")
+    page.get_by_label("Speed of the replay").select_option("4")
+    play.click()
+    page.wait_for_function("document.querySelector('.wb-play').textContent === '▶'")
+    assert where.inner_text().startswith("60 of 60")
+    play.click()  # from the end it begins again
+    assert int(where.inner_text().split()[0]) < 60
+    play.click()
+    watch.assert_clean()
+
+
+@pictures
+def test_who_asked_for_less_motion_goes_from_report_to_report(drawn, watch):
+    page = drawn(run())
+    page.emulate_media(reduced_motion="reduce")
+    page.evaluate("window.again()")
+    where, play = page.locator(".wb-signal-where"), page.locator(".wb-play")
+    seen = []
+    for _ in range(4):
+        play.press(" ")
+        assert play.get_attribute("aria-label") == "Next report"
+        seen.append(where.inner_text().split()[0])
+    assert seen == ["1", "2", "3", "4"]
+    watch.assert_clean()
+
+
+@pictures
 def test_a_concern_leads_to_its_site(drawn):
     concern = {"kind": "note", "site": "b", "concern": "dead", "text": "'b' is dead"}
     page = drawn([*run(), concern])

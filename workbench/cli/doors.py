@@ -67,6 +67,13 @@ def open_app(  # noqa: PLR0913 - one option for each choice
     ] = "",
     root_path: Annotated[str, typer.Option(help="Behind a proxy: where the app is.")] = "",
     max_upload: Annotated[str, typer.Option(help="Largest file that is taken.")] = "200mb",
+    max_waiting: Annotated[
+        int | None,
+        typer.Option(help="Jobs of one page that may wait [default: 8; 2 with --classroom]."),
+    ] = None,
+    max_stored: Annotated[
+        str, typer.Option(help="What one page may keep [default: 20gb; 1gb with --classroom].")
+    ] = "",
     runs: Annotated[
         Path | None, typer.Option(help="Folder for all that the app keeps [default: cache].")
     ] = None,
@@ -81,6 +88,7 @@ def open_app(  # noqa: PLR0913 - one option for each choice
     users = door.users_of(auth or []) | ({door.USER: password} if password else {})
     secret = (code or door.join_code()).upper() if classroom or code else ""
     values = {"host": host, "port": port, "users": users, "code": secret, "runs": runs}
+    values |= {"max_waiting": max_waiting, "max_stored": max_stored}
     serving = door.serving(**values, root_path=root_path, max_upload=max_upload)
     _serve(serving, model, browser=browser, check=offline_check)
 

@@ -70,11 +70,13 @@ class Queue:
     def __init__(
         self, root: Path, at_once: int, start: Start, others: Callable[[], int] = lambda: 0
     ) -> None:
-        self._root = root
+        self._root = root.resolve()
         self._at_once = at_once
         self._start = start
         self._others = others
         self._lock = threading.Lock()
+        self._looking = threading.Lock()
+        self._seen: tuple[float, dict[Path, Place]] | None = None
         self._thread: threading.Thread | None = None
 
     def put(self, directory: Path) -> None:
@@ -82,11 +84,13 @@ class Queue:
         path = directory / TICKET
         if not path.exists():
             write_json(path, {"since": time.time()})
+        self._seen = None
         self.advance()
         self.wake()
 
     def leave(self, directory: Path) -> bool:
         """Take a job out of the queue; False if it is not in it."""
+        self._seen = None
         return _taken(directory)
 
     def waits(self, directory: Path) -> bool:
@@ -115,14 +119,15 @@ class Queue:
 
     def place(self, directory: Path) -> Place | None:
         """Where a job stands; None if it does not wait."""
-        if not self.waits(directory):
-            return None
-        active = self.active()
-        order = [ticket.directory for ticket in self.waiting(active)]
-        if directory not in order:
-            return None
-        ahead = order.index(directory)
-        return Place(ahead, self._seconds(ahead, active))
+        return self._places().get(directory) if self.waits(directory) else None
+
+    def places(self) -> dict[Path, Place]:
+        """Where each job stands that waits; many pages ask, so one look serves for `PAUSE`."""
+        with self._looking:
+            now, seen = time.monotonic(), self._seen
+            if seen is None or now - seen[0] > PAUSE:
+                self._seen = seen = (now, self._places())
+            return seen[1]
 
     def advance(self) -> list[Path]:
         """Start what there is room for; the folders of those that were started."""
@@ -130,6 +135,7 @@ class Queue:
             active = self.active()
             room = max(0, self._at_once - len(active) - self._others())
             first = [ticket.directory for ticket in self.waiting(active)[:room]]
+            self._seen = None if first else self._seen
             return [path for path in first if _taken(path) and self._begun(path)]
 
     def wake(self) -> None:
@@ -159,8 +165,14 @@ class Queue:
             return False
         return True
 
-    def _seconds(self, index: int, active: Sequence[Path]) -> float:
-        """Until the job at a place is started: when as many others have ended.
+    def _places(self) -> dict[Path, Place]:
+        active = self.active()
+        order = [ticket.directory for ticket in self.waiting(active)]
+        starts = self._starts(len(order), active)
+        return {path: Place(k, starts[k]) for k, path in enumerate(order)}
+
+    def _starts(self, count: int, active: Sequence[Path]) -> list[float]:
+        """Seconds until each of `count` jobs in the queue is started: when others have ended.
 
         Those at work end as they say; those that wait are taken to last as long as these.
         """
@@ -168,10 +180,12 @@ class Queue:
         whole = _mean([_whole(path) for path in active])
         ends += [USUAL] * self._others()
         ends += [0.0] * (self._at_once - len(ends))
-        for _ in range(index if ends else 0):
+        found = []
+        for _ in range(count):
             ends.sort()
-            ends[0] += whole
-        return min(ends, default=USUAL)
+            found.append(ends[0] if ends else USUAL)
+            ends[:1] = [end + whole for end in ends[:1]]
+        return found
 
     def _tickets(self) -> list[Ticket]:
         found = []

@@ -174,6 +174,8 @@ NO_SUCH_CURE = "that cure is not known here; look for the causes of the layer fi
 
 RUNS_TITLE = "Runs"
 RUNS_EMPTY = "No runs yet. Choose bits and a method, then Run: each run is kept here to compare."
+REMOVE = "Remove this run and its files"
+REMOVE_SURE = "Remove?"
 LEARN_TITLE = "Learning"
 LEARN_EMPTY = "Run a method to watch each layer learn; what you see above is nearest rounding."
 LEARN_NONE = "Nothing was learned in this run: its quantizers were taken as they are."
@@ -382,6 +384,27 @@ def exception(override: Mapping[str, Any]) -> str:
     said = [f"{bits(int(override[k]))}{w}" for k, w in kinds if override.get(k) is not None]
     others = [f"{k.replace('_', ' ')} {v}" for k, v in override.items() if k not in _SAID]
     return f"{', '.join([*said, *others])} for {place}"
+
+
+def full(held: float, limit: float) -> str:
+    """Why nothing more is kept."""
+    return (
+        f"this page keeps {size(held)}, and may keep {size(limit)}; remove runs in the list of"
+        " runs, or have the server started with a larger --max-stored"
+    )
+
+
+def waiting_limit(count: int) -> str:
+    """Why no further job is taken."""
+    return (
+        f"{plural(count, 'job')} of this page wait already, which is the most; stop one, or wait"
+        " until one begins"
+    )
+
+
+def turn(ahead: int, wait: float) -> str:
+    """`waiting, next, in 8 s`, `waiting, 2 before, in 1 min 10 s`."""
+    return f"waiting, {f'{ahead} before' if ahead else 'next'}, in {seconds(wait)}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -53,7 +53,8 @@ def runs(entries: Sequence[Record], selected: str | None) -> dict[str, Any]:
     """The table of runs, newest first.
 
     Args:
-        entries: `{"id", "name", "state", "settings": {name: text}, "report": {...} or None}`.
+        entries: `{"id", "name", "state", "settings": {name: text}, "report": {...} or None}`, with
+            "place" `{"ahead", "seconds"}` of a job that waits, "progress" of one at work.
         selected: id of the run on screen.
     """
     differing = _differing([entry["settings"] for entry in entries])
@@ -65,6 +66,7 @@ def runs(entries: Sequence[Record], selected: str | None) -> dict[str, Any]:
             "id": entry["id"],
             "selected": entry["id"] == selected,
             "tip": "; ".join(f"{key} {value}" for key, value in entry["settings"].items()),
+            "removable": bool(entry["id"]) and entry["state"] not in ("running", "queued"),
             "cells": [
                 entry["name"],
                 *(entry["settings"].get(key, "") for key in differing),
@@ -79,6 +81,8 @@ def runs(entries: Sequence[Record], selected: str | None) -> dict[str, Any]:
         "columns": columns,
         "rows": rows,
         "message": strings.RUNS_EMPTY,
+        "remove": strings.REMOVE,
+        "sure": strings.REMOVE_SURE,
     }
 
 
@@ -154,11 +158,22 @@ def _metric_labels(entries: Sequence[Record]) -> list[str]:
     return [next((name for name in metrics if name), "score"), "SQNR", "size", "time"]
 
 
+def _standing(entry: Record) -> str:
+    """Where a run stands that is not done: its place in the queue, or how far it is, and when."""
+    place, found = entry.get("place"), entry.get("progress") or {}
+    state = str(entry["state"])
+    if place:
+        return strings.turn(place["ahead"], place["seconds"])
+    eta = number(found.get("eta_seconds"))
+    if eta is None:
+        return strings.STATES.get(state, state)
+    return f"{100 * (number(found.get('fraction')) or 0.0):.0f} % · {strings.seconds(eta)} left"
+
+
 def _measured(entry: Record) -> list[str]:
     report = entry.get("report")
     if not report:
-        state = str(entry["state"])
-        return [strings.STATES.get(state, state), "", "", ""]
+        return [_standing(entry), "", "", ""]
     learned = (report.get("scores") or {}).get("learned") or {}
     noise = number(learned.get("sqnr_db"))
     count, seconds = number(report.get("bytes")), number(report.get("seconds"))

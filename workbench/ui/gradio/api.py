@@ -83,10 +83,9 @@ class Endpoints:
         return self._status(workspace, _run(workspace, run))
 
     def stop(self, key: str) -> Answer:
-        """End the run that is being made; it can be resumed on the page."""
+        """End the run that was started last, else the one at work; the page can resume it."""
         workspace = self._workspace(key)
-        workspace.stop()
-        return self._status(workspace, _run(workspace, ""))
+        return self._status(workspace, workspace.stop() or _run(workspace, ""))
 
     def results(self, key: str, run: str) -> Answer:
         """Scores, sizes, layers and the verdict of ONNX Runtime, of a finished run."""

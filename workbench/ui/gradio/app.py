@@ -20,6 +20,7 @@ from workbench.ui.gradio import api, lessons, theme
 from workbench.ui.gradio.exact import exact_range
 from workbench.ui.gradio.handlers import Handlers
 from workbench.ui.gradio.layout import Page, page
+from workbench.ui.gradio.limits import Limits
 from workbench.ui.gradio.pictures import payload
 from workbench.ui.gradio.screen import screen
 from workbench.ui.gradio.serving import Serving
@@ -35,6 +36,7 @@ def build(
     extent: Extent | None = None,
     model: str = FIRST_MODEL,
     data: str | None = None,
+    limits: Limits | None = None,
 ) -> gr.Blocks:
     """The app, not yet served.
 
@@ -42,12 +44,13 @@ def build(
         root: folder for baselines, uploads and runs; by default `app` in the cache folder.
         extent: what runs include beyond learning and export.
         model: what a new page shows, a name or a path; data: for a model that brings none.
+        limits: of one page.
     """
     folder = Path(root) if root else zoo.cache_dir() / "app"
     folder.mkdir(parents=True, exist_ok=True)
     title = Path(model).stem if Path(model).is_file() else model
     first = Settings(model=model, title=title, data=data)
-    desk = Desk(folder, extent, first)
+    desk = Desk(folder, extent, first, limits)
     desk.baselines.ensure(first.model, first.data)
 
     def exact_range_of(payload: Any) -> dict[str, float] | None:
@@ -108,7 +111,7 @@ def main(
         prevent_thread_lock: return at once, for tests and notebooks.
     """
     serving = serving or from_environment()
-    demo = build(serving.runs, model=model, data=data)
+    demo = build(serving.runs, model=model, data=data, limits=serving.limits)
     url = launch(demo, serving, open_browser=open_browser)
     if not prevent_thread_lock:
         console = Console(stderr=True)

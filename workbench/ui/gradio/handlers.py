@@ -78,7 +78,10 @@ class Handlers:
             return {**self._everything(workspace), **self._form(workspace)}
         if screen.token(workspace) != seen:
             return self._everything(workspace)
-        updates: Updates = {self.page.pictures["curves"]: payload(screen.learning(workspace))}
+        views = {"curves": screen.learning(workspace)}
+        if workspace.jobs():
+            views["runs"] = screen.runs(workspace)
+        updates: Updates = {self.page.pictures[name]: payload(v) for name, v in views.items()}
         if workspace.settings.view == "layers":
             updates |= self._why(workspace)
         if workspace.settings.exporting:
@@ -257,11 +260,8 @@ class Handlers:
         return {**updates, self.page.controls.run: self._runnable(workspace)}
 
     def _runnable(self, workspace: Workspace) -> gr.Button:
-        active = self._active(workspace)
-        return gr.Button(visible=not active, interactive=not screen.refusal(workspace))
-
-    def _active(self, workspace: Workspace) -> bool:
-        return cures.active(workspace) or workspace.at_work() is not None
+        active = cures.active(workspace)
+        return gr.Button(interactive=not (active or screen.refusal(workspace)))
 
     def select(self, key: str | None, event: gr.EventData) -> Updates:
         """A layer, channel or run was clicked in a picture."""
@@ -274,6 +274,8 @@ class Handlers:
             return self._layer(workspace, table=table or (kind == "layer" and elsewhere))
         if kind == "errors":
             return self._after(workspace, lambda: cures.measure(workspace), form=False)
+        if kind == "remove":
+            return self._after(workspace, lambda: workspace.remove(str(message.get("run"))))
         if kind == "run":
             workspace.update(run=str(message.get("run") or ""))
             return {**self._everything(workspace), **self._adopt(workspace)}
@@ -356,10 +358,9 @@ class Handlers:
         seen, busy = screen.token(workspace), screen.busy(workspace)
         views = screen.screen(workspace, notice, tone)
         updates: Updates = {self.page.pictures[name]: payload(v) for name, v in views.items()}
-        active = self._active(workspace)
+        active = cures.active(workspace) or workspace.at_work() is not None
         chosen = workspace.chosen()
-        ended = "" if chosen is None else workspace.state(chosen)
-        halted = ended in ("stopped", "failed") and not active
+        halted = chosen is not None and workspace.state(chosen) in ("stopped", "failed")
         controls = self.page.controls
         return {
             **updates,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ def detail(workspace: Workspace, run: Run | None, report: Mapping[str, Any]) -> 
 
 def learning(workspace: Workspace) -> View:
     """Curves of the run that is being made, else of the chosen one."""
-    run = _learner(workspace)
+    run = workspace.learner()
     if run is None:
         baseline = workspace.baseline()
         if baseline is not None and baseline.state == "running":
@@ -212,7 +213,7 @@ def learning(workspace: Workspace) -> View:
             begun = {"text": strings.ANALYSING_SHORT}
             return progress.learning([], begun, "running", strings.BASELINE_TITLE)
         return progress.learning([], None, "")
-    place = workspace.desk.queue.place(run.directory)
+    place = workspace.desk.queue.places().get(run.directory)
     if place is not None:
         return progress.queued(place.ahead, place.seconds, label(run))
     return progress.learning(run.events(), run.files.read_progress(), run.state, label(run))
@@ -222,7 +223,7 @@ def learned(workspace: Workspace) -> View:
     """Signals of the same run, site by site; nothing while that view is not open."""
     if workspace.settings.view != "learning":
         return {}
-    run = _learner(workspace) or workspace.baseline()
+    run = workspace.learner() or workspace.baseline()
     if run is None:
         return signals.signals([], None, "")
     return signals.signals(run.events(), run.files.read_progress(), run.state, label(run))
@@ -265,10 +266,6 @@ def downloads(workspace: Workspace) -> dict[str, Path]:
         write(named(workspace, run), report, run.events())
     found = {"model": run.files.model, "recipe": run.files.recipe, "report": report}
     return {name: path for name, path in found.items() if path.exists()}
-
-
-def _learner(workspace: Workspace) -> Run | None:
-    return workspace.at_work() or workspace.chosen()
 
 
 def _scores(workspace: Workspace, run: Run | None, report: View) -> View:
@@ -345,11 +342,15 @@ def _notice(workspace: Workspace, text: str, tone: str) -> View:
 
 
 def _entry(workspace: Workspace, run: Run, name: str) -> View:
-    done = run.state == "done"
+    state = workspace.state(run)
+    done = state == "done"
+    place = workspace.desk.queue.places().get(run.directory)
     return {
         "id": run.name,
         "name": name,
-        "state": workspace.state(run),
+        "state": state,
+        "place": None if place is None else asdict(place),
+        "progress": run.files.read_progress() if state == "running" else None,
         "settings": run_settings(run.recipe),
         "report": workspace.desk.report(run) if done else None,
     }

@@ -14,12 +14,14 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from workbench.foundation.errors import WorkbenchError
 from workbench.foundation.options import Options, explain
+from workbench.ui.gradio.limits import CLASSROOM, Limits
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 USER = "workbench"
 STUDENT = re.compile(r"[\w .@'-]{1,60}")
 _LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that is taken for another on a blackboard
 _SIZE = re.compile(r"\d+\s*(kb|mb|gb)", re.IGNORECASE)
+_UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 Enter = Callable[[str, str], bool]
 
@@ -56,6 +58,12 @@ class Serving(Options):
     max_upload: Annotated[
         str, AfterValidator(_size), Field(description="largest file that is taken")
     ] = "200mb"
+    max_waiting: Annotated[
+        int | None, Field(ge=1, le=1000, description="jobs of a page that wait; fewer in a class")
+    ] = None
+    max_stored: Annotated[
+        str, AfterValidator(lambda text: text and _size(text)), Field(description="of a page")
+    ] = ""
     runs: Annotated[Path | None, Field(description="folder for everything the app keeps")] = None
 
     @model_validator(mode="after")
@@ -71,6 +79,14 @@ class Serving(Options):
     def guarded(self) -> bool:
         """Whether visitors are asked who they are."""
         return bool(self.users or self.code)
+
+    @property
+    def limits(self) -> Limits:
+        """What one page may ask; in a class, what one student may."""
+        usual = CLASSROOM if self.code else Limits()
+        waiting = usual.waiting if self.max_waiting is None else self.max_waiting
+        stored = self.max_stored
+        return Limits(waiting, int(stored[:-2]) * _UNITS[stored[-2:]] if stored else usual.stored)
 
     @property
     def enter(self) -> Enter | None:

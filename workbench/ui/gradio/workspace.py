@@ -32,7 +32,7 @@ from workbench.session.queueing import Queue
 from workbench.session.recipe import Recipe
 from workbench.session.remedies import Remedy
 from workbench.session.restored import RestoredSession
-from workbench.session.runs import Run, run_name
+from workbench.session.runs import Run, remove, run_name
 from workbench.session.session import Session
 from workbench.session.session import open as open_session
 from workbench.session.store import read_json, write_json
@@ -40,6 +40,7 @@ from workbench.session.studies import Kind, Study
 from workbench.session.teaching import teacher
 from workbench.session.whys import Whys
 from workbench.ui.gradio.baselines import Baselines
+from workbench.ui.gradio.limits import Limits
 from workbench.ui.gradio.recipe_form import Form
 from workbench.ui.gradio.settings import TOP, Settings, run_label
 from workbench.ui.gradio.shelf import Shelf
@@ -62,13 +63,18 @@ class Desk:
     Args:
         root: folder for baselines and users.
         extent: what runs include beyond learning and export.
-        first: what a new page shows.
+        first: what a new page shows; limits: of one page.
     """
 
     def __init__(
-        self, root: Path, extent: Extent | None = None, first: Settings | None = None
+        self,
+        root: Path,
+        extent: Extent | None = None,
+        first: Settings | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.root = root
+        self.limits = limits or Limits()
         self.first = first or Settings()
         self.extent = extent or PROMPT
         self.baselines = Baselines(root / "baselines", self.extent)
@@ -267,21 +273,39 @@ class Workspace:
         """Where a run stands: "queued" while it waits for its turn."""
         return "queued" if self.desk.queue.waits(run.directory) else run.state
 
+    def jobs(self) -> list[Run]:
+        """Runs that are being made, the first begun first, then those that wait, by turn."""
+        runs = self.runs()[::-1]
+        places = self.desk.queue.places()
+        waiting = [run for run in runs if run.directory in places]
+        waiting.sort(key=lambda run: places[run.directory].ahead)
+        running = [run for run in runs if run.directory not in places and run.state == "running"]
+        return [*running, *waiting]
+
     def at_work(self) -> Run | None:
-        """The run that is being made, or waits for that; None if there is none."""
-        states = ("running", "queued")
-        return next((run for run in self.runs() if self.state(run) in states), None)
+        """The run that is being made, or is next; None if there is none."""
+        return next(iter(self.jobs()), None)
+
+    def learner(self) -> Run | None:
+        """The run whose learning is shown: the chosen one if it is a job, else the one at work."""
+        chosen, jobs = self.chosen(), self.jobs()
+        own = chosen is not None and any(run.name == chosen.name for run in jobs)
+        return chosen if own or not jobs else jobs[0]
+
+    def waiting(self) -> int:
+        """Jobs of this page in the queue, whatever model they are of."""
+        places = self.desk.queue.places()
+        return sum(path.is_relative_to(self.directory.resolve()) for path in places)
 
     def start(self) -> Run:
-        """Start a job with the recipe of the form.
+        """Start a job with the recipe of the form; it waits for its turn.
 
         Raises:
             WorkbenchError: in one sentence, what is not possible.
         """
         settings = self.settings
-        if self.at_work() is not None:
-            raise RunError("a run of this page is being made already; stop it first, or wait")
         recipe = self.recipe()
+        self._require_room()
         session = open_session(settings.model, data=settings.data, name=settings.title)
         directory = self.directory / "runs" / run_name(settings.title, recipe)
         session.prepare(recipe, directory, self.desk.extent)
@@ -289,17 +313,38 @@ class Workspace:
         self.update(run=directory.name)
         return Run(directory)
 
-    def stop(self) -> None:
-        """Stop the job that is running, or waits."""
-        for run in self.runs():
-            if not self.desk.queue.leave(run.directory) and run.state == "running":
-                Job(run.directory).stop()
+    def stop(self) -> Run | None:
+        """Stop the chosen run if it is a job, else the one at work; which it was."""
+        run = self.learner()
+        if run is not None and not self.desk.queue.leave(run.directory):
+            Job(run.directory).stop()
+        return run
 
     def resume(self) -> None:
-        """Go on with the chosen run."""
+        """Go on with the chosen run.
+
+        Raises:
+            RunError: too many jobs of this page wait.
+        """
         run = self.chosen()
         if run is not None and self.state(run) in ("stopped", "failed"):
+            self._require_room()
             self.desk.start(Job(run.directory))
+
+    def remove(self, name: str) -> None:
+        """Delete a run of this page for good.
+
+        Raises:
+            RunError: it is being made.
+        """
+        run = self.find(name)
+        if run is not None:
+            self.desk.queue.leave(run.directory)
+            remove(run)
+
+    def _require_room(self) -> None:
+        self.desk.limits.require_waiting(self.waiting())
+        self.desk.limits.require_stored(self.directory)
 
     def open_model(self, uploaded: Path) -> str:
         """Take an uploaded model, checked first; says what became of a file that we exported.
@@ -424,6 +469,7 @@ class Workspace:
                 f"'{uploaded.name}' is not a kind of file we can use; give an .onnx model, or data"
                 " as .npz, .zip or .txt"
             )
+        self.desk.limits.require_stored(self.directory, uploaded.stat().st_size)
         folder = self.directory / "uploads"
         folder.mkdir(parents=True, exist_ok=True)
         # a new folder for each upload: what earlier runs and this screen use is never written over

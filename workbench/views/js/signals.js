@@ -1,7 +1,8 @@
-// Learning, site by site: a row of small pictures for each unit, one of them in detail, and a slider
+// Learning, site by site: a row of small pictures for each unit, one of them in detail, and a replay
 // that goes back to any report.
 
 import { h, nameElement, onSize, replace, short, stage } from "./dom.js";
+import { replayBar } from "./replay.js";
 import { bars, extent, heat, keysOf, plot, spark } from "./sparks.js";
 
 const newest = (values) => { for (let i = values.length - 1; i >= 0; i -= 1) if (values[i] != null) return values[i]; return null; };
@@ -156,10 +157,9 @@ export function mountSignals(element, { get: read, on }) {
   const { root, stop } = stage(element, "wb-signals");
   const list = h("div", { class: "wb-scroll wb-signal-list", tabindex: 0, role: "listbox", "aria-label": "Units" });
   const detail = h("div", { class: "wb-signal-detail" });
-  const slider = h("input", { type: "range", min: 0, class: "wb-slider", "aria-label": "Report to go back to" });
-  const where = h("span", { class: "wb-dim wb-num wb-signal-where" });
-  let [at, chosen, sizes, rows] = [null, null, [], []];
-  const now = (model) => Math.min(model.reports - 1, at ?? model.reports - 1);
+  let [chosen, sizes, rows] = [null, [], []];
+  const bar = replayBar(() => read()?.reports || 1, () => { body(read()); place(read()); });
+  const { now } = bar;
 
   function choose(key) {
     chosen = key;
@@ -178,45 +178,38 @@ export function mountSignals(element, { get: read, on }) {
     const wrong = new Set(model.concerns.map((concern) => concern.site));
     const shared = sharedOf(rows.map((one) => one.item));
     const top = list.scrollTop;
-    replace(list, ...rows.map((one) => rowElement(one, now(model), shared, row.key, wrong, choose)));
+    replace(list, ...rows.map((one) => rowElement(one, now(), shared, row.key, wrong, choose)));
     list.scrollTop = top;
     sizes.forEach((end) => end());
     const waiting = [];
-    const found = panels(row, now(model)).map((panel) => panelElement(panel, waiting));
+    const found = panels(row, now()).map((panel) => panelElement(panel, waiting));
     replace(detail, h("div", { class: "wb-plot-head" }, h("h2", {}, nameElement(row.item.name)), h("span", { class: "wb-dim" }, [row.inner ? `site of ${row.unit.name}` : "", row.unit.method].filter(Boolean).join(" · "))),
-      found.length ? h("div", { class: "wb-signal-panels" }, ...found) : h("p", { class: "wb-empty" }, row.item.at[0] <= now(model) ? "Choose one of its sites." : "Not begun at this report."));
+      found.length ? h("div", { class: "wb-signal-panels" }, ...found) : h("p", { class: "wb-empty" }, row.item.at[0] <= now() ? "Choose one of its sites." : "Not begun at this report."));
     sizes = waiting.map((begin) => begin());
   }
   function place(model) {
-    const current = now(model);
+    const current = now();
     const unit = [...model.units].reverse().find((one) => one.at[0] <= current) || model.units[0];
     const known = until(unit, current);
     const step = unit.steps && known.xs.length ? `, step ${newest(known.xs)}` : "";
-    slider.max = model.reports - 1;
-    slider.value = current;
-    where.textContent = `${current + 1} of ${model.reports} · ${unit.name}${step}`;
+    bar.label();
+    bar.where.textContent = `${current + 1} of ${model.reports} · ${unit.name}${step}`;
   }
   function draw() {
     const model = read() || {};
     if (!model.units) { replace(root); return; }
-    const bar = model.running ? h("div", { class: "wb-progress" }, h("i")) : null;
-    if (bar) bar.firstChild.style.width = `${(model.fraction * 100).toFixed(1)}%`;
+    const line = model.running ? h("div", { class: "wb-progress" }, h("i")) : null;
+    if (line) line.firstChild.style.width = `${(model.fraction * 100).toFixed(1)}%`;
     const head = h("div", { class: "wb-plot-head" }, h("h2", {}, model.title), h("span", { class: "wb-dim wb-num" }, model.status));
-    if (!model.units.length) { replace(root, head, bar, h("p", { class: "wb-empty" }, model.message)); return; }
+    if (!model.units.length) { replace(root, head, line, h("p", { class: "wb-empty" }, model.message)); return; }
     const held = document.activeElement;
     const heads = h("div", { class: "wb-signal-row wb-head" }, h("span", {}, "unit"), ...COLUMNS.map(([label, tip]) => h("span", { title: tip }, label)));
-    const replay = model.reports > 1 ? h("div", { class: "wb-replay" }, h("span", { class: "wb-dim" }, "replay"), slider, where) : null;
     body(model);
     place(model);
-    replace(root, head, bar, concernList(model, chooseName), h("div", { class: "wb-signal-main" }, h("div", { class: "wb-signal-table" }, heads, list, replay), detail));
-    if (held === slider || held === list) held.focus();
+    replace(root, head, line, concernList(model, chooseName), h("div", { class: "wb-signal-main" }, h("div", { class: "wb-signal-table" }, heads, list, model.reports > 1 ? bar.element : null), detail));
+    if (held === list || bar.element.contains(held)) held.focus();
   }
-  slider.addEventListener("input", () => {
-    const model = read();
-    at = Number(slider.value) >= model.reports - 1 ? null : Number(slider.value);
-    body(model);
-    place(model);
-  });
+  root.addEventListener("keydown", bar.key);
   list.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;
@@ -227,5 +220,5 @@ export function mountSignals(element, { get: read, on }) {
   });
   on(draw);
   draw();
-  return () => { sizes.forEach((end) => end()); stop(); };
+  return () => { bar.stop(); sizes.forEach((end) => end()); stop(); };
 }

@@ -15,25 +15,50 @@ export function mountScores(element, { get, on }) {
   return stop;
 }
 
-function runRow(model, run, send) {
+// Two clicks, so that no run goes by a slip.
+function removal(model, run, armed, send) {
+  const element = h("button", { type: "button", class: "wb-link wb-remove", "aria-label": armed.id === run.id ? null : model.remove, title: model.remove }, armed.id === run.id ? model.sure : "✕");
+  element.addEventListener("click", (event) => {
+    event.stopPropagation();
+    if (armed.id === run.id) { send({ kind: "remove", run: run.id }); return; }
+    armed.id = run.id;
+    element.textContent = model.sure;
+    element.removeAttribute("aria-label");
+  });
+  element.addEventListener("keydown", (event) => event.stopPropagation());
+  return element;
+}
+
+function runRow(model, run, armed, send) {
   const cells = run.cells.map((text, i) => h("td", { class: model.columns[i].number ? "wb-num wb-right" : "" }, text));
   const choose = () => send({ kind: "run", run: run.id });
   return h("tr", {
-    tabindex: 0, "aria-selected": run.selected, title: run.tip, onclick: choose,
+    tabindex: 0, "data-run": run.id, "aria-selected": run.selected, title: run.tip, onclick: choose,
     onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(); } },
-  }, ...cells);
+  }, ...cells, h("td", { class: "wb-right" }, run.removable ? removal(model, run, armed, send) : null));
 }
 
 export function mountRuns(element, { get, on, send }) {
   const { root, stop } = stage(element, "wb-runs");
+  const armed = { id: null };
   function update() {
     const model = get() || {};
+    // it is drawn again while a job is at work: what has the focus keeps it
+    const held = root.contains(document.activeElement) ? document.activeElement : null;
+    const [row, inner] = [held?.closest("tr")?.dataset.run, held?.tagName === "BUTTON"];
     const table = h("table", {},
-      h("thead", {}, h("tr", {}, ...(model.columns || []).map((column) => h("th", { class: column.number ? "wb-right" : "", title: column.help }, column.label)))),
-      h("tbody", {}, ...(model.rows || []).map((run) => runRow(model, run, send))));
+      h("thead", {}, h("tr", {}, ...(model.columns || []).map((column) => h("th", { class: column.number ? "wb-right" : "", title: column.help }, column.label)), h("td"))),
+      h("tbody", {}, ...(model.rows || []).map((run) => runRow(model, run, armed, send))));
     replace(root, h("div", { class: "wb-plot-head" }, h("h2", {}, model.title || "Runs"), h("span", { class: "wb-dim" }, model.status || "")),
       (model.rows || []).length ? h("div", { class: "wb-scroll" }, table) : h("p", { class: "wb-empty" }, model.message || ""));
+    const again = row == null ? null : [...root.querySelectorAll("tbody tr")].find((each) => each.dataset.run === row);
+    (inner ? again?.querySelector("button") : again)?.focus({ preventScroll: true });
   }
+  root.addEventListener("focusout", (event) => {
+    if (armed.id == null || !event.relatedTarget || event.relatedTarget.closest("tr")?.dataset.run === armed.id) return;
+    armed.id = null;
+    update();
+  });
   on(update);
   update();
   return stop;
