@@ -263,6 +263,9 @@ def test_diagnose(
     assert code == 0
     assert "rank correlation of estimate and measurement, held_out: sites" in table
     site = next(own["site"] for own in found["sites"] if own["kind"] == "weight")
+    code, _, told = call("diagnose", *model, "--weights", 2, "--channel", 0)
+    assert code == 2
+    assert "--site" in told
     inside = ask("diagnose", *model, "--weights", 2, "--site", site, "--channel", 0)
     assert len(inside["channels"]) == 4
     assert {own["index"][0] for own in inside["weights"]} == {0}

@@ -29,7 +29,7 @@ def test_a_wrong_answer_gets_a_hint_that_does_not_tell(name: str):
     demo = make(name)
     question, answer = demo.question(), demo.answer()
     wrong = next((c for c in question.choices if c != answer), None)
-    verdict = check(name, wrong if question.choices else answer * 3 + 7)
+    verdict = check(name, wrong if question.choices else float(answer) * 3 + 7)
     assert not verdict
     assert str(answer) not in verdict.text
 

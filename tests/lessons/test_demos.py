@@ -73,6 +73,7 @@ def demand(demo: Demo) -> None:
         assert answer in question.choices
         assert not any(question.accepts(c, answer) for c in question.choices if c != answer)
     else:
+        assert isinstance(answer, int | float)
         assert math.isfinite(answer)
         far = answer + 2 * max(question.slack, question.tolerance * abs(answer)) + 1e-9
         assert not question.accepts(far, answer)

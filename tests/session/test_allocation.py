@@ -207,6 +207,10 @@ def test_activations_get_bits_too(several, sensitivity: str) -> None:
 
 def test_what_activations_do_not_go_with(several) -> None:
     base = several.recipe(4, 8, "rtn", edges=None, calibration_examples=48)
+    with pytest.raises(RecipeError, match="only under a budget of bit operations"):
+        several.allocate(base, {"average_bits": 4.0}, activations=(4, 8))
+    with pytest.raises(RecipeError, match="points was 100000"):
+        several.allocate(base, points=100_000)
     for more in ({"method": "haq"}, {"sensitivity": "hawq"}):
         with pytest.raises(RecipeError, match="are of weights"):
             several.allocate(base, {"bops": 1.0}, activations=(4, 8), **more)

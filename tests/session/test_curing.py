@@ -101,6 +101,8 @@ def test_no_cure_exceeds_the_budget(tiny: workbench.Session) -> None:
     treatment.auto(score=1000.0, budget=budget)
     assert treatment.now.bytes <= budget
     assert treatment.end
+    treatment.auto(score=1000.0, budget=0)
+    assert "no cure fits 0 bytes: the recipe itself takes" in treatment.end
 
 
 def test_saturating_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -82,6 +82,14 @@ def test_all_layers_are_answered_for_at_once(session) -> None:
     assert {answer.op for answer in found} >= {"Conv", "Gemm"}
 
 
+def test_bits_alone_are_a_grid(session, layer: str) -> None:
+    (short,) = session.what_if(layer, 3, examples=EXAMPLES)
+    assert [short] == session.what_if(layer, WeightGrid(bits=3), examples=EXAMPLES)
+    for wrong in (0, -1, 64, 1.5):
+        with pytest.raises(RecipeError, match="bits"):
+            session.what_if(layer, wrong, examples=EXAMPLES)
+
+
 def test_what_is_not_there_is_said(session) -> None:
     with pytest.raises(RecipeError, match="unknown layer 'stemm'"):
         session.what_if("stemm", examples=EXAMPLES)

@@ -30,6 +30,7 @@ from workbench.cli.console import (
     show,
     telling,
 )
+from workbench.foundation.errors import RecipeError
 
 if TYPE_CHECKING:
     from workbench.session.diagnosis import SiteDiagnosis
@@ -79,6 +80,8 @@ def diagnose(  # noqa: PLR0913 - one parameter for each option
             weights, active, method, ends, exact=exact, examples=examples, watch=tell
         )
 
+    if channel is not None and not site:
+        raise RecipeError(f"--channel was {channel} without --site; say whose channel with --site")
     found = _kept(look)
     if site:
         _site(found, site, channel, top, as_json)

@@ -147,6 +147,7 @@ def report(
     from workbench.views.report import page, write_papers
 
     record = gather([Run(name) for name in run])
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, page(record).encode())
     written = write_papers(record, figures) if figures is not None else []
     if as_json:

@@ -45,6 +45,10 @@ TRACE_BATCH = 16  # examples; the graph of the gradient is kept
 SHARE = 0.8  # of the work that the sensitivities are, for the progress
 
 
+#: of a sweep
+MOST_POINTS = 200
+
+
 def allocate(
     session: Session,
     recipe: Recipe,
@@ -66,12 +70,21 @@ def allocate(
         progress: told the share that is done and what is being done.
 
     Raises:
-        RecipeError: no choice keeps the budgets, or there is nothing to choose.
+        RecipeError: no choice keeps the budgets, there is nothing to choose, too many points, or
+            bits of activations are asked for and no budget depends on them.
         DataError: there are no data.
     """
+    options = options or AllocationOptions()
+    if not 0 <= points <= MOST_POINTS:
+        raise RecipeError(f"points was {points}; give 0 to {MOST_POINTS}")
+    if options.activations and not {"bops", "latency_ms"} & budgets.limits().keys():
+        raise RecipeError(
+            "bits of activations are chosen only under a budget of bit operations or latency, since"
+            " they cost no bytes; give one, or leave them out"
+        )
     extra = tuple(Override(pattern=name, weights=bits) for name, bits in (pins or {}).items())
     pinned = recipe.changed(overrides=(*recipe.overrides, *extra))
-    work = _Allocator(session, pinned, options or AllocationOptions(), progress or _silent)
+    work = _Allocator(session, pinned, options, progress or _silent)
     return work.run(budgets, points)
 
 

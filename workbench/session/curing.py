@@ -166,7 +166,10 @@ class Treatment:
         while kept < MOST and not self.now.reaches(score) and self._round(budget):
             kept += 1
         reached = self.now.reaches(score)
+        least = None if budget is None else bill(self.session, self.recipe).bytes
         self.end = "the score is reached" if reached else "no cure that is left helps"
+        if not reached and least is not None and budget is not None and least > budget:
+            self.end = f"no cure fits {budget:,} bytes: the recipe itself takes {least:,}"
         if not reached and kept == MOST:
             self.end = f"{MOST} cures were kept; run it again to go on"
         self._tell(f"{self.end}: {self.now.score:.2f} {self.now.unit}, {self.now.bytes:,} bytes")

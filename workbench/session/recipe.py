@@ -274,7 +274,8 @@ class Recipe(_Part):
         return tomlkit.dumps({**plain, **tables})
 
     def save(self, path: str | Path) -> None:
-        """Write the TOML to `path`."""
+        """Write the TOML to `path`, in a folder that is made where it is missing."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(self.toml(), encoding="utf-8")
 
     @classmethod

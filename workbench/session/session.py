@@ -617,7 +617,7 @@ class Session:
         return treatment
 
     def what_if(
-        self, layer: str = "", weights: WeightGrid | None = None, **options: Any
+        self, layer: str = "", weights: int | WeightGrid = 4, **options: Any
     ) -> list[WhatIf]:
         """What layers would lose, from moments alone; see `workbench.session.whatif.what_if`."""
         from workbench.session.whatif import what_if

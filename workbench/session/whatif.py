@@ -105,7 +105,7 @@ def gathered(
 def what_if(
     session: Session,
     layer: str = "",
-    weights: WeightGrid | None = None,
+    weights: int | WeightGrid = 4,
     *,
     method: str = NEAREST,
     calibrator: str = "mse",
@@ -117,20 +117,22 @@ def what_if(
     Args:
         session: with data.
         layer: its name, or that of a weight; "" for all layers.
-        weights: the grid; 4 bits for each channel by default.
+        weights: the grid, or bits for each channel.
         method: one of `methods()`.
         calibrator: range of the weights, where the method searches none.
         examples: to gather moments from, the first time.
         progress: see `gathered`.
 
     Raises:
-        RecipeError: an unknown layer, method or calibrator, or a layer without moments.
+        RecipeError: bits that no grid has, an unknown layer, method or calibrator, or a layer
+            without moments.
         DataError: there are no data.
     """
     if method not in methods():
         raise RecipeError(unknown_name("method", method, methods()))
     wanted = _weights(session, layer)
-    request = weights or WeightGrid()
+    asked = isinstance(weights, WeightGrid)
+    request = weights if asked else WeightGrid.parse({"bits": weights}, "weights")
     every = target("weight-only").sites(session.graph, request, None, edges=None)
     sites = {site.name: site for site in every}
     store = gathered(session, examples, progress)

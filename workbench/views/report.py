@@ -148,10 +148,11 @@ def write(report: Record, path: str | Path, events: Sequence[Record] | None = No
 
     Args:
         report: as a run leaves it in `report.json`, with `histograms`.
-        path: of the HTML file.
+        path: of the HTML file; its folder is made where it is missing.
         events: of the run, for the learning curves.
     """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(html(report, events), encoding="utf-8")
     return path
 
