@@ -101,6 +101,12 @@ class Watch:
         assert not self.console_errors, f"console errors: {self.console_errors}"
         assert not self.external_requests, f"external requests: {self.external_requests}"
 
+    def forgive_reload(self) -> None:
+        """Forget requests that a reload of the page cut off; they are no fault of the page."""
+        cut_off = ("AbortError", "Connection errored out")
+        kept = [text for text in self.console_errors if not any(word in text for word in cut_off)]
+        self.console_errors[:] = kept
+
     def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             where = message.location.get("url", "")

@@ -28,9 +28,7 @@ def reloaded(page: Page, watch) -> Page:
     """The same after a reload; requests that the reload cut off are no fault of the page."""
     page.reload()
     ready(page)
-    cut_off = ("AbortError", "Connection errored out")
-    kept = [text for text in watch.console_errors if not any(word in text for word in cut_off)]
-    watch.console_errors[:] = kept
+    watch.forgive_reload()
     return page
 
 

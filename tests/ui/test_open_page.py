@@ -105,7 +105,7 @@ def test_a_real_model_by_others_is_analysed(page, served):
     expect(page.locator(LAYERS).first).to_be_visible(timeout=300_000)
 
 
-def test_things_to_try_are_done_and_dismissed_for_good(page, served):
+def test_things_to_try_are_done_and_dismissed_for_good(page, served, watch):
     opened(page, served)
     tries = page.locator("#wb-tries .wb-try")
     expect(tries).to_have_count(3)
@@ -126,6 +126,7 @@ def test_things_to_try_are_done_and_dismissed_for_good(page, served):
     expect(tries).to_have_count(0)
     page.wait_for_timeout(300)
     page.reload()
+    watch.forgive_reload()
     expect(page.locator("#wb-compared")).to_contain_text("W3A8 gram", timeout=PATIENCE)
     expect(tries).to_have_count(0)
 

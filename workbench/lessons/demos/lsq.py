@@ -79,7 +79,7 @@ def loss_of(quantizer: LSQ, weight: Tensor) -> Tensor:
 def path(tensor: str, bits: int, rate: float, init: float, scaled: bool) -> tuple[list[float], ...]:
     """Steps and losses of `STEPS` steps of descent, the first ones before any."""
     weight, quantizer = material.weight(tensor), started(tensor, bits, init)
-    factor = 1.0 if scaled else 1.0 / quantizer.gradient_factor(weight)
+    divisor = 1.0 if scaled else quantizer.gradient_factor(weight)
     steps, losses = [], []
     for _ in range(STEPS + 1):
         loss = loss_of(quantizer, weight)
@@ -87,7 +87,7 @@ def path(tensor: str, bits: int, rate: float, init: float, scaled: bool) -> tupl
         steps.append(float(quantizer.affine()[0].detach()))
         losses.append(float(loss.detach()))
         with torch.no_grad():
-            quantizer.scale -= rate * factor * gradient
+            quantizer.scale -= rate * gradient / divisor
     return steps, losses
 
 

@@ -66,22 +66,13 @@ def page(
         export, cured = _export()
         with gr.Column(elem_id="wb-recipe-card", elem_classes="wb-card", min_width=0):
             controls, hints = recipe_card(first)
-    with gr.Row(elem_id="wb-footer"):
-        with gr.Column(elem_id="wb-curves-card", elem_classes="wb-card", min_width=0):
-            curves = picture("curves", "mountCurves", "wb-curves")
-        with gr.Column(elem_id="wb-runs-card", elem_classes="wb-card", min_width=0):
-            runs = picture("summary", "mountRuns", "wb-runs")
-        with gr.Column(elem_id="wb-verdict-card", elem_classes="wb-card", min_width=0):
-            verdict = picture("summary", "mountVerdict", "wb-verdict")
-            downloads = _downloads()
+    footer, downloads = _footer()
     code = picture("code", "mountCode", "wb-code")
     address = picture("address", "mountAddress", "wb-address")
     pictures = {
         "scores": scores,
         **layers,
-        "curves": curves,
-        "runs": runs,
-        "verdict": verdict,
+        **footer,
         "notice": notice,
         "address": address,
         **others,
@@ -104,6 +95,19 @@ def _open() -> tuple[dict[str, gr.HTML], gr.File, gr.File]:
             data = gr.File(label=strings.OPEN_DROP_DATA, height=96, elem_id="wb-drop-data")
             loaded = picture("opening", "mountLoaded", "wb-loaded")
     return {"open": cards, "loaded": loaded}, model, data
+
+
+def _footer() -> tuple[dict[str, gr.HTML], dict[str, gr.DownloadButton]]:
+    """What is learned now, the runs, and the verdict with its files."""
+    with gr.Row(elem_id="wb-footer"):
+        with gr.Column(elem_id="wb-curves-card", elem_classes="wb-card", min_width=0):
+            curves = picture("curves", "mountCurves", "wb-curves")
+        with gr.Column(elem_id="wb-runs-card", elem_classes="wb-card", min_width=0):
+            runs = picture("summary", "mountRuns", "wb-runs")
+        with gr.Column(elem_id="wb-verdict-card", elem_classes="wb-card", min_width=0):
+            verdict = picture("summary", "mountVerdict", "wb-verdict")
+            downloads = _downloads()
+    return {"curves": curves, "runs": runs, "verdict": verdict}, downloads
 
 
 def _layers(exact_range: Callable[..., Any]) -> dict[str, gr.HTML]:

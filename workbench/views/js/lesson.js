@@ -41,7 +41,7 @@ function limited(control, value) {
 }
 
 const byLog = (control, position) => control.minimum * (control.maximum / control.minimum) ** (position / FINE);
-const place = (control, value) => (control.log ? FINE * Math.log(value / control.minimum) / Math.log(control.maximum / control.minimum) : value);
+const positionOf = (control, value) => (control.log ? FINE * Math.log(value / control.minimum) / Math.log(control.maximum / control.minimum) : value);
 
 function slider(control, put) {
   const id = `wb-l-${control.name}-${Math.random().toString(36).slice(2, 8)}`;
@@ -57,9 +57,9 @@ function slider(control, put) {
   const show = (next) => {
     said.textContent = short(next);
     range.setAttribute("aria-valuetext", said.textContent);
-    if (!held) range.value = place(control, next);
+    if (!held) range.value = positionOf(control, next);
   };
-  const play = control.play ? player(control, value, (next) => { range.value = place(control, next); show(next); put(control.name, next); }) : null;
+  const play = control.play ? player(control, value, (next) => { range.value = positionOf(control, next); show(next); put(control.name, next); }) : null;
   const element = h("div", { class: "wb-control", title: control.help },
     h("div", { class: "wb-control-head" }, h("label", { for: id }, control.label), said), h("div", { class: "wb-control-row" }, play?.button, range));
   return { element, show, stop: () => play?.stop() };
@@ -152,7 +152,7 @@ function cardsOf(topics, send) {
     type: "button", class: "wb-lesson-card", "data-demo": card.name, onclick: () => send({ kind: "open", demo: card.name }) }, h("b", {}, card.title), h("span", {}, card.description))))]);
 }
 
-function headOf(model, send, teach) {
+function lessonHead(model, send, teach) {
   const go = (label, words, demo) => h("button", { type: "button", class: "wb-button", disabled: !demo, "aria-label": words, title: words, onclick: () => send({ kind: "open", demo }) }, label);
   return h("header", { class: "wb-lesson-head" },
     model.single ? null : h("button", { type: "button", class: "wb-button wb-lesson-all", onclick: () => send({ kind: "list" }) }, "All demos"),
@@ -197,7 +197,7 @@ export function mountLesson(element, { get, on, send }) {
     parts.problem = h("p", { class: "wb-bad", role: "alert" });
     parts.reset = h("button", { type: "button", class: "wb-link", onclick: () => tell({ kind: "reset" }) }, "Reset");
     const controls = h("section", { class: "wb-lesson-controls", "aria-label": "Controls" }, ...state.controls.map((one) => one.element), parts.reset);
-    replace(root, headOf(model, tell, teach), h("div", { class: "wb-lesson-body wb-scroll" },
+    replace(root, lessonHead(model, tell, teach), h("div", { class: "wb-lesson-body wb-scroll" },
       h("div", { class: "wb-lesson-side" }, parts.question, controls, parts.problem),
       h("div", { class: "wb-lesson-main" }, parts.readings, parts.panels, parts.explanation, parts.code, h("p", { class: "wb-dim wb-lesson-cite" }, model.citation))));
   }

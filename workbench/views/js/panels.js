@@ -38,7 +38,7 @@ function room(width, height, k, x, y, xEnds, yEnds) {
     x: scaler(xEnds, edge.left, right, x.log), y: scaler(yEnds, base, edge.top, y.log) };
 }
 
-function axes(r, x, y, names) {
+function panelAxes(r, x, y, names) {
   const { edge, k } = r;
   const across = names ? [] : marksOf(x, r.xEnds, Math.max(2, Math.floor((r.width - edge.left) / (74 * k))));
   const up = marksOf(y, r.yEnds, Math.max(2, Math.floor((r.base - edge.top) / (38 * k))));
@@ -102,7 +102,7 @@ function linesPanel(panel, r0) {
   const values = (key) => [...panel.series.flatMap((one) => one[key]), ...panel.bands.flatMap((b) => (key === "x" ? b.x : [...b.low, ...b.high])),
     ...panel.marks.filter((m) => m.axis === key).map((m) => m.at)];
   const r = room(...r0, panel.x, panel.y, endsOf(panel.x, values("x")), endsOf(panel.y, values("y")));
-  return [r, axes(r, panel.x, panel.y), ...panel.bands.map((b) => bandOf(r, b)), ...panel.series.flatMap((one) => seriesOf(r, one)), ...marks(r, panel.marks)];
+  return [r, panelAxes(r, panel.x, panel.y), ...panel.bands.map((b) => bandOf(r, b)), ...panel.series.flatMap((one) => seriesOf(r, one)), ...marks(r, panel.marks)];
 }
 
 function barsPanel(panel, r0, sent) {
@@ -117,7 +117,7 @@ function barsPanel(panel, r0, sent) {
   };
   const floor = r.y(panel.y.log ? r.yEnds[0] : 0);
   const every = Math.ceil((panel.names.reduce((most, name) => Math.max(most, name.length), 1) * 7 * r.k + 6) / Math.max(1, (r.right - r.edge.left) / count));
-  return [r, axes(r, panel.x, panel.y, panel.names.length),
+  return [r, panelAxes(r, panel.x, panel.y, panel.names.length),
     ...panel.groups.flatMap(([, tone, tall], g) => tall.map((value, i) => {
       if (value == null) return null;
       const [from, to] = ends(i, g);
