@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 
+from workbench.foundation.errors import RecipeError
 from workbench.maths import gram
 from workbench.maths.gptq import inverse_factor, pose_as_paper, round_columns
 from workbench.maths.grid import Granularity, Grid, affine_range
@@ -30,6 +31,11 @@ def random_problem(outputs: int = 6, inputs: int = 40, groups: int = 1) -> Probl
 def scales(problem: Problem, grid: Grid, blocks: int = 1):
     parts = problem.target.unflatten(-1, (blocks, -1))
     return affine_range(parts.amin(-1), parts.amax(-1), grid)
+
+
+def test_a_singular_hessian_names_the_cure() -> None:
+    with pytest.raises(RecipeError, match="give a larger 'damping'"):
+        inverse_factor(torch.ones(1, 4, 4))
 
 
 def test_worked_example_has_the_catalogued_factor_codes_and_errors() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from workbench.foundation.errors import RecipeError
 from workbench.maths.gram import Points
 from workbench.maths.moments import Moments, Problem
 
@@ -38,10 +39,19 @@ def pose_as_paper(weight: Tensor, moments: Moments, damping: float) -> Problem:
 
 
 def inverse_factor(hessian: Tensor) -> Tensor:
-    """U (G, K, K), upper triangular, with H⁻¹ = UᵀU; in float64."""
+    """U (G, K, K), upper triangular, with H⁻¹ = UᵀU; in float64.
+
+    Raises:
+        RecipeError: the hessian is singular.
+    """
     wide = hessian.double()
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(wide))
-    return torch.linalg.cholesky(inverse, upper=True)
+    try:
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(wide))
+        return torch.linalg.cholesky(inverse, upper=True)
+    except torch.linalg.LinAlgError:
+        raise RecipeError(
+            "the second moments of a layer's inputs are singular; give a larger 'damping'"
+        ) from None
 
 
 def round_columns(
