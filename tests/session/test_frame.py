@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from scripts.methods import page
 from workbench.foundation.taxonomy import PUBLISHED, STRATEGIES, cells
-from workbench.session.frame import REGISTRIES, frame, known
+from workbench.session.allocation import AllocationOptions
+from workbench.session.frame import ALLOCATION, REGISTRIES, frame, known
 
 #: methods that train with labels fill these, or they decide on bits
 NOT_AFTER_TRAINING = {"range/features", "range/resources", "range/regulariser"}
@@ -36,6 +38,15 @@ def test_every_cell_that_methods_after_training_can_fill_is_filled() -> None:
         if cell.stage in AFTER_TRAINING and not cell.ours
     }
     assert empty <= NOT_AFTER_TRAINING
+
+
+def test_bits_are_allocated_by_what_is_there() -> None:
+    ours = {f"{cell.stage}/{cell.signal}": cell.ours for cell in frame()}
+    for asked, cell in ALLOCATION.items():
+        assert asked in ours[cell]
+        option, value = asked.split()[1:]
+        annotation = AllocationOptions.model_fields[option.removeprefix("--")].annotation
+        assert value in get_args(annotation)
 
 
 def test_entries_come_by_kind_and_name() -> None:

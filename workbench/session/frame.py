@@ -24,6 +24,15 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     "data": MAKERS,
 }
 
+#: what `allocate` fills: its sensitivities and its ways to choose make a recipe, so none names them
+ALLOCATION: Mapping[str, str] = {
+    "allocate --sensitivity fisher": "allocation/second_order",
+    "allocate --sensitivity hawq": "allocation/second_order",
+    "allocate --sensitivity exact": "allocation/prediction",
+    "allocate --method milp": "allocation/resources",
+    "allocate --method haq": "allocation/resources",
+}
+
 
 @dataclass(frozen=True)
 class Known:
@@ -69,6 +78,8 @@ def frame(entries: Iterable[Known] | None = None) -> list[Cell]:
     """The cells that something of ours or of the literature fills, stage by stage."""
     entries = known() if entries is None else list(entries)
     places = [(entry.name, set(cells(entry.facts.get("cells", ())))) for entry in entries]
+    if {entry.kind for entry in entries} == set(REGISTRIES):
+        places += [(name, set(cells([cell]))) for name, cell in ALLOCATION.items()]
     found = []
     for stage in STAGES:
         for signal in SIGNALS:
