@@ -266,6 +266,9 @@ def test_diagnose(
     code, _, told = call("diagnose", *model, "--weights", 2, "--channel", 0)
     assert code == 2
     assert "--site" in told
+    code, _, told = call("diagnose", *model, "--edges", 0)
+    assert code == 2
+    assert "--edges was 0; give a number of bits, or 'same'" in told
     inside = ask("diagnose", *model, "--weights", 2, "--site", site, "--channel", 0)
     assert len(inside["channels"]) == 4
     assert {own["index"][0] for own in inside["weights"]} == {0}

@@ -134,9 +134,11 @@ def numbers(text: str, option: str) -> tuple[float, ...]:
 
 
 def bits(text: str, option: str, none: str) -> int | None:
-    """Bits as a number; None for `none` or 0."""
-    if text.lower() in (none, "0"):
+    """Bits as a number; None for `none`, and for 0 where that is float."""
+    if text.lower() == none or (text == "0" and none == "float"):
         return None
+    if text == "0":
+        raise RecipeError(f"{option} was 0; give a number of bits, or '{none}'")
     try:
         return int(text)
     except ValueError:
