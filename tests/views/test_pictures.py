@@ -111,6 +111,13 @@ def test_layers_solved_in_one_go_show_what_they_gained():
     assert "10 % of the codes moved" in panel["tip"]
 
 
+def test_a_run_in_which_nothing_learns_says_so():
+    notes = [{"kind": "note", "text": "0.92 ms, float 0.23 ms"}]
+    rounded = progress.learning([{"kind": "step", "site": "a"}, *notes], None, "done")
+    assert "rounded to the nearest level" in rounded["message"]
+    assert "taken as they are" in progress.learning(notes, None, "done")["message"]
+
+
 def test_epochs_are_one_curve():
     events = [
         {"kind": "layer", "site": f"epoch {k}", "values": {"loss": 1.0 / k}} for k in (1, 2, 4)

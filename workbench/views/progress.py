@@ -69,8 +69,9 @@ def status_line(progress: Record, state: str) -> str:
 
 def _outcome(events: Sequence[Record], state: str) -> str:
     notes = [str(event["text"]) for event in events if event.get("text")]
-    if state == "done" and notes and all(event.get("kind") == "note" for event in events):
-        return strings.LEARN_NONE
+    if state == "done" and notes and not any(event.get("values") for event in events):
+        steps = any(event.get("kind") == "step" for event in events)
+        return strings.LEARN_RANGES if steps else strings.LEARN_NONE
     return notes[-1] if notes and state else strings.LEARN_EMPTY
 
 
