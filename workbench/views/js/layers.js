@@ -150,6 +150,8 @@ export function mountLayers(element, { get, on, send }) {
       state.told = model.forms?.form;
       if (!model.forms) state.form = "table";
       state.selected = model.selected;
+      // a click before the page had its key did not arrive
+      if (state.form === "graph" && model.forms?.form === "table") send({ kind: "form", form: "graph" });
     }
     draw(true);
   }
