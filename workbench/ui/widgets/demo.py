@@ -19,7 +19,7 @@ from workbench.foundation.errors import RecipeError
 from workbench.lessons.base import Answer
 from workbench.lessons.registry import DEMOS, make
 from workbench.lessons.sitting import Sitting
-from workbench.ui.widgets.fallback import demo_html
+from workbench.ui.widgets.fallback import demo_html, with_html
 from workbench.views.assets import script, style
 from workbench.views.lesson import view
 
@@ -106,9 +106,4 @@ class DemoWidget(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The widget, with question and pictures as plain HTML for viewers that run none."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        text = {"text/html": demo_html(self._sitting)}
-        if isinstance(bundle, tuple):
-            data, metadata = bundle
-            return {**data, **text}, metadata
-        return {**(bundle or {}), **text}
+        return with_html(super()._repr_mimebundle_(**kwargs), demo_html(self._sitting))

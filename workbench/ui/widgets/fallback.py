@@ -11,6 +11,15 @@ from workbench.views import layers, lesson
 from workbench.views.still import panel_svg
 
 
+def with_html(bundle: Any, html: str) -> Any:
+    """What a widget shows as, with `html` for viewers that run none."""
+    text = {"text/html": html}
+    if isinstance(bundle, tuple):
+        data, metadata = bundle
+        return {**data, **text}, metadata
+    return {**(bundle or {}), **text}
+
+
 def table_html(name: str, records: Sequence[Mapping[str, Any]]) -> str:
     """The layer table as text."""
     table = layers.table(records)

@@ -17,7 +17,7 @@ import traitlets
 from workbench.graph.outline import outline
 from workbench.session.runs import Run
 from workbench.session.session import Session
-from workbench.ui.widgets.fallback import table_html
+from workbench.ui.widgets.fallback import table_html, with_html
 from workbench.ui.widgets.subject import Subject, of_run, of_session
 from workbench.views import drawing, inspector, layers
 from workbench.views.assets import script, style
@@ -157,9 +157,5 @@ class LayersWidget(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The widget, with a plain table for viewers that run no widgets."""
-        bundle = super()._repr_mimebundle_(**kwargs)
         fallback = table_html(self.subject.name, self.subject.records)
-        if isinstance(bundle, tuple):
-            data, metadata = bundle
-            return {**data, "text/html": fallback}, metadata
-        return {**(bundle or {}), "text/html": fallback}
+        return with_html(super()._repr_mimebundle_(**kwargs), fallback)

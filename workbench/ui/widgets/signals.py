@@ -15,6 +15,7 @@ import anywidget
 import traitlets
 
 from workbench.session.runs import Run
+from workbench.ui.widgets.fallback import with_html
 from workbench.views.assets import script, style
 from workbench.views.signals import line, signals
 
@@ -52,10 +53,6 @@ class SignalsWidget(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The widget, with its last line as text for viewers that run no widgets."""
-        bundle = super()._repr_mimebundle_(**kwargs)
         words = [self.run.name, line(self.run.events()), *self.concerns]
-        text = {"text/html": "".join(f"<p>{escape(word)}</p>" for word in words if word)}
-        if isinstance(bundle, tuple):
-            data, metadata = bundle
-            return {**data, **text}, metadata
-        return {**(bundle or {}), **text}
+        html = "".join(f"<p>{escape(word)}</p>" for word in words if word)
+        return with_html(super()._repr_mimebundle_(**kwargs), html)
