@@ -70,6 +70,14 @@ class Tiny:
     names: tuple[str, ...] = HOSTILE
 
 
+@pytest.fixture(autouse=True)
+def patience() -> None:
+    """A busy machine may take long: what is right at last is right."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=60_000)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """The tiny model, data for it, and the same model with hostile names."""

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from workbench.ui.gradio import links
+from workbench.ui.gradio import levels, links
 from workbench.ui.gradio.settings import Settings
 from workbench.ui.gradio.workspace import Desk, Workspace
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PATIENCE = 60_000
-
-
-@pytest.fixture(autouse=True)
-def patience() -> Iterator[None]:
-    """A busy machine may take long; what is right at last is right."""
-    expect.set_options(timeout=PATIENCE)
-    yield
-    expect.set_options(timeout=5_000)
 
 
 @pytest.fixture
@@ -48,6 +39,15 @@ def show(page: Page, form: str) -> None:
     expect(page.locator(wanted).first).to_be_visible()
 
 
+def at_once(page: Page, *parts: str) -> None:
+    """Click parts of the layers faster than the server answers."""
+    page.evaluate(
+        "parts => parts.forEach((part) => document.querySelector(`#wb-layers ${part}`)"
+        ".dispatchEvent(new MouseEvent('click', {bubbles: true})))",
+        ["[data-form=graph]", "[data-form=table]", *parts],
+    )
+
+
 def here(page: Page) -> str | None:
     return page.locator("#wb-inspector .wb-crumb .wb-name").get_attribute("title")
 
@@ -59,6 +59,19 @@ def query(page: Page) -> dict[str, str]:
 def scale(page: Page) -> float:
     moved = page.locator(".wb-graph-svg > g").get_attribute("transform")
     return float(re.search(r"scale\(([\d.]+)\)", moved)[1])
+
+
+def test_a_message_tells_all_that_the_page_knows_of_its_layers(workspace):
+    workspace.update(layer="head", channel=3)
+    said = {"layer": "stem", "measure": "bytes", "form": "graph"}
+    assert levels.move(workspace, {"kind": "form", **said})
+    now = workspace.settings
+    assert (now.layer, now.measure, now.layers_as, now.channel) == ("stem", "bytes", "graph", None)
+    workspace.update(channel=3)
+    levels.move(workspace, {"kind": "measure", **said})
+    assert workspace.settings.channel == 3  # the layer is the one it was
+    levels.move(workspace, {"kind": "layer", **said})
+    assert workspace.settings.channel is None
 
 
 def test_graph_and_table_are_in_step(page, served, watch):
@@ -73,8 +86,7 @@ def test_graph_and_table_are_in_step(page, served, watch):
     show(page, "table")
     row = page.locator("#wb-layers .wb-row[aria-selected=true]")
     expect(row).to_have_attribute("data-name", "blocks.0.project")
-    page.locator('#wb-layers .wb-row[data-name="stem"]').click()
-    show(page, "graph")
+    at_once(page, '.wb-row[data-name="stem"]', "[data-form=graph]")
     expect(page.locator('.wb-graph-layer[aria-pressed="true"]')).to_have_attribute(
         "data-name", "stem"
     )

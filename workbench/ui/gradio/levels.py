@@ -22,6 +22,7 @@ Message = Mapping[str, Any]
 View = dict[str, Any]
 
 KINDS = ("measure", "layer", "channel", "weight", "whole", "form", "fold")
+_LOOKS = ("measure", "layer", "form")
 _LONGEST = 4096  # letters of a name
 _MOST = 1000  # blocks that are kept open or closed
 
@@ -29,11 +30,9 @@ _MOST = 1000  # blocks that are kept open or closed
 def move(workspace: Workspace, message: Message) -> bool:
     """Choose what a message of one of `KINDS` says; True where the layers are drawn anew."""
     kind = message.get("kind")
-    if kind == "measure":
-        workspace.update(measure=_text(message.get("measure")))
-    elif kind == "layer":
-        return _choose_layer(workspace, _text(message.get("layer")))
-    elif kind == "channel":
+    if kind in _LOOKS:
+        return _look(workspace, message)
+    if kind == "channel":
         workspace.update(channel=_index(message.get("channel")), weight=None, whole=False)
         return False
     elif kind == "weight":
@@ -42,9 +41,6 @@ def move(workspace: Workspace, message: Message) -> bool:
     elif kind == "whole":
         workspace.update(whole=True, channel=None, weight=None)
         return False
-    elif kind == "form":
-        workspace.update(layers_as="graph" if message.get("form") == "graph" else "table")
-        reveal(workspace)
     elif kind == "fold":
         _fold(workspace, message)
     return True
@@ -85,10 +81,25 @@ def reveal(workspace: Workspace) -> bool:
     return bool(hidden)
 
 
-def _choose_layer(workspace: Workspace, name: str) -> bool:
-    workspace.update(layer=name, channel=None, weight=None, whole=False)
-    cures.want(workspace, name)
-    return reveal(workspace)
+def _look(workspace: Workspace, message: Message) -> bool:
+    """Take over the layer, the form and the measure: a message tells all that it knows of them.
+
+    The page gives up a message that waits when the next one comes, so the last must say what the
+    ones before it said.
+    """
+    kind, before = message["kind"], workspace.settings
+    if isinstance(message.get("measure"), str):
+        workspace.update(measure=_text(message["measure"]))
+    if "form" in message:
+        workspace.update(layers_as="graph" if message["form"] == "graph" else "table")
+    name = _text(message.get("layer"))
+    if kind == "layer" or (name and name != before.layer):
+        workspace.update(layer=name, channel=None, weight=None, whole=False)
+        cures.want(workspace, name)
+    revealed = reveal(workspace)
+    after = workspace.settings
+    same = (after.measure, after.layers_as) == (before.measure, before.layers_as)
+    return kind != "layer" or revealed or not same
 
 
 def _fold(workspace: Workspace, message: Message) -> None:

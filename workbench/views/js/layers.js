@@ -66,6 +66,11 @@ export function mountLayers(element, { get, on, send }) {
   const list = h("div", { class: "wb-list", role: "listbox", tabindex: 0, "aria-label": "Layers" });
   const graph = graphView(send, choose);
 
+  // Each message says all: of several that wait for the server only the last one is sent.
+  function tell(kind) {
+    const { selected, measure, form } = state;
+    send({ kind, layer: selected, measure, ...(get().forms ? { form } : {}) });
+  }
   function order() {
     const model = get();
     const names = { network: model.network, bits: model.order.bits }[state.sort] || model.order[state.measure];
@@ -81,19 +86,19 @@ export function mountLayers(element, { get, on, send }) {
     Object.assign(state, { measure, sort: "measure", reverse: false });
     draw();
     root.querySelector(".wb-measures")?.focus();
-    send({ kind: "measure", measure });
+    tell("measure");
   }
   function showAs(form) {
     state.form = form;
     draw();
     root.querySelector(`[data-form=${form}]`)?.focus();
-    send({ kind: "form", form });
+    tell("form");
   }
   function choose(name) {
     if (name === state.selected) return;
     state.selected = name;
     mark();
-    send({ kind: "layer", layer: name });
+    tell("layer");
   }
   function key(event) {
     const names = order();
@@ -151,7 +156,7 @@ export function mountLayers(element, { get, on, send }) {
       if (!model.forms) state.form = "table";
       state.selected = model.selected;
       // a click before the page had its key did not arrive
-      if (state.form === "graph" && model.forms?.form === "table") send({ kind: "form", form: "graph" });
+      if (state.form === "graph" && model.forms?.form === "table") tell("form");
     }
     draw(true);
   }
