@@ -23,6 +23,8 @@ from workbench.methods.shelf import Shelf
 FEWEST = 64  # examples, for some to be held out
 MOST_HELD = 512  # examples that judge
 NO_LABEL = -100
+MOST_FEATURES = 3 << 28  # bytes of a teacher's inner values, of all examples
+Teach = Callable[[Batch], tuple[Tensor, tuple[Tensor, ...]]]
 
 
 class Lesson(NamedTuple):
@@ -31,17 +33,19 @@ class Lesson(NamedTuple):
     Attributes:
         inputs: of the network.
         labels: int64 classes of the logits' leading shape, or shares of them; None without any.
-        answers: the teacher's logits, where they were kept.
+        answers: the teacher's logits, where they were kept; features: its inner values.
     """
 
     inputs: Batch
     labels: Tensor | None = None
     answers: Tensor | None = None
+    features: tuple[Tensor, ...] = ()
 
     def rows(self, chosen: Sequence[int]) -> Lesson:
         """Some of the examples."""
-        labels, answers = (None if x is None else x[chosen] for x in self[1:])
-        return Lesson(tuple(x[chosen] for x in self.inputs), labels, answers)
+        labels, answers = (None if x is None else x[chosen] for x in (self.labels, self.answers))
+        features = tuple(x[chosen] for x in self.features)
+        return Lesson(tuple(x[chosen] for x in self.inputs), labels, answers, features)
 
 
 class Lessons:
@@ -70,7 +74,28 @@ class Lessons:
         stacked = [torch.stack(column) for column in columns]
         inputs, rest = stacked[: self._width], stacked[self._width :]
         labels = rest.pop(0) if self._labelled else None
-        return Lesson(tuple(inputs), labels, rest.pop(0) if self._answered else None)
+        answers = rest.pop(0) if self._answered else None
+        return Lesson(tuple(inputs), labels, answers, tuple(rest))
+
+    def teach(self, teacher: Teach, size: int) -> None:
+        """Keep what the teacher answers to every example, `size` at a time.
+
+        Its features are kept where all of them fit into a budget that does not depend on the
+        machine: training that goes on elsewhere sees the same values. Answers always are.
+        """
+        room: int | None = None
+        for chosen in torch.arange(len(self)).split(size):
+            answers, features = teacher(self.part(chosen.tolist()).inputs)
+            if room is None:
+                one = sum(x[0].numel() * x.element_size() for x in features)
+                room = MOST_FEATURES - one * len(self)
+            kept = (answers, *features) if room >= 0 else (answers,)
+            for index, *own in zip(chosen.tolist(), *kept, strict=True):
+                held = self._held[index]
+                value = self._shelf.get(held)
+                self._shelf.drop(held)
+                self._held[index] = self._shelf.put((*value, *(x.clone() for x in own)))
+        self._answered = True
 
     def batches(self, size: int) -> Iterator[Lesson]:
         """All examples in order."""
@@ -91,8 +116,8 @@ class Lessons:
     def _add(self, lesson: Lesson) -> None:
         """Keep a batch, example by example."""
         self._width = len(lesson.inputs)
-        self._labelled, self._answered = lesson.labels is not None, lesson.answers is not None
-        columns = [*lesson.inputs, lesson.labels, lesson.answers]
+        self._labelled = lesson.labels is not None
+        columns = [*lesson.inputs, lesson.labels]
         for example in zip(*(c for c in columns if c is not None), strict=True):
             self._held.append(self._shelf.put(tuple(x.clone() for x in example)))
 
@@ -172,19 +197,6 @@ def _beta(alpha: float, draw: torch.Generator) -> float:
     return float(pair[0] / pair.sum())
 
 
-def collect(
-    batches: Iterator[tuple[Batch, Tensor | None]],
-    size: int,
-    answer: Callable[[Batch], Tensor] | None,
-) -> Lessons:
-    """All examples, with a teacher's answers where they can be kept."""
-
-    def lessons() -> Iterator[Lesson]:
-        for inputs, labels in batches:
-            parts = [x.split(size) for x in (*inputs, *(() if labels is None else (labels,)))]
-            for chunk in zip(*parts, strict=True):
-                own = chunk[: len(inputs)]
-                given = None if labels is None else chunk[-1]
-                yield Lesson(own, given, None if answer is None else answer(own))
-
-    return Lessons(lessons())
+def collect(batches: Iterator[tuple[Batch, Tensor | None]]) -> Lessons:
+    """All examples."""
+    return Lessons(Lesson(inputs, labels) for inputs, labels in batches)

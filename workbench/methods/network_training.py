@@ -305,11 +305,11 @@ class _Course:
         self._judge = Judge(self._model, self._trainable, self._shown(), self._held)
 
     def _gather(self) -> None:
-        """The lessons, with the teacher's answers where they stay what they are."""
+        """The lessons, with what the teacher says where it stays what it is."""
         course, trainable = self._plan.course, self._trainable
-        keeps = trainable.answers_suffice and not course.augments
-        answer = (lambda inputs: trainable.teacher(inputs)[0]) if keeps else None
-        self._lessons = collect(self._task.examples_to_learn(), course.batch_size, answer)
+        self._lessons = collect(self._task.examples_to_learn())
+        if trainable.taught and not course.augments:
+            self._lessons.teach(trainable.teacher, course.batch_size)
         self._held = self._lessons.hold_out(course.held_out)
         if self._plan.needs("labels") and not self._lessons.labelled:
             raise RecipeError(
@@ -327,8 +327,7 @@ class _Course:
             found.append(f"{self._together.count} processes share each batch")
         if self._together.precision:
             found.append(f"the forward pass is in {self._together.precision}, as was launched")
-        taught = self._plan.needs("prediction") or self._plan.needs("features")
-        if self._task.teacher is not None and not taught:
+        if self._task.teacher is not None and not self._trainable.taught:
             found.append("this stage learns nothing from the teacher: logits and features weigh 0")
         if self._norms:
             found.append(f"{len(self._norms)} convolutions are normalised for most of the steps")

@@ -101,9 +101,9 @@ class Trainable(nn.Module):
         return self.model(*inputs)
 
     @property
-    def answers_suffice(self) -> bool:
-        """Whether the teacher's logits are all that is wanted of it, so that they can be kept."""
-        return self.plan.needs("prediction") and not self._pairs
+    def taught(self) -> bool:
+        """Whether anything is wanted of the teacher."""
+        return self.plan.needs("prediction") or bool(self._pairs)
 
     def loss(
         self, *inputs: Tensor, labels: Tensor | None = None, step: int = 1, steps: int = 1
@@ -180,8 +180,8 @@ class Trainable(nn.Module):
         return tuple(Trained(*own, self._costs[own[0]].products) for own in held)
 
     def _seen(self, found: tuple[Tensor, ...], lesson: Lesson, step: int, steps: int) -> Seen:
-        logits, answers, features = found[0], lesson.answers, ()
-        if self._pairs or (self.plan.needs("prediction") and answers is None):
+        logits, answers, features = found[0], lesson.answers, lesson.features
+        if self.taught and (answers is None or len(features) < len(self._pairs)):
             answers, features = self.teacher(lesson.inputs)
         if self.plan.needs("labels") and lesson.labels is None:
             raise RecipeError(
