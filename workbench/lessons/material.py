@@ -61,3 +61,14 @@ def opening(title: str) -> str:
         f'session = workbench.open("{model}")\n'
         f'weight = session.model.get_parameter("{name}").detach()\n'
     )
+
+
+def recording(model: str, value: str, examples: int = EXAMPLES) -> str:
+    """Lines of Python that open a sample model and capture an activation of it as `x`."""
+    return (
+        "import workbench\n"
+        "from workbench.graph.taps import capture\n\n"
+        f'session = workbench.open("{model}")\n'
+        f'inputs, _ = next(session.data.batches("calibration", {examples}, {examples}))\n'
+        f'x = capture(session.graph.module, tuple(inputs), ["{value}"])["{value}"]\n'
+    )
