@@ -1,7 +1,7 @@
 """One outlier: the range follows it, and every other weight pays (Krishnamoorthi 2018, 1806.08342).
 
 A grid that covers [-max|w|, max|w|] has the step s = 2 max|w| / (2^b - 1), and rounding costs the
-others s² / 12 each: an outlier k times as far costs them 20 log10 k dB, as long as they keep levels.
+others s² / 12 each. An outlier k times as far costs them 20 log10 k dB while they keep levels.
 """
 
 from __future__ import annotations
