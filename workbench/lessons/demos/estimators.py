@@ -174,10 +174,10 @@ class EstimatorsDemo(Demo):
     def _forward(self) -> Lines:
         found = drawn(self.options.estimator, self.options.bits)
         record, thin = found["estimators"][0], _thinned(found["x"])
-        soft = [] if record["soft"] is None else [("stands in for it", record["soft"], "quant")]
+        soft = [] if record["soft"] is None else [(record["title"], record["soft"], "quant")]
         lines = [("staircase", found["forward"], "float"), *soft]
         return Lines(
-            f"Forwards, and what {_lower(self.options.estimator)} takes in its place",
+            "Forwards, and what stands in for it backwards",
             Axis("w / s, in steps"),
             Axis("ŵ / s"),
             tuple(Series(n, numbers(thin(found["x"])), numbers(thin(y)), t) for n, y, t in lines),

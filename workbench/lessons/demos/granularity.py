@@ -129,20 +129,24 @@ class GranularityDemo(Demo):
         return max(self.rivals, key=lambda name: self.rivals[name])
 
     def explanation(self) -> str:
-        o, best = self.options, self.answer()
-        costs = {n: stored(o.tensor, n, o.bits) - o.bits for n in different(o.tensor)}
-        finest = list(costs)[-1]
+        o = self.options
         reach = matrix(o.tensor).abs().amax(1)
+        ranked = sorted(self.rivals.items(), key=lambda pair: -pair[1])
+        listed = "; ".join(
+            f"{name} {value:.3g} dB" if value > -torch.inf else f"{name} does not fit"
+            for name, value in ranked
+        )
+        costs = ", ".join(
+            f"{stored(o.tensor, name, o.bits) - o.bits:.3g} for {name}" for name in self.rivals
+        )
         return (
-            f"At {o.budget:g} bits {best} leads with {self.rivals[best]:.3g} dB, before one scale"
-            f" with {self.rivals['one scale']:.3g}. The largest weight of a channel lies between"
+            f"At {o.budget:g} bits a weight: {listed}. The largest weight of a channel lies between"
             f" {float(reach.min()):.3g} and {float(reach.max()):.3g}; under one scale the narrow"
             " channels use few of their codes.\n\n"
-            f"Scales cost {costs['a scale per channel']:.3g} bits a weight per channel, and"
-            f" {costs[finest]:.3g} with {finest}. Each halving of a group doubles that, while its"
-            " steps shrink a little. So the finest grid has the least error at equal codes, but not"
-            " at equal size. A file has to be able to say it, too: ONNX has scales per tensor and"
-            " per channel since opset 13, and blocks since 21."
+            f"Bits a weight that the scales take: {costs}. Each halving of a group doubles them,"
+            " while its steps shrink a little. So the finest grid has the least error at equal"
+            " codes, but not at equal size. A file has to be able to say it, too: ONNX has scales"
+            " per tensor and per channel since opset 13, and blocks since 21."
         )
 
     def scene(self) -> Scene:
@@ -187,8 +191,8 @@ class GranularityDemo(Demo):
         here = (stored(o.tensor, o.scales, o.bits),), (quality(o.tensor, o.scales, o.bits),)
         return Lines(
             "Error against all that is stored",
-            Axis("bits a weight, scales included", low=2.0, high=8.0),
-            Axis("SQNR", "dB", low=0.0, high=45.0),
+            Axis("bits a weight, scales included", low=2.0, high=10.0),
+            Axis("SQNR", "dB", low=0.0),
             (*series, Series("", *here, "ink", "dots")),
             marks=(Mark(o.budget, "budget", sets="budget"),),
             note="Drag the budget. The dot is what the controls choose.",

@@ -151,11 +151,11 @@ class StaircaseDemo(Demo):
             f" {self.passed:g} times that: {gradient:.3g}. After {STEPS} steps at the rate {RATE}"
             f" w is {last[0]:.3g} and ŵ is {last[1]:.3g}, where {o.target:g} was wanted.\n\n"
             f"Of the {material.weight(TENSOR).numel():,} weights of the {TENSOR}, a gradient"
-            f" reaches {own:.3g} % as it is, {through:.3g} % straight through, and {clipped:.4g} % when"
-            " what is clipped is left out. Straight-through is not the derivative of this staircase"
-            " but that of a line through it. It points the right way, so ŵ arrives at a level next"
-            " to t; between two levels it cannot stay, and may go to and fro."
-        )  # fmt: skip
+            f" reaches {own:.3g} % as it is, {through:.3g} % straight through, and {clipped:.4g} %"
+            " when what is clipped is left out. Straight-through is not the derivative of this"
+            " staircase but that of a line through it. It points the right way, so ŵ arrives at a"
+            " level next to t; between two levels it cannot stay, and may go to and fro."
+        )
 
     def scene(self) -> Scene:
         return Scene([self._forward(), self._backward(), self._course()], self._readings())
