@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from workbench.graph.taps import capture
+from workbench.session.data import Split
 from workbench.session.session import Session
 from workbench.session.session import open as open_session
 
@@ -44,10 +45,12 @@ def weight(title: str) -> Tensor:
 
 
 @lru_cache(maxsize=_TENSORS)
-def activation(model: str, value: str, examples: int = EXAMPLES) -> Tensor:
-    """An activation by its ONNX name, (examples, ...), on the first calibration examples."""
+def activation(
+    model: str, value: str, examples: int = EXAMPLES, split: Split = "calibration"
+) -> Tensor:
+    """An activation by its ONNX name, (examples, ...), on the first examples of a split."""
     opened = session(model)
-    inputs, _ = next(opened.data.batches("calibration", examples, examples))
+    inputs, _ = next(opened.data.batches(split, examples, examples))
     with torch.no_grad():
         found = capture(opened.graph.module, tuple(inputs), [value])
     return found[value].detach().float()
@@ -70,5 +73,5 @@ def recording(model: str, value: str, examples: int = EXAMPLES) -> str:
         "from workbench.graph.taps import capture\n\n"
         f'session = workbench.open("{model}")\n'
         f'inputs, _ = next(session.data.batches("calibration", {examples}, {examples}))\n'
-        f'x = capture(session.graph.module, tuple(inputs), ["{value}"])["{value}"]\n'
+        f'x = capture(session.graph.module, tuple(inputs), ["{value}"])["{value}"].detach()\n'
     )
