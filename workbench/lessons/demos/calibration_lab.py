@@ -139,9 +139,9 @@ class CalibrationLab(Demo):
             " observer of extremes follows them, which can make it worse with more examples; one"
             " that minimises an error hardly moves.\n\n"
             f"After {MOST} examples '{best}' is best here, with {rivals[best]:.3g} dB before"
-            f" {rivals['minmax']:.3g} of 'minmax'. In the end order matters to the moving average alone,"
-            " which remembers the last ten batches or so; a histogram forgets nothing. What no"
-            " number of examples mends is a set that is unlike the data to come."
+            f" {rivals['minmax']:.3g} of 'minmax'. In the end order matters to the moving average"
+            " alone, which remembers the last ten batches or so; a histogram forgets nothing. What"
+            " no number of examples mends is a set that is unlike the data to come."
         )
 
     def scene(self) -> Scene:
