@@ -156,7 +156,7 @@ class AsymmetricDemo(Demo):
             f"{100 * negative:.3g} % of the values are negative, with {share:.3g} % of the"
             f" energy. An unsigned grid clips them and has {uns.quality:.3g} dB, where the"
             f" asymmetric one has {asy.quality:.3g} with its zero at code {asy.zero_point}. A"
-            " zero-point is not free in integers: (q - z) w adds z Σ w to every sum, which is"
+            " zero-point is not free in integers: Σ (q - z) w is Σ q w less z Σ w, which is"
             " folded into the bias. Weights are about the same on both sides, so they stay"
             " symmetric, and the product needs no second correction."
         )
