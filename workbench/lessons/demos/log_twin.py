@@ -170,7 +170,7 @@ class LogTwinDemo(Demo):
             f"Error of the product at {o.bits} bits: {listed}. {share:.3g} % of the values are"
             f" above a sixteenth of the largest, {float(x.max()):.3g}, and they have"
             f" {100 * energy:.3g} % of the energy. What falls to zero is small, but there is much"
-            " of it and its errors all point down: in a product they add up.\n\n"
+            " of it; behind a softmax all its errors point down, and in a product they add up.\n\n"
             "Logarithmic levels have the same relative error everywhere, so they reach far down"
             " with few codes, and gain nothing from more: between 1 and 1/√2 there is no level at"
             " any width. Two ladders keep equal steps where values are large and add fine ones"
