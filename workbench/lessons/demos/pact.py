@@ -146,9 +146,9 @@ class PactDemo(Demo):
             " and only they speak: each asks for more room. Rounding errors of all others grow with"
             " the step, but ∂x̂/∂α is zero there.\n\n"
             f"So the path is the same whatever the bits, though the best clip is not: {others}."
-            f" What stops the clip is λ alone, here {o.decay:g}: a choice by hand. And, but for λ, a clip that"
-            f" starts above {float(values().max()):.3g} has a dead gradient: nothing is beyond it."
-            " LSQ mends this; its step hears of rounding too."
+            f" What stops the clip is λ alone, here {o.decay:g}: a choice by hand. But for λ a clip"
+            f" that starts above {float(values().max()):.3g} has a dead gradient: nothing is beyond"
+            " it. LSQ mends this; its step hears of rounding too."
         )
 
     def scene(self) -> Scene:
