@@ -169,8 +169,8 @@ class OscillationDemo(Demo):
         }
         return Question(
             f"A weight of {problem()[0].numel():,} values trains on {2**o.bits} levels, straight"
-            f" through, for {STEPS} steps.{cures[o.cure]} Where do most latent weights lie at the"
-            " end?",
+            f" through, for {STEPS} steps.{cures[o.cure]} Where do the latent weights gather by"
+            " the end?",
             choices=(ON, MIDDLE, EVEN),
             hint="follow one weight whose best value is between two levels: which way is it pushed"
             " from either side",
@@ -187,12 +187,12 @@ class OscillationDemo(Demo):
         tail = [sum(c.losses[-TAIL:]) / TAIL for c in (self.plain, self.now)]
         frozen = 100 * float(self.now.history.frozen.double().mean())
         what = f", {frozen:.3g} % are frozen" if frozen else ""
+        plain = "" if self.options.cure == "none" else f", and {100 * tail[0]:.3g} % without a cure"
         return (
             f"{100 * middle:.3g} % of the latent weights end in the third of a cell around a"
             f" middle, {100 * near:.3g} % in the third around a level; 33 % would be even. In the"
             f" last step {self.now.flips[-1]} codes changed{what}. Over the last {TAIL} steps the"
-            f" output error was {100 * tail[1]:.3g} %, and {100 * tail[0]:.3g} % without a"
-            " cure.\n\n"
+            f" output error was {100 * tail[1]:.3g} %{plain}.\n\n"
             "The gradient depends on the code alone. Below the middle it says up and above it says"
             " down, so the middle attracts, and a smaller rate makes the swing smaller but does"
             " not end it. Dampening adds a pull that does depend on the latent weight; too"
