@@ -241,8 +241,8 @@ class IntegerOnly(Demo):
             f" steps of s_y = {n.scale:.3g}. Their ratio M = {float(n.multiplier[o.channel]):.5g}"
             f" becomes {m} · 2^-{shift}: a multiplication and a shift, no float anywhere. The ReLU"
             " costs nothing: its output's zero-point is the lowest code, and the clip does it."
-            f" With this m and this accumulator, {off[0]} of the channel's codes are one step from ONNX Runtime's and"
-            f" {off[1]} are further off."
+            f" With this m and this accumulator, {off[0]} of the channel's codes are one step from"
+            f" ONNX Runtime's and {off[1]} are further off."
         )
 
     def scene(self) -> Scene:
