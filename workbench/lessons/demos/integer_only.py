@@ -169,7 +169,7 @@ def whole(multiplier: float, bits: int) -> tuple[int, int]:
 @demo(
     "integer_only",
     title="Integer-only inference",
-    topic="Machines",
+    topic="Runtime",
     order=1,
     citation="Jacob et al. 2018, arXiv:1712.05877",
 )

@@ -116,13 +116,14 @@ function barsPanel(panel, r0, sent) {
     return [r.x(i + 0.1 + g * wide), r.x(i + 0.1 + (g + 1) * wide)];
   };
   const floor = r.y(panel.y.log ? r.yEnds[0] : 0);
+  const chosen = new Set(panel.chosen);
   const every = Math.ceil((panel.names.reduce((most, name) => Math.max(most, name.length), 1) * 7 * r.k + 6) / Math.max(1, (r.right - r.edge.left) / count));
   return [r, panelAxes(r, panel.x, panel.y, panel.names.length),
     ...panel.groups.flatMap(([, tone, tall], g) => tall.map((value, i) => {
       if (value == null) return null;
       const [from, to] = ends(i, g);
       const at = r.y(value);
-      return s("rect", { class: `wb-panel-bar ${toneOf(tone)}${panel.sets ? " wb-can" : ""}`, x: from, width: Math.max(0.6, to - from - (panel.names.length ? 0 : 0.6)), y: Math.min(at, floor), height: Math.max(value ? 1 : 0, Math.abs(floor - at)), onclick: panel.sets ? () => sent(panel.sets, i) : null },
+      return s("rect", { class: `wb-panel-bar ${toneOf(tone)}${panel.sets ? " wb-can" : ""}${chosen.has(i) ? " wb-chosen" : ""}`, x: from, width: Math.max(0.6, to - from - (panel.names.length ? 0 : 0.6)), y: Math.min(at, floor), height: Math.max(value ? 1 : 0, Math.abs(floor - at)), onclick: panel.sets ? () => sent(panel.sets, i, true) : null },
         s("title", {}, `${panel.names[i] ?? `${short(panel.edges[i])} to ${short(panel.edges[i + 1])}`}: ${short(value)}`));
     })),
     ...panel.names.map((name, i) => (i % every ? null : s("text", { x: r.x(i + 0.5), y: r.base + 14 * r.k, "text-anchor": "middle" }, name))),
