@@ -38,9 +38,7 @@ from workbench.lessons.panels import (
     numbers,
 )
 from workbench.lessons.registry import demo
-from workbench.methods.base import Task
-from workbench.methods.registry import make as make_method
-from workbench.session.execute import build
+from workbench.session.execute import quantized
 
 MODEL, EXAMPLES = "digits-resnet", 16
 LAYERS = {
@@ -109,10 +107,8 @@ def run_file() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     of some processors would saturate.
     """
     session = material.session(MODEL)
-    model = build(session, session.recipe(8, 8, "rtn", 8))
-    task = Task(lambda: (x for x, _ in session.data.batches("calibration", 64, 64)), 64)
-    for _ in make_method("rtn", {"calibrator": "minmax"}).learn(model, task):
-        pass
+    recipe = session.recipe(8, 8, "rtn", 8, calibration_examples=64, calibrator="minmax")
+    model = quantized(session, recipe)
     inputs, _ = next(session.data.batches("test", EXAMPLES, EXAMPLES))
     names = [f"{value}__q" for _, *values, _ in LAYERS.values() for value in values]
     with TemporaryDirectory() as folder:
@@ -258,14 +254,11 @@ class IntegerOnly(Demo):
             "import workbench\n"
             "from workbench.deploy import runtime\n"
             "from workbench.deploy.export import export\n"
-            "from workbench.methods.base import Task\n"
-            "from workbench.methods.registry import make\n"
-            "from workbench.session.execute import build\n\n"
+            "from workbench.session.execute import quantized\n\n"
             f'session = workbench.open("{MODEL}")\n'
-            'model = build(session, session.recipe(8, 8, "rtn", 8))\n'
-            'pictures = next(session.data.batches("calibration", 64, 64))[0]\n'
-            'list(make("rtn", {"calibrator": "minmax"}).learn(model, '
-            "Task(lambda: iter([pictures]), 64)))\n"
+            'options = {"calibration_examples": 64, "calibrator": "minmax"}\n'
+            'recipe = session.recipe(8, 8, "rtn", 8, **options)\n'
+            "model = quantized(session, recipe)\n"
             f'inputs, _ = next(session.data.batches("test", {EXAMPLES}, {EXAMPLES}))\n'
             "with TemporaryDirectory() as folder:\n"
             '    path = Path(folder) / "model.onnx"\n'
