@@ -137,6 +137,7 @@ class Cells(Panel):
         chosen: (row, column) of cells with a frame.
         sets: the option, a set of whole numbers, in which a click puts row * columns + column, or
             from which it takes it.
+        one_per_row: a click takes what else was chosen in its row out of the set.
     """
 
     kind: ClassVar[str] = "cells"
@@ -149,6 +150,7 @@ class Cells(Panel):
     texts: tuple[tuple[str, ...], ...] = ()
     chosen: tuple[tuple[int, int], ...] = ()
     sets: str = ""
+    one_per_row: bool = False
     note: str = ""
     veiled: bool = True
 

@@ -177,7 +177,7 @@ export function mountLesson(element, { get, on, send }) {
     const control = (get().controls || []).find((one) => one.name === name);
     if (!control) return;
     if (control.kind === "set" && toggles) tell({ kind: "toggle", name, value });
-    else tell({ kind: "set", name, value: control.kind === "set" ? [value] : limited(control, value) });
+    else tell({ kind: "set", name, value: control.kind === "set" ? [value].flat() : limited(control, value) });
   }
   function teach() {
     root.classList.toggle("wb-teach");
