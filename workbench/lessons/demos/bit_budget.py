@@ -170,7 +170,8 @@ class BitBudget(Demo):
             f"    recipe, {{}}, points={POINTS}, least={LEAST}, most={MOST},"
             f" examples={EXAMPLES}, judged={EXAMPLES}\n"
             ")\n"
-            f'fits = [p for p in found.points if p.costs["{RESOURCE}"] <= {self.options.budget + SLACK}]\n'
+            f"limit = {self.options.budget + SLACK}\n"
+            f'fits = [p for p in found.points if p.costs["{RESOURCE}"] <= limit]\n'
             f'chosen = max(fits, key=lambda point: point.costs["{RESOURCE}"])\n'
             "print(dict(chosen.bits))\n"
             "result = chosen.kl\n"
