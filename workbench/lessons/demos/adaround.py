@@ -53,7 +53,7 @@ class AdaRoundOptions(Options):
     turned: Annotated[
         tuple[int, ...], Field(description="Weights that are not rounded to the nearest level.")
     ] = ()
-    frame: Annotated[
+    progress: Annotated[
         int,
         Field(ge=0, le=FRAMES, description=f"Learning: each is {STEPS // FRAMES} steps.",
               json_schema_extra={"play": True}),
@@ -169,6 +169,12 @@ class AdaRoundDemo(Demo):
         return codes.clamp(self.learned.qmin, self.learned.qmax)
 
     @cached_property
+    def free(self) -> Tensor:
+        """(9,) whether a weight has both levels, up and down."""
+        down = self.place.floor()
+        return (down >= self.learned.qmin) & (down < self.learned.qmax)
+
+    @cached_property
     def h(self) -> Tensor:
         """How far each weight is rounded up, (frames, 9)."""
         return self.learned.h[:, self.options.kernel]
@@ -269,7 +275,7 @@ class AdaRoundDemo(Demo):
             texts=tuple(tuple(texts[i * SIZE : (i + 1) * SIZE]) for i in range(SIZE)),
             chosen=tuple(turned),
             sets="turned",
-            note="Click a weight to round it the other way. Colour: how far it was moved.",
+            note="Click a weight to round it the other way; at an end of the grid it has no choice.",
             veiled=False,
         )
 
@@ -288,7 +294,7 @@ class AdaRoundDemo(Demo):
         )  # fmt: skip
 
     def _course(self) -> Lines:
-        shown = self.options.frame + 1
+        shown = self.options.progress + 1
         steps = numbers(float(k * STEPS // FRAMES) for k in range(shown))
         return Lines(
             "AdaRound: h(V) of the nine weights",
@@ -303,7 +309,7 @@ class AdaRoundDemo(Demo):
 
     def _beta(self) -> Lines:
         every = [float(k) for k in range(0, STEPS + 1, STEPS // FRAMES)]
-        now = self.options.frame * STEPS // FRAMES
+        now = self.options.progress * STEPS // FRAMES
         return Lines(
             "The regulariser's exponent β",
             Axis("step", low=0, high=STEPS),
@@ -315,7 +321,7 @@ class AdaRoundDemo(Demo):
         )  # fmt: skip
 
     def _readings(self) -> list[Reading]:
-        e, h = self.errors, self.h[self.options.frame]
+        e, h = self.errors, self.h[self.options.progress]
         return [
             Reading("output error, by hand", e["hand"], reference=f"nearest {e['nearest']:.3g}",
                     veiled=False),
@@ -323,5 +329,5 @@ class AdaRoundDemo(Demo):
                     tone="good"),
             Reading("nearest rounding", f"{self._rank(e['nearest'])}.", f"of {WAYS}"),
             Reading("undecided at this step",
-                    int(((h - HALF).abs() < DECIDED).sum()), "of 9 weights"),
+                    int((((h - HALF).abs() < DECIDED) & self.free).sum()), f"of {int(self.free.sum())}"),
         ]  # fmt: skip

@@ -231,7 +231,7 @@ class BitBudget(Demo):
         most = max(map(max, harms))
         chosen = [(i, self.chosen.bits[name] - LEAST) for i, name in enumerate(self.sizes)]
         return Cells(
-            "What each layer harms alone, nats; framed: the programme's choice",
+            "Harm of each layer alone, nats",
             tuple(numbers(harm**0.25 for harm in row) for row in harms),
             low=0.0,
             high=most**0.25,
@@ -239,6 +239,7 @@ class BitBudget(Demo):
             columns=tuple(f"{bits} bits" for bits in WIDTHS),
             texts=tuple(tuple(f"{harm:.1g}" for harm in row) for row in harms),
             chosen=tuple(chosen),
+            note="Framed: the programme's choice.",
         )
 
     def _outcome(self) -> Table:

@@ -233,7 +233,7 @@ class Folding(Demo):
             Axis("layer"),
             Axis("times", low=0.0),
             groups,
-            names=tuple(str(i) for i in range(len(names))),
+            names=tuple(names),
             sets="layer",
             note="Click a layer to see its channels. 1: all channels are equally wide.",
         )

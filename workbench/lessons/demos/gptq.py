@@ -238,7 +238,7 @@ class GptqDemo(Demo):
         gaps = (c.gaps[self.done] / c.scale)[:ROWS]
         latest = int(c.order[self.done - 1]) if self.done else -1
         return Cells(
-            f"Where the weights are after {self.done} columns, in steps from the float ones",
+            f"How far weights are moved after {self.done} columns, in steps",
             tuple(numbers(row) for row in gaps),
             low=-1.0,
             high=1.0,

@@ -192,7 +192,7 @@ class GuiltyGame(Demo):
             Axis("layer"),
             Axis(unit, low=0.0),
             ((unit, "float" if key != "damage_kl" else "bad", heights),),
-            names=tuple(str(i) for i in range(len(self.records))),
+            names=tuple(str(record["layer"]) for record in self.records),
             **more,
         )
 

@@ -70,7 +70,7 @@ class IntegerOptions(Options):
     ] = PARTS  # fmt: skip
     place: Annotated[
         int, Field(ge=0, le=783, description="Which output.", json_schema_extra={"hidden": True})
-    ] = 300
+    ] = 239
 
 
 @dataclass(frozen=True)

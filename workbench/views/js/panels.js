@@ -172,7 +172,11 @@ function cellsPanel(panel, sent) {
   };
   const named = panel.rows.length > 0;
   const head = panel.columns.length ? [named ? h("span") : null, ...panel.columns.map((name) => h("span", { class: "wb-cells-head" }, name))] : [];
-  const grid = h("div", { class: `wb-cells${panel.values.length * columns > 400 ? " wb-fine" : ""}`, style: `grid-template-columns:${named ? "auto " : ""}repeat(${columns},minmax(0,1fr))` },
+  // Many rows are lower, so that all are seen at once; the cells of a map are square, not wide.
+  const tall = Math.min(1.9, 24 / panel.values.length);
+  const fine = panel.values.length * columns > 400;
+  const wide = fine && !named ? `;max-width:${0.85 * tall * columns}em` : "";
+  const grid = h("div", { class: `wb-cells${fine ? " wb-fine" : ""}`, style: `--tall:${tall}em;grid-template-columns:${named ? "auto " : ""}repeat(${columns},minmax(0,1fr))${wide}` },
     ...head.filter(Boolean), ...panel.values.flatMap((row, i) => [...(named ? [h("span", { class: "wb-cells-head" }, panel.rows[i])] : []), ...row.map((value, j) => cell(value, i, j))]));
   return grid;
 }
