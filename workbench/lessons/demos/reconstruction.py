@@ -31,7 +31,7 @@ from workbench.session.execute import build
 
 MODEL, JUDGED = "digits-resnet", 128
 WEIGHTS, ACTIVATIONS = 2, 4
-STEPS, BATCH = 60, 8
+STEPS, BATCH = 40, 8
 SCOPES = ("layer", "block", "network")
 NEAREST = "none: nearest rounding"
 #: values along the network, each behind a layer or a block
@@ -39,7 +39,7 @@ VALUES = ("relu", "blocks.0.relu", "blocks.0.relu_2", "blocks.1.relu", "blocks.1
           "blocks.2.relu", "blocks.2.relu_2", "logits")  # fmt: skip
 LEARNING = {
     "inputs": "mixed", "iterations": STEPS, "batch_size": BATCH, "held_out": 0.0,
-    "learning_rate": 0.06, "regulariser": 0.1,
+    "learning_rate": 0.08, "regulariser": 0.1,
 }  # fmt: skip
 
 
