@@ -275,7 +275,7 @@ class AdaRoundDemo(Demo):
             texts=tuple(tuple(texts[i * SIZE : (i + 1) * SIZE]) for i in range(SIZE)),
             chosen=tuple(turned),
             sets="turned",
-            note="Click a weight to round it the other way; at an end of the grid it has no choice.",
+            note="Click a weight to round it the other way; at the grid's ends it has no choice.",
             veiled=False,
         )
 
@@ -329,5 +329,6 @@ class AdaRoundDemo(Demo):
                     tone="good"),
             Reading("nearest rounding", f"{self._rank(e['nearest'])}.", f"of {WAYS}"),
             Reading("undecided at this step",
-                    int((((h - HALF).abs() < DECIDED) & self.free).sum()), f"of {int(self.free.sum())}"),
+                    int((((h - HALF).abs() < DECIDED) & self.free).sum()),
+                    f"of {int(self.free.sum())}"),
         ]  # fmt: skip
