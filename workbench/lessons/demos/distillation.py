@@ -165,7 +165,7 @@ class DistillationDemo(Demo):
             "by_label = torch.autograd.grad(cross_entropy(logits, labels[k]), logits)\n"
             f"loss = distillation(teacher[k], logits, {o.temperature})\n"
             "by_float = torch.autograd.grad(loss, logits, retain_graph=True)\n"
-            "result = float(loss)\n"
+            "result = float(loss.detach())\n"
         )
 
     def _student(self) -> Tensor:
