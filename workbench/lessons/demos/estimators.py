@@ -28,7 +28,7 @@ from workbench.maths.ranges import weight_range
 MODEL, VALUE, PARAMETER = "digits-vit", "blocks.1.norm1", "blocks_1_attention_query_weight"
 HEAD = 16  # columns of the first head
 RANGE, REFERENCE = "l2", "clipped_ste"
-STEPS, POINTS = 30, 300
+STEPS, POINTS, TAIL = 30, 300, 10
 ALIKE, CLOSE = "all end within a tenth of each other", 1.1
 
 
@@ -41,7 +41,7 @@ class EstimatorOptions(Options):
         float,
         Field(ge=0.03, le=3, description="Learning rate, in units of 1 / the largest curvature.",
               json_schema_extra={"log": True}),
-    ] = 0.3  # fmt: skip
+    ] = 1.0  # fmt: skip
     step: Annotated[
         int,
         Field(ge=0, le=STEPS, description="How many steps of descent are shown.",
@@ -131,20 +131,28 @@ class EstimatorsDemo(Demo):
         found = list(self.ends.values())
         return ALIKE if found[-1] <= CLOSE * found[0] else ESTIMATORS[next(iter(self.ends))].title
 
+    def restless(self, name: str) -> float:
+        """Codes that change in a step, on average over the last ones."""
+        return sum(self.paths[name][1][-TAIL:]) / TAIL
+
     def explanation(self) -> str:
         first, last = next(iter(self.ends)), list(self.ends)[-1]
-        start = self.paths[first][0][0]
-        flips = {name: self.paths[name][1][-1] for name in (first, last)}
+        one_bit = (
+            " With one bit most weights are clipped, and only plain straight-through moves them."
+            if self.options.bits == 1
+            else ""
+        )
         return (
-            f"Nearest rounding has {100 * start:.3g} % output error. After {STEPS} steps"
-            f" {_lower(first)} has {100 * self.ends[first]:.3g} %, and {_lower(last)}"
-            f" {100 * self.ends[last]:.3g} %. In the last step {flips[first]} and"
-            f" {flips[last]} codes still changed.\n\n"
+            f"Nearest rounding has {100 * self.paths[first][0][0]:.3g} % output error. After"
+            f" {STEPS} steps {_lower(first)} has {100 * self.ends[first]:.3g} %, and {_lower(last)}"
+            f" {100 * self.ends[last]:.3g} %. Over the last {TAIL} steps {self.restless(first):.3g}"
+            f" and {self.restless(last):.3g} codes changed in each.{one_bit}\n\n"
             "Going forward the loss is a function of codes, and codes change only where a latent"
-            " weight crosses the middle between two levels. Straight-through pushes all weights on,"
-            " so at a large rate many cross to and fro. Soft staircases push most near the middle"
-            " and little on a level, where codes come to rest. With a small rate the differences"
-            " shrink: what is left of them acts like another learning rate for each weight."
+            " weight crosses the middle between two levels. Straight-through pushes all weights"
+            " alike, so at a large rate many cross to and fro. Soft staircases push most near the"
+            " middle and little on a level, where codes come to rest. With a small rate the"
+            " differences shrink: what is left of them acts like another learning rate for each"
+            " weight."
         )
 
     def scene(self) -> Scene:
@@ -227,7 +235,7 @@ class EstimatorsDemo(Demo):
     def _table(self) -> Table:
         rows = (
             (ESTIMATORS[n].title, f"{100 * self.paths[n][0][0]:.3g}", f"{100 * end:.3g}",
-             f"{self.paths[n][1][-1]}")
+             f"{self.restless(n):.3g}")
             for n, end in self.ends.items()
         )  # fmt: skip
         return Table(
@@ -236,7 +244,7 @@ class EstimatorsDemo(Demo):
                 "estimator",
                 "error before, %",
                 f"after {STEPS} steps, %",
-                "codes changed in the last",
+                "codes changed a step",
             ),
             tuple(rows),
             tuple("quant" if n == self.options.estimator else "" for n in self.ends),
