@@ -117,7 +117,7 @@ def layer_sums(layer: str, bits: int, scales: str) -> Sums:
 
 @demo(
     "saturation",
-    title="Saturation on this processor?",
+    title="Saturation without VNNI",
     topic="Runtime",
     order=2,
     citation="Intel 64 and IA-32 Architectures Software Developer's Manual, VPMADDUBSW",
@@ -261,7 +261,7 @@ class SaturationDemo(Demo):
             most,
             chosen=((row, column),),
             sets="place",
-            note="Click an output to follow its sum. White: right.",
+            note="Click an output to follow its sum. Pale: right.",
         )
 
     def _readings(self) -> list[Reading]:
