@@ -196,9 +196,10 @@ class DataFree(Demo):
         shown = pictures(self.options.source)[self.options.picture]
         return Cells(
             f"Picture {self.options.picture} of {PICTURES}: {self.options.source}",
-            tuple(numbers(row) for row in shown),
-            low=float(shown.min()),
-            high=float(shown.max()),
+            tuple(numbers(row) for row in shown - shown.min()),
+            low=0.0,
+            high=float(shown.max() - shown.min()),
+            note="Brightness above the darkest pixel.",
             veiled=False,
         )
 
