@@ -30,14 +30,14 @@ from workbench.maths.grid import Grid, affine_range, dequantize, fake_quantize, 
 # $$ q = \mathrm{clip}\left(\left\lfloor \tfrac{x}{s} \right\rceil + z,\; q_{\min},\; q_{\max}\right)
 # \qquad\text{and the code stands for}\qquad \hat x = s\,(q - z). $$
 #
-# $\lfloor\cdot\rceil$ rounds to the nearest integer; a tie goes to the even one, as in ONNX, PyTorch
-# and NumPy. A grid of $b$ bits has $2^b$ codes, from $0$ to $2^b - 1$ if unsigned and from $-2^{b-1}$
-# to $2^{b-1} - 1$ if signed. The formula is from Jacob et al. 2018 (arXiv:1712.05877); its notation
-# here follows Nagel et al. 2021 (arXiv:2106.08295).
+# $\lfloor\cdot\rceil$ rounds to the nearest integer; a tie goes to the even one, as in ONNX,
+# PyTorch and NumPy. A grid of $b$ bits has $2^b$ codes, from $0$ to $2^b - 1$ if unsigned and from
+# $-2^{b-1}$ to $2^{b-1} - 1$ if signed. The formula is from Jacob et al. 2018 (arXiv:1712.05877);
+# its notation here follows Nagel et al. 2021 (arXiv:2106.08295).
 #
-# To cover a range $[l, h]$ with an unsigned grid, spread the codes over it, and then choose $z$ so that
-# **zero is exactly a level**: padding and ReLU produce zeros by the million, and a bias in each of
-# them would add up.
+# To cover a range $[l, h]$ with an unsigned grid, spread the codes over it, and then choose $z$ so
+# that **zero is exactly a level**: padding and ReLU produce zeros by the million, and a bias in
+# each of them would add up.
 #
 # $$ s = \frac{h - l}{q_{\max} - q_{\min}}, \qquad z = q_{\min} - \left\lfloor \tfrac{l}{s} \right\rceil $$
 
@@ -56,8 +56,8 @@ assert float(values[2]) == 0.0, "zero is a level"
 
 # %% [markdown]
 # Look at the two ends. $-1$ became $-1.0667$ and $3$ became $2.9333$: rounding $z$ moved the whole
-# grid by a fraction of a step. And $5$ became $2.9333$ as well. It was **clipped**: there is no code
-# above 15.
+# grid by a fraction of a step. And $5$ became $2.9333$ as well. It was **clipped**: there is no
+# code above 15.
 #
 # Move the parameters yourself. The demo asks before it shows; commit to a guess, it costs nothing.
 
@@ -67,9 +67,9 @@ demo.number_line()
 # %% [markdown]
 # ## 2. Symmetric and asymmetric
 #
-# Weights are spread evenly around zero, so one usually fixes $z = 0$. That saves a multiplication by
-# $z$ in every product and is called *symmetric*. What comes out of a ReLU is never negative: a signed
-# symmetric grid would leave all codes below zero unused, one bit lost.
+# Weights are spread evenly around zero, so one usually fixes $z = 0$. That saves a multiplication
+# by $z$ in every product and is called *symmetric*. What comes out of a ReLU is never negative: a
+# signed symmetric grid would leave all codes below zero unused, one bit lost.
 
 # %%
 relu = torch.randn(10_000, generator=torch.Generator().manual_seed(0)).relu()
@@ -87,7 +87,8 @@ assert errors["unsigned"] < errors["signed"] / 3, "half the step, a quarter of t
 # %% [markdown]
 # ## 3. Two errors
 #
-# Inside the range, a value moves to the nearest level, so **the rounding error is at most half a step**:
+# Inside the range, a value moves to the nearest level, so **the rounding error is at most half a
+# step**:
 #
 # $$ |x - \hat x| \le \tfrac{s}{2}. $$
 #
@@ -116,8 +117,8 @@ assert float(error[inside].abs().max()) <= float(scale) / 2 + 1e-6, "half a step
 assert abs(float(error[inside].square().mean().sqrt() / scale) - 12**-0.5) < 0.01, "s / sqrt(12)"
 
 # %% [markdown]
-# $1/\sqrt{12} \approx 0.289$ is worth remembering: a layer whose error is far above 0.289 steps does not
-# only round, it clips.
+# $1/\sqrt{12} \approx 0.289$ is worth remembering: a layer whose error is far above 0.289 steps
+# does not only round, it clips.
 #
 # ## 4. What a bit is worth
 #
@@ -125,8 +126,8 @@ assert abs(float(error[inside].square().mean().sqrt() / scale) - 12**-0.5) < 0.0
 #
 # $$ \mathrm{SQNR} = 10 \log_{10} \frac{\sum x^2}{\sum (x - \hat x)^2}. $$
 #
-# One bit more halves the step, quarters the mean square error, and so gives
-# $20 \log_{10} 2 \approx 6.02$ dB. The law holds while the error really is like uniform noise.
+# One bit more halves the step, quarters the mean square error, and so gives $20 \log_{10} 2 \approx
+# 6.02$ dB. The law holds while the error really is like uniform noise.
 
 # %%
 from workbench.maths.metrics import sqnr_db
@@ -151,8 +152,8 @@ print(f"at 2 bits {100 * zeros:.0f} % of the weights become zero")
 assert zeros > 0.8
 
 # %% [markdown]
-# At 2 bits nearly every weight rounds to zero: the error is then not noise but the signal itself. That
-# is why the low end needs methods of its own, and why this course has fourteen lessons.
+# At 2 bits nearly every weight rounds to zero: the error is then not noise but the signal itself.
+# That is why the low end needs methods of its own, and why this course has fourteen lessons.
 
 # %%
 demo.six_db()
@@ -160,8 +161,8 @@ demo.six_db()
 # %% [markdown]
 # ## 5. Fake quantization
 #
-# To study a quantized network one need not run integers. `fake_quantize` rounds and maps back at once,
-# so the network stays in floating point and every number is exactly one that integers could
+# To study a quantized network one need not run integers. `fake_quantize` rounds and maps back at
+# once, so the network stays in floating point and every number is exactly one that integers could
 # represent. Quantizing twice changes nothing more:
 
 # %%
@@ -174,8 +175,8 @@ assert once.unique().numel() <= 2**8
 # %% [markdown]
 # ## Exercises
 #
-# Put your answer in place of `None` and run both cells. Write numbers, not code that computes them from
-# the notebook: your teacher's grader reads answers and runs nothing.
+# Put your answer in place of `None` and run both cells. Write numbers, not code that computes them
+# from the notebook: your teacher's grader reads answers and runs nothing.
 #
 # **1.1** How many levels has a grid of 5 bits?
 
@@ -195,8 +196,9 @@ answer = None
 course.check("1.2", answer)
 
 # %% [markdown]
-# **1.3** By hand: the range $[-1, 3]$ is covered by an asymmetric unsigned grid of 4 bits. Which value
-# does $0.5$ become? Give four digits. (The table in section 1 is there to check each step of yours.)
+# **1.3** By hand: the range $[-1, 3]$ is covered by an asymmetric unsigned grid of 4 bits. Which
+# value does $0.5$ become? Give four digits. (The table in section 1 is there to check each step of
+# yours.)
 
 # %%
 answer = None
@@ -205,8 +207,8 @@ answer = None
 course.check("1.3", answer)
 
 # %% [markdown]
-# **1.4** A weight has an SQNR of 31.0 dB at 6 bits with its whole range covered. About how many decibels
-# will it have at 8 bits?
+# **1.4** A weight has an SQNR of 31.0 dB at 6 bits with its whole range covered. About how many
+# decibels will it have at 8 bits?
 
 # %%
 answer = None

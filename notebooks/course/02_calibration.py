@@ -8,9 +8,9 @@
 #
 # **You need**: lesson 1. **Time**: 45 minutes.
 #
-# A weight is known before the network runs, so its range is there to be read. An **activation** is not:
-# every input gives another. *Calibration* runs a few examples through the float network, looks at
-# what comes by, and fixes a range for each activation. No label is needed.
+# A weight is known before the network runs, so its range is there to be read. An **activation** is
+# not: every input gives another. *Calibration* runs a few examples through the float network, looks
+# at what comes by, and fixes a range for each activation. No label is needed.
 
 # %%
 import tempfile
@@ -45,9 +45,9 @@ assert float(seen.min()) == 0, "a ReLU gives nothing below zero, so the grid can
 # %% [markdown]
 # ## 1. Five opinions about a range
 #
-# The largest value is many times the mean. Cover it, and the steps are coarse for everyone else; cut it,
-# and the few large values are clipped. This is the same balance as in the demo below, and each
-# calibrator strikes it in its own way:
+# The largest value is many times the mean. Cover it, and the steps are coarse for everyone else;
+# cut it, and the few large values are clipped. This is the same balance as in the demo below, and
+# each calibrator strikes it in its own way:
 #
 # | name | the range ends | trusts |
 # |---|---|---|
@@ -57,8 +57,8 @@ assert float(seen.min()) == 0, "a ReLU gives nothing below zero, so the grid can
 # | `aciq` | where theory puts it for a Laplace or normal law of the same spread | a law |
 # | `entropy` | where the quantized histogram keeps most of the information (least KL) | the bulk |
 #
-# Sources: ACIQ is Banner et al. 2019 (arXiv:1810.05723); $p = 2.4$ is from LAPQ, Nahshan et al. 2021
-# (arXiv:1911.07190), a compromise that leans towards large values.
+# Sources: ACIQ is Banner et al. 2019 (arXiv:1810.05723); $p = 2.4$ is from LAPQ, Nahshan et al.
+# 2021 (arXiv:1911.07190), a compromise that leans towards large values.
 
 # %%
 demo.clip_or_round()
@@ -113,14 +113,13 @@ assert abs(drift["l2"]) < drift["minmax"] / 3, "least error moves far less"
 #
 # ## 3. The wrong examples
 #
-# A classic mistake in practice: the network is calibrated on pictures that were not prepared as they are
-# in use. Here somebody forgot to scale the pixels, and the calibration pictures are four times as
-# bright.
+# A classic mistake in practice: the network is calibrated on pictures that were not prepared as
+# they are in use. Here somebody forgot to divide the pixels of the calibration pictures by 255.
 
 # %%
 with torch.no_grad():
-    bright = [255 * each for each in session.data.split("calibration", 256)]
-    wrong = capture(session.graph.module, tuple(bright), [TENSOR])[TENSOR]
+    raw = [255 * each for each in session.data.split("calibration", 256)]
+    wrong = capture(session.graph.module, tuple(raw), [TENSOR])[TENSOR]
 
 wrong_db = judge("l2", wrong, held_out)[1]
 itself = judge("l2", wrong, wrong)[1]
@@ -174,9 +173,9 @@ course.check("2.1", answer)
 
 # %% [markdown]
 # **2.2** A tensor follows a Laplace law with mean absolute value $b = 0.8$ and is quantized
-# symmetrically to 4 bits. ACIQ says that the clip with the least error is about $5.03\,b$ at 4 bits.
-# What is the step $s$ of the signed grid of this package, whose full range is
-# $s = \alpha / ((q_{\max} - q_{\min})/2)$?
+# symmetrically to 4 bits. ACIQ says that the clip with the least error is about $5.03\,b$ at 4
+# bits. What is the step $s$ of the signed grid of this package, whose full range is $s = \alpha /
+# ((q_{\max} - q_{\min})/2)$?
 
 # %%
 answer = None
@@ -185,8 +184,8 @@ answer = None
 course.check("2.2", answer)
 
 # %% [markdown]
-# **2.3** A colleague reports that calibrating on the test set itself gives the best score. Which of these
-# is right? Answer with the letter.
+# **2.3** A colleague reports that calibrating on the test set itself gives the best score. Which of
+# these is right? Answer with the letter.
 #
 # - `"a"` Good: the more similar the data, the better the range.
 # - `"b"` The score is not a held-out score any more, so it says nothing about new examples.

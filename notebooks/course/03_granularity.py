@@ -8,8 +8,8 @@
 #
 # **You need**: lessons 1 and 2. **Time**: 45 minutes.
 #
-# A scale is set by the largest values that share it. The fewer values share one, the finer the steps,
-# and the more scales there are to store and to multiply by.
+# A scale is set by the largest values that share it. The fewer values share one, the finer the
+# steps, and the more scales there are to store and to multiply by.
 
 # %%
 import tempfile
@@ -28,13 +28,15 @@ session = workbench.open("digits-mobilenet")
 weight = session.model.get_parameter("blocks_6_depthwise_weight").detach()
 ranges = weight.abs().amax(dim=(1, 2, 3))  # one for each of the channels
 print(f"{weight.shape[0]} channels, ranges {float(ranges.min()):.3f} to {float(ranges.max()):.3f}")
-assert float(ranges.max() / ranges.median()) > 2, "the widest channel is far wider than the usual one"
+assert float(ranges.max() / ranges.median()) > 2, (
+    "the widest channel is far wider than the usual one"
+)
 
 # %% [markdown]
 # ## 1. One outlier
 #
-# With one scale for the tensor, the widest channel sets the step of all others. The demo lets you drag
-# one weight outwards and watch what happens to its neighbours.
+# With one scale for the tensor, the widest channel sets the step of all others. The demo lets you
+# drag one weight outwards and watch what happens to its neighbours.
 
 # %%
 demo.outlier()
@@ -73,13 +75,14 @@ assert rescued >= before, "with a scale for each row it costs its own row only"
 # For a weight of shape (out, in, height, width) one has
 #
 # - **per tensor**: one scale;
-# - **per channel**: one for each output channel. A scale that belongs to an output can be taken out of
-#   the sum, $\sum_j s_i q_{ij} x_j = s_i \sum_j q_{ij} x_j$, so integer hardware has no trouble with it;
-# - **per group**: one for every $g$ values along the inputs, usual for language models. Now the scale
-#   changes *within* the sum, so the partial sums have to be scaled.
+# - **per channel**: one for each output channel. A scale that belongs to an output can be taken out
+#   of the sum, $\sum_j s_i q_{ij} x_j = s_i \sum_j q_{ij} x_j$, so integer hardware has no trouble
+#   with it;
+# - **per group**: one for every $g$ values along the inputs, usual for language models. Now the
+#   scale changes *within* the sum, so the partial sums have to be scaled.
 #
-# A scale of 16 bits shared by $g$ weights adds $16/g$ bits to each of them. Error and cost on three real
-# weights, at 4 bits:
+# A scale of 16 bits shared by $g$ weights adds $16/g$ bits to each of them. Error and cost on three
+# real weights, at 4 bits:
 
 # %%
 names = {
@@ -103,9 +106,10 @@ assert all(gain > 0 for gain in gains.values())
 assert gains["depthwise"] == max(gains.values()), "depthwise gains most"
 
 # %% [markdown]
-# A depthwise kernel has only nine weights to a channel, each filter works on a channel of its own, and
-# nothing in training keeps the channels at one size. When batch norm is folded into the weights, its
-# factors make the difference larger still (Nagel et al. 2019, arXiv:1906.04721, section 3).
+# A depthwise kernel has only nine weights to a channel, each filter works on a channel of its own,
+# and nothing in training keeps the channels at one size. When batch norm is folded into the
+# weights, its factors make the difference larger still (Nagel et al. 2019, arXiv:1906.04721,
+# section 3).
 
 # %%
 demo.granularity()
@@ -113,7 +117,8 @@ demo.granularity()
 # %% [markdown]
 # ## 3. In the network
 #
-# Three bits for the weights, floating-point activations, nearest rounding; only the granularity differs.
+# Three bits for the weights, floating-point activations, nearest rounding; only the granularity
+# differs.
 
 # %%
 folder = Path(tempfile.mkdtemp(prefix="lesson-3-"))
@@ -140,10 +145,10 @@ assert tops["channel"] > tops["tensor"] + 2
 # %% [markdown]
 # ## 4. Equalize instead
 #
-# Where hardware wants one scale for a tensor, channels can be brought to one size *before* quantizing.
-# ReLU commutes with positive factors, $\mathrm{relu}(c\,x) = c\,\mathrm{relu}(x)$, so channel $i$ of one
-# layer can be divided by $c_i$ and the next layer's column multiplied by it: the float network is the
-# same. **Cross-layer equalization** (Nagel et al. 2019) chooses
+# Where hardware wants one scale for a tensor, channels can be brought to one size *before*
+# quantizing. ReLU commutes with positive factors, $\mathrm{relu}(c\,x) = c\,\mathrm{relu}(x)$, so
+# channel $i$ of one layer can be divided by $c_i$ and the next layer's column multiplied by it: the
+# float network is the same. **Cross-layer equalization** (Nagel et al. 2019) chooses
 #
 # $$ c_i = \sqrt{r^{(1)}_i / r^{(2)}_i}, $$
 #
@@ -182,8 +187,8 @@ demo.folding()
 # %% [markdown]
 # ## Exercises
 #
-# **3.1** Weights of 4 bits in groups of 32, each with a scale of 16 bits. How many bits does a weight
-# take on average?
+# **3.1** Weights of 4 bits in groups of 32, each with a scale of 16 bits. How many bits does a
+# weight take on average?
 
 # %%
 answer = None
@@ -192,9 +197,9 @@ answer = None
 course.check("3.1", answer)
 
 # %% [markdown]
-# **3.2** A layer has two channels with weight ranges $r^{(1)} = [8, 0.5]$; the next layer's ranges for
-# these inputs are $r^{(2)} = [2, 2]$. Which factors $c_1, c_2$ does equalization divide the first
-# layer's channels by? Give a list of two numbers.
+# **3.2** A layer has two channels with weight ranges $r^{(1)} = [8, 0.5]$; the next layer's ranges
+# for these inputs are $r^{(2)} = [2, 2]$. Which factors $c_1, c_2$ does equalization divide the
+# first layer's channels by? Give a list of two numbers.
 
 # %%
 answer = None
@@ -203,8 +208,8 @@ answer = None
 course.check("3.2", answer)
 
 # %% [markdown]
-# **3.3** A matrix of 1024 × 1024 weights at 4 bits: by what percentage does it grow when one scale of 32
-# bits per tensor is replaced by one of 32 bits per output channel?
+# **3.3** A matrix of 1024 × 1024 weights at 4 bits: by what percentage does it grow when one scale
+# of 32 bits per tensor is replaced by one of 32 bits per output channel?
 
 # %%
 answer = None

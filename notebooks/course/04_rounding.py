@@ -8,8 +8,8 @@
 #
 # **You need**: lessons 1 to 3. **Time**: 60 minutes.
 #
-# Nobody uses weights; one uses what a layer computes with them. A weight may well go to the *farther* of
-# its two levels if that cancels the error of its neighbours.
+# Nobody uses weights; one uses what a layer computes with them. A weight may well go to the
+# *farther* of its two levels if that cancels the error of its neighbours.
 
 # %%
 import itertools
@@ -25,10 +25,10 @@ from workbench.quantizers.rounding import Rounding, rectified_sigmoid
 # %% [markdown]
 # ## 1. Two weights
 #
-# A neuron computes $w_1 x_1 + w_2 x_2$ with $w = (0.4, 0.4)$, its levels are the integers, and its inputs
-# nearly always agree: $x_1 \approx x_2$. Nearest rounding gives $(0, 0)$: both errors are
-# $-0.4$, and they **add up**. Rounding one of them up gives $(1, 0)$: errors $+0.6$ and $-0.4$, which
-# cancel.
+# A neuron computes $w_1 x_1 + w_2 x_2$ with $w = (0.4, 0.4)$, its levels are the integers, and its
+# inputs nearly always agree: $x_1 \approx x_2$. Nearest rounding gives $(0, 0)$: both errors are
+# $-0.4$, and they **add up**. Rounding one of them up gives $(1, 0)$: errors $+0.6$ and $-0.4$,
+# which cancel.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -56,9 +56,9 @@ assert mixed < nearest / 5, "the larger weight error is the smaller output error
 # $$ \mathbb{E}\,\big(\Delta w^{\top} x\big)^2 = \Delta w^{\top} H\, \Delta w
 #    = \sum_i H_{ii}\,\Delta w_i^2 + \sum_{i \ne j} H_{ij}\,\Delta w_i\,\Delta w_j . $$
 #
-# Nearest rounding minimises the first sum. The second, the products, is where inputs that go together
-# let errors cancel or add up, and nearest rounding does not look at it. (Nagel et al. 2020,
-# arXiv:2004.10568, section 3, get the same form from a Taylor expansion of the task loss.)
+# Nearest rounding minimises the first sum. The second, the products, is where inputs that go
+# together let errors cancel or add up, and nearest rounding does not look at it. (Nagel et al.
+# 2020, arXiv:2004.10568, section 3, get the same form from a Taylor expansion of the task loss.)
 
 # %%
 H = inputs.T @ inputs / len(inputs)
@@ -75,10 +75,11 @@ demo.adaround()
 # %% [markdown]
 # ## 3. Random roundings
 #
-# The paper's first experiment, here on the last layer of a digits network at 2 bits: round each weight
-# up or down **at random**, with a chance that makes the mean right, a hundred times. Most of these
-# are worse than nearest rounding. But each output row has an error of its own, and in some rows the
-# best of the hundred beats it: nearest rounding was never best, it was only the obvious choice.
+# The paper's first experiment, here on the last layer of a digits network at 2 bits: round each
+# weight up or down **at random**, with a chance that makes the mean right, a hundred times. Most of
+# these are worse than nearest rounding. But each output row has an error of its own, and in some
+# rows the best of the hundred beats it: nearest rounding was never best, it was only the obvious
+# choice.
 
 # %%
 session = workbench.open("digits-mobilenet")
@@ -122,20 +123,20 @@ assert wins > 0, "and sometimes better"
 # %% [markdown]
 # ## 4. AdaRound: learn it
 #
-# There are $2^{n}$ roundings of $n$ weights, too many to try. AdaRound relaxes the choice: each weight gets
-# a variable $V$, and in place of "up or down" stands a number between 0 and 1,
+# There are $2^{n}$ roundings of $n$ weights, too many to try. AdaRound relaxes the choice: each
+# weight gets a variable $V$, and in place of "up or down" stands a number between 0 and 1,
 #
 # $$ \hat w = s \cdot \mathrm{clip}\big(\lfloor w / s \rfloor + h(V)\big), \qquad
 #    h(V) = \mathrm{clip}\big(1.2\,\sigma(V) - 0.1,\; 0,\; 1\big). $$
 #
-# The stretched sigmoid reaches 0 and 1 at finite $V$, so variables can come to rest there. $V$ starts
-# where $h(V)$ is the fractional part, that is, at the float weight. Then descent minimises
+# The stretched sigmoid reaches 0 and 1 at finite $V$, so variables can come to rest there. $V$
+# starts where $h(V)$ is the fractional part, that is, at the float weight. Then descent minimises
 #
 # $$ \mathbb{E}\,\lVert W x - \hat W x \rVert^2 + \lambda \sum_i \big(1 - |2 h(V_i) - 1|^{\beta}\big). $$
 #
-# The second term is zero only where every $h$ is 0 or 1. A large $\beta$ is flat in the middle, so that
-# the variables move freely at first; as $\beta$ falls, it drives them to the ends. Here is the whole
-# method, in a few lines:
+# The second term is zero only where every $h$ is 0 or 1. A large $\beta$ is flat in the middle, so
+# that the variables move freely at first; as $\beta$ falls, it drives them to the ends. Here is the
+# whole method, in a few lines:
 
 # %%
 rounding = Rounding(grid, tuple(W.shape))
@@ -182,13 +183,14 @@ print({name: round(value, 4) for name, value in held_out.items()})
 assert held_out["learned"] < held_out["nearest"]
 
 # %% [markdown]
-# In the workbench the whole network is one line, `session.quantize(weights=3, method="adaround")`: layer
-# after layer, each with the inputs that the layers before it, already rounded, really produce.
+# In the workbench the whole network is one line, `session.quantize(weights=3, method="adaround")`:
+# layer after layer, each with the inputs that the layers before it, already rounded, really
+# produce.
 #
 # ## Exercises
 #
-# **4.1** Weights $w = (0.3, 0.3, 0.3)$ on an integer grid, all three inputs always equal. Which of the
-# eight roundings to 0 or 1 has the least output error? Give the three codes in ascending order.
+# **4.1** Weights $w = (0.3, 0.3, 0.3)$ on an integer grid, all three inputs always equal. Which of
+# the eight roundings to 0 or 1 has the least output error? Give the three codes in ascending order.
 
 # %%
 answer = None
@@ -197,8 +199,8 @@ answer = None
 course.check("4.1", answer)
 
 # %% [markdown]
-# **4.2** $H = \begin{pmatrix} 1 & 0.5 \\ 0.5 & 1 \end{pmatrix}$ and the rounding errors are
-# $\Delta w = (0.2, -0.3)$. What is the output error $\Delta w^{\top} H \Delta w$?
+# **4.2** $H = \begin{pmatrix} 1 & 0.5 \\ 0.5 & 1 \end{pmatrix}$ and the rounding errors are $\Delta
+# w = (0.2, -0.3)$. What is the output error $\Delta w^{\top} H \Delta w$?
 
 # %%
 answer = None
@@ -218,10 +220,10 @@ course.check("4.3", answer)
 # %% [markdown]
 # ## Five-minute challenge
 #
-# `digits-resnet`, weights in at most 22,000 bytes: the best score on held-out digits wins. A choice is a
-# dictionary of what `session.recipe` takes (`weights`, `activations`, `edges`, `method` and the method's
-# options, `overrides`, `transforms`). What you try is judged on one half of the held-out digits, the
-# final ranking on the other half. Take the `#` away to try:
+# `digits-resnet`, weights in at most 22,000 bytes: the best score on held-out digits wins. A choice
+# is a dictionary of what `session.recipe` takes (`weights`, `activations`, `edges`, `method` and
+# the method's options, `overrides`, `transforms`). What you try is judged on one half of the
+# held-out digits, the final ranking on the other half. Take the `#` away to try:
 
 # %%
 choice = {"weights": 2, "activations": 8, "method": "adaround", "iterations": 50}
@@ -230,7 +232,8 @@ choice = {"weights": 2, "activations": 8, "method": "adaround", "iterations": 50
 # %% [markdown]
 # ## What to remember
 # - What counts is $\Delta w^{\top} H \Delta w$, not $\lVert \Delta w \rVert^2$.
-# - AdaRound relaxes up-or-down to a number and anneals it back to a decision; the scale stays fixed.
+# - AdaRound relaxes up-or-down to a number and anneals it back to a decision; the scale stays
+#   fixed.
 # - Learn on calibration data, judge on other data.
 #
 # Next: [Lesson 5, reconstruction](05_reconstruction.ipynb).

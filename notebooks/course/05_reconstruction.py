@@ -23,10 +23,10 @@ from workbench.session.execute import Extent
 # %% [markdown]
 # ## 1. From a layer to a block
 #
-# AdaRound lets each *layer* reproduce its own float output,
-# $\min \lVert W x - \hat W x \rVert^2$. But an error in one layer can be taken back by the next, if both
-# learn together, and what leaves the pair is all that matters. The further out one looks, the closer
-# the aim is to the task, and the more there is to learn from few examples:
+# AdaRound lets each *layer* reproduce its own float output, $\min \lVert W x - \hat W x \rVert^2$.
+# But an error in one layer can be taken back by the next, if both learn together, and what leaves
+# the pair is all that matters. The further out one looks, the closer the aim is to the task, and
+# the more there is to learn from few examples:
 #
 # | unit | error that is made small | couples | danger |
 # |---|---|---|---|
@@ -34,23 +34,27 @@ from workbench.session.execute import Extent
 # | block (BRECQ) | of a residual block's output | layers of a block | little |
 # | network | of the logits | everything | overfits a thousand pictures |
 #
-# BRECQ (Li et al. 2021, arXiv:2102.05426) argues with the Hessian of the task loss: its large entries lie
-# inside blocks, so a block is the natural unit. Written with the Fisher information,
+# BRECQ (Li et al. 2021, arXiv:2102.05426) argues with the Hessian of the task loss: its large
+# entries lie inside blocks, so a block is the natural unit. Written with the Fisher information,
 #
 # $$ \min_{\hat w}\; \mathbb{E}\big[\, \Delta z^{\top}\,
 #    \mathrm{diag}\big( (\partial L / \partial z)^2 \big)\, \Delta z \,\big], $$
 #
-# with $z$ the block's output. With equal weights instead of the Fisher ones it is a plain mean squared
-# error, which is what the published code runs.
+# with $z$ the block's output. With equal weights instead of the Fisher ones it is a plain mean
+# squared error, which is what the published code runs.
 #
-# The workbench finds blocks in any graph: parts that one tensor enters and one tensor leaves
-# (by dominators). In our residual network these are what its author would call blocks, too.
+# The workbench finds blocks in any graph: parts that one tensor enters and one tensor leaves (by
+# dominators). In our residual network these are what its author would call blocks, too.
 
 # %%
 session = workbench.open("digits-resnet")
 names = [block.name for block in blocks(session.graph)]
 print(names)
-assert [name for name in names if name.startswith("blocks.")] == ["blocks.0", "blocks.1", "blocks.2"]
+assert [name for name in names if name.startswith("blocks.")] == [
+    "blocks.0",
+    "blocks.1",
+    "blocks.2",
+]
 
 # %%
 demo.reconstruction()
@@ -59,13 +63,15 @@ demo.reconstruction()
 # ## 2. The inputs that really come
 #
 # Units are learned from first to last. What should the third one get as its input: what the float
-# network gives, or what comes out of the two that were just quantized? Its target is always the float
-# network's output, so with **quantized inputs** it also learns to take back the errors of those before:
+# network gives, or what comes out of the two that were just quantized? Its target is always the
+# float network's output, so with **quantized inputs** it also learns to take back the errors of
+# those before:
 #
 # $$ \min_{\hat W}\; \lVert W x - \hat W \hat x \rVert^2 . $$
 #
-# A small case by least squares, without any rounding, shows that the difference is real. The inputs are
-# spoiled by an error that goes along with the inputs; the best weights for spoiled inputs are not $W$.
+# A small case by least squares, without any rounding, shows that the difference is real. The inputs
+# are spoiled by an error that goes along with the inputs; the best weights for spoiled inputs are
+# not $W$.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -84,9 +90,9 @@ assert compensated < kept
 # ## 3. QDrop
 #
 # There is a third way. QDrop (Wei et al. 2022, arXiv:2203.05740) quantizes each *element* of the
-# activations with probability $p = \frac12$ only, anew at every step, and leaves the others float. Weights
-# then fit neither the one nor the other but a neighbourhood of both, and a flat minimum holds better
-# on new examples. It is dropout's idea, with quantization error in place of zero.
+# activations with probability $p = \frac12$ only, anew at every step, and leaves the others float.
+# Weights then fit neither the one nor the other but a neighbourhood of both, and a flat minimum
+# holds better on new examples. It is dropout's idea, with quantization error in place of zero.
 #
 # Two bits for the weights and four for the activations, first and last layer 8 bits; 64 calibration
 # pictures and a few steps only, so that this page takes less than a minute.
@@ -120,9 +126,9 @@ assert scores["qdrop"] > scores["rtn"] + 15
 
 # %% [markdown]
 # Which of the two is ahead on a network this small, after 80 steps, is chance: change `seed` or
-# `iterations` and look. On ResNet-18 and ImageNet, with 20,000 steps and everything else alike, MQBench
-# (arXiv:2111.03759) found 64.2 % for BRECQ and 65.7 % for QDrop at 3-bit weights and activations, and
-# 68.5 against 69.1 % at 4. The coarser the activations, the more there is to drop.
+# `iterations` and look. On ResNet-18 and ImageNet, with 20,000 steps and everything else alike,
+# MQBench (arXiv:2111.03759) found 64.2 % for BRECQ and 65.7 % for QDrop at 3-bit weights and
+# activations, and 68.5 against 69.1 % at 4. The coarser the activations, the more there is to drop.
 #
 # ## 4. Read the curve
 #
@@ -144,8 +150,9 @@ from workbench.ui.widgets import SignalsWidget
 SignalsWidget(runs["qdrop"])
 
 # %% [markdown]
-# The *rounding regulariser* (lesson 4) is zero at first and then by far the largest number in the loss:
-# the block learns first, and then has to decide. It pays for the decision with a little error.
+# The *rounding regulariser* (lesson 4) is zero at first and then by far the largest number in the
+# loss: the block learns first, and then has to decide. It pays for the decision with a little
+# error.
 #
 # ## Exercises
 #
@@ -162,8 +169,8 @@ answer = None
 course.check("5.1", answer)
 
 # %% [markdown]
-# **5.2** QDrop with $p = \frac12$: an activation $x = 0.37$ on a grid with step 0.25 has the value 0.37 or its
-# level, each with probability one half. What is its expected value?
+# **5.2** QDrop with $p = \frac12$: an activation $x = 0.37$ on a grid with step 0.25 has the value
+# 0.37 or its level, each with probability one half. What is its expected value?
 
 # %%
 answer = None
@@ -173,9 +180,9 @@ course.check("5.2", answer)
 
 # %% [markdown]
 # **5.3** Two layers without anything between them compute $v\,u\,x$ with $u = 1.4$, $v = 1.5$ and
-# integer levels. Layer by layer, nearest rounding gives $u = 1$, $v = 2$ (a tie goes to the even one).
-# Among all pairs of integers, which are *all* the pairs $[u, v]$ with the least error of the product?
-# Give a list of pairs, with positive numbers only, in ascending order of $u$.
+# integer levels. Layer by layer, nearest rounding gives $u = 1$, $v = 2$ (a tie goes to the even
+# one). Among all pairs of integers, which are *all* the pairs $[u, v]$ with the least error of the
+# product? Give a list of pairs, with positive numbers only, in ascending order of $u$.
 
 # %%
 answer = None
@@ -185,7 +192,8 @@ course.check("5.3", answer)
 
 # %% [markdown]
 # ## What to remember
-# - A unit's output is the aim; blocks are a good unit, since layers inside can make up for each other.
+# - A unit's output is the aim; blocks are a good unit, since layers inside can make up for each
+#   other.
 # - Learn on quantized inputs, aim at float outputs.
 # - QDrop mixes both kinds of input at random, and pays where activations are coarse.
 #

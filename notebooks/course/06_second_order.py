@@ -11,6 +11,7 @@
 
 # %%
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -32,9 +33,9 @@ from workbench.session.execute import Extent
 # $$ \mathbb{E}\,\lVert W x - \hat W x \rVert^2 = \sum_{\text{rows}} \Delta w^{\top} H \Delta w,
 #    \qquad H = \mathbb{E}\, x x^{\top}. $$
 #
-# $H$ is as large as the layer is wide, however many examples were seen. Gather it in one pass, and forget
-# the examples: every rounding of the layer can be judged from $H$ alone. (A convolution is a linear layer
-# over patches of its input.)
+# $H$ is as large as the layer is wide, however many examples were seen. Gather it in one pass, and
+# forget the examples: every rounding of the layer can be judged from $H$ alone. (A convolution is a
+# linear layer over patches of its input.)
 
 # %%
 session = workbench.open("digits-mobilenet")
@@ -70,16 +71,18 @@ assert abs(from_matrix / error(nearest) - 1) < 1e-3, "the same number"
 # %% [markdown]
 # ## 2. GPTQ
 #
-# Fix the first weight to its level; it errs by $\delta_1$. What should the other, still free, weights do?
-# Minimise the quadratic form under that constraint. With a Lagrange multiplier one finds the *optimal
-# brain surgeon* update (Hassibi and Stork 1993; for quantization Frantar et al. 2022, arXiv:2208.11580):
+# Fix the first weight to its level; it errs by $\delta_1$. What should the other, still free,
+# weights do? Minimise the quadratic form under that constraint. With a Lagrange multiplier one
+# finds the *optimal brain surgeon* update (Hassibi and Stork 1993; for quantization Frantar et al.
+# 2022, arXiv:2208.11580):
 #
 # $$ \Delta w_{\text{rest}} = - \frac{w_1 - \hat w_1}{[H^{-1}]_{11}}\, [H^{-1}]_{\text{rest},\, 1} . $$
 #
-# Round, update, go on to the next weight with the inverse of what is left of $H$. GPTQ (Frantar et al. 2023,
-# arXiv:2210.17323) takes all rows in the same order, so that one inverse serves all, and reads the
-# successive inverses off a single Cholesky factor, $H^{-1} = U^{\top} U$: the update becomes
-# $w_i \leftarrow w_i - \frac{w_j - \hat w_j}{U_{jj}} U_{ji}$ for $i > j$. In plain Python:
+# Round, update, go on to the next weight with the inverse of what is left of $H$. GPTQ (Frantar et
+# al. 2023, arXiv:2210.17323) takes all rows in the same order, so that one inverse serves all, and
+# reads the successive inverses off a single Cholesky factor, $H^{-1} = U^{\top} U$: the update
+# becomes $w_i \leftarrow w_i - \frac{w_j - \hat w_j}{U_{jj}} U_{ji}$ for $i > j$. In plain Python:
+
 
 # %%
 def gptq(weight, hessian, step):
@@ -110,9 +113,9 @@ demo.gptq()
 # %% [markdown]
 # ## 3. Damping
 #
-# Where inputs hardly vary, $H$ has eigenvalues near zero: along such directions any weight looks free, and
-# the updates become huge, for the examples seen and against all others. A ridge
-# $H + \lambda\,\overline{\mathrm{diag}\,H}\, I$ bounds them.
+# Where inputs hardly vary, $H$ has eigenvalues near zero: along such directions any weight looks
+# free, and the updates become huge, for the examples seen and against all others. A ridge $H +
+# \lambda\,\overline{\mathrm{diag}\,H}\, I$ bounds them.
 
 # %%
 eigenvalues = torch.linalg.eigvalsh(H.double())
@@ -122,16 +125,17 @@ assert float(eigenvalues[0]) < 1e-3 * float(eigenvalues[-1]), "some directions a
 # %% [markdown]
 # ## 4. Descent in Gram space
 #
-# GPTQ visits each weight once and never returns. But nothing keeps one from improving codes that are
-# already there. With all others fixed, the error is a parabola in a single weight, so its best code is known
-# in closed form:
+# GPTQ visits each weight once and never returns. But nothing keeps one from improving codes that
+# are already there. With all others fixed, the error is a parabola in a single weight, so its best
+# code is known in closed form:
 #
 # $$ \hat w_j \leftarrow \Big\lfloor \hat w_j - \frac{g_j}{H_{jj}} \Big\rceil_{\text{grid}},
 #    \qquad g = H\,(\hat w - w). $$
 #
-# Each visit can only lower the error; sweep over all weights until nothing changes, then fit the scale to
-# the codes, and sweep again. An image is never looked at: this is the workbench's fast lane, `gram`
-# (its equations are at the head of `workbench/maths/gram.py`).
+# Each visit can only lower the error; sweep over all weights until nothing changes, then fit the
+# scale to the codes, and sweep again. An image is never looked at: this is the workbench's fast
+# lane, `gram` (its equations are at the head of `workbench/maths/gram.py`).
+
 
 # %%
 def sweep(found, weight, hessian, step):
@@ -149,7 +153,7 @@ for _ in range(4):
     history.append(sweep(history[-1], W, H, scale))
 print("descent from nearest:", [round(error(each), 4) for each in history])
 falls = [error(each) for each in history]
-assert all(after <= before + 1e-6 for before, after in zip(falls, falls[1:], strict=False))
+assert all(after <= before + 1e-6 for before, after in pairwise(falls))
 
 solution = solve(problem, grid, sweeps=4, refits=1)
 gram = values(solution.codes, solution.scale, solution.zero_point, Points(grid))[0]
@@ -162,7 +166,8 @@ assert error(gram, X_test) < error(nearest, X_test) / 3, "and it holds on other 
 # %% [markdown]
 # ## 5. The whole network at two bits
 #
-# Layer after layer, each with the second moments of the inputs that the quantized layers before it give.
+# Layer after layer, each with the second moments of the inputs that the quantized layers before it
+# give.
 
 # %%
 folder = Path(tempfile.mkdtemp(prefix="lesson-6-"))
@@ -179,13 +184,16 @@ for method in ("rtn", "gram"):
     )
     scores[method] = run.scores["learned"]["score"]
 print(scores)
-assert scores["gram"] > scores["rtn"] + 50, "from guessing to working, in seconds and without a gradient"
+assert scores["gram"] > scores["rtn"] + 50, (
+    "from guessing to working, in seconds and without a gradient"
+)
 
 # %% [markdown]
 # ## Exercises
 #
-# **6.1** $H = \begin{pmatrix} 2 & 1 \\ 1 & 2 \end{pmatrix}$, $w = (0.4, 0.4)$, integer levels. GPTQ (without
-# damping) rounds $w_1$ to 0. Which value does $w_2$ have after the update, before it is rounded?
+# **6.1** $H = \begin{pmatrix} 2 & 1 \\ 1 & 2 \end{pmatrix}$, $w = (0.4, 0.4)$, integer levels. GPTQ
+# (without damping) rounds $w_1$ to 0. Which value does $w_2$ have after the update, before it is
+# rounded?
 
 # %%
 answer = None
@@ -194,8 +202,8 @@ answer = None
 course.check("6.1", answer)
 
 # %% [markdown]
-# **6.2** With the same $H$ and $w$, start at $\hat w = (0, 0)$ and visit $j = 1$ once, as in section 4. Which
-# value does the formula wish for, before it is rounded?
+# **6.2** With the same $H$ and $w$, start at $\hat w = (0, 0)$ and visit $j = 1$ once, as in
+# section 4. Which value does the formula wish for, before it is rounded?
 
 # %%
 answer = None
@@ -204,8 +212,8 @@ answer = None
 course.check("6.2", answer)
 
 # %% [markdown]
-# **6.3** A layer has 512 inputs, and its $H$ is kept in 32-bit floats. How many bytes does $H$ take after
-# 10,000 examples?
+# **6.3** A layer has 512 inputs, and its $H$ is kept in 32-bit floats. How many bytes does $H$ take
+# after 10,000 examples?
 
 # %%
 answer = None
@@ -216,8 +224,8 @@ course.check("6.3", answer)
 # %% [markdown]
 # ## Five-minute challenge
 #
-# `digits-mobilenet`, weights in at most 34,000 bytes. Options of `gram`: `rows`, `sweeps`, `refits`,
-# `damping`, `rounding_damping`, `compensate`, `bias_correction`, `calibrator`.
+# `digits-mobilenet`, weights in at most 34,000 bytes. Options of `gram`: `rows`, `sweeps`,
+# `refits`, `damping`, `rounding_damping`, `compensate`, `bias_correction`, `calibrator`.
 
 # %%
 choice = {"weights": 2, "activations": 8, "method": "gram", "sweeps": 4, "refits": 1}

@@ -9,8 +9,8 @@
 # **You need**: lesson 1, a training loop in PyTorch. **Time**: 60 minutes.
 #
 # So far weights stayed near where float training left them. At 2 bits that is not near enough. In
-# **quantization-aware training** (QAT) the network computes with quantized weights and activations, its
-# loss is that of the quantized network, and descent moves the float weights behind them.
+# **quantization-aware training** (QAT) the network computes with quantized weights and activations,
+# its loss is that of the quantized network, and descent moves the float weights behind them.
 
 # %%
 import tempfile
@@ -28,8 +28,8 @@ from workbench.session.execute import Extent
 # ## 1. A staircase has no slope
 #
 # Rounding is flat almost everywhere, so its gradient is zero and nothing would ever learn. The
-# **straight-through estimator** (Bengio et al. 2013, arXiv:1308.3432) rounds on the way forward and pretends
-# on the way back that it had not: slope one inside the range, zero outside of it.
+# **straight-through estimator** (Bengio et al. 2013, arXiv:1308.3432) rounds on the way forward and
+# pretends on the way back that it had not: slope one inside the range, zero outside of it.
 
 # %%
 grid = Grid(3)
@@ -45,17 +45,18 @@ demo.staircase()
 # %% [markdown]
 # ## 2. LSQ: the step size learns, too
 #
-# With $v = w / s$ inside the range, $\hat w = s \lfloor v \rceil$. Differentiate with the straight-through rule,
-# by which $\lfloor v \rceil$ changes as $v$ does:
+# With $v = w / s$ inside the range, $\hat w = s \lfloor v \rceil$. Differentiate with the
+# straight-through rule, by which $\lfloor v \rceil$ changes as $v$ does:
 #
 # $$ \frac{\partial \hat w}{\partial s} = \lfloor v \rceil + s\,\frac{\partial v}{\partial s}
 #    = \lfloor v \rceil - v \quad\text{inside},\qquad
 #    \frac{\partial \hat w}{\partial s} = q_{\min} \text{ or } q_{\max} \quad\text{outside}. $$
 #
-# Inside, the gradient knows how far a value is from its level; outside, how much it is clipped. These two
-# forces balance where rounding and clipping cost the same (Esser et al. 2020, arXiv:1902.08153).
-# A step size is shared by $N$ weights, whose gradients add up, so the paper multiplies by
-# $g = 1 / \sqrt{N\,q_{\max}}$ to keep its updates in proportion to those of the weights.
+# Inside, the gradient knows how far a value is from its level; outside, how much it is clipped.
+# These two forces balance where rounding and clipping cost the same (Esser et al. 2020,
+# arXiv:1902.08153). A step size is shared by $N$ weights, whose gradients add up, so the paper
+# multiplies by $g = 1 / \sqrt{N\,q_{\max}}$ to keep its updates in proportion to those of the
+# weights.
 
 # %%
 values = torch.tensor([0.3, 0.7, 4.0])
@@ -76,8 +77,8 @@ assert abs(factor - (3 * grid.qmax) ** -0.5) < 1e-9, "g = 1 / sqrt(N qmax)"
 demo.lsq()
 
 # %% [markdown]
-# Without $g$, or with too large a rate, the step runs away: once all weights lie inside the first step
-# they are zero, and the gradient has nothing left to say. Try both in the demo.
+# Without $g$, or with too large a rate, the step runs away: once all weights lie inside the first
+# step they are zero, and the gradient has nothing left to say. Try both in the demo.
 
 # %%
 demo.pact()
@@ -85,9 +86,9 @@ demo.pact()
 # %% [markdown]
 # ## 3. A network in your own loop
 #
-# `session.trainable` gives the quantized network as an `nn.Module` with its parameters apart by kind, and
-# batches of training data. The rest is PyTorch. The teacher is the float network itself (lesson 10), so
-# no labels are needed.
+# `session.trainable` gives the quantized network as an `nn.Module` with its parameters apart by
+# kind, and batches of training data. The rest is PyTorch. The teacher is the float network itself
+# (lesson 10), so no labels are needed.
 
 # %%
 session = workbench.open("digits-resnet")
@@ -144,12 +145,14 @@ assert run.report()["verification"]["ok"], "and ONNX Runtime computes the same"
 # | 2 and less | training, or second order on an easy network |
 #
 # Training needs data by the thousand, and hours on large networks; in return it reaches widths that
-# nothing else does. On ImageNet, LSQ brought ResNet-18 with 2-bit weights *and* activations to 67.6 %
-# (float 70.5 %), where reconstruction from 1024 pictures stands at 51 to 55 % (QDrop, PD-Quant, MRECG).
+# nothing else does. On ImageNet, LSQ brought ResNet-18 with 2-bit weights *and* activations to 67.6
+# % (float 70.5 %), where reconstruction from 1024 pictures stands at 51 to 55 % (QDrop, PD-Quant,
+# MRECG).
 #
 # ## Exercises
 #
-# **7.1** $s = 0.2$, signed grid of 4 bits, $w = 0.47$. What is $\partial \hat w / \partial s$ under LSQ?
+# **7.1** $s = 0.2$, signed grid of 4 bits, $w = 0.47$. What is $\partial \hat w / \partial s$ under
+# LSQ?
 
 # %%
 answer = None
@@ -158,8 +161,8 @@ answer = None
 course.check("7.1", answer)
 
 # %% [markdown]
-# **7.2** A weight of 64 × 64 × 3 × 3 with one scale and 2 signed bits ($q_{\max} = 1$). What is the gradient scale
-# $g$?
+# **7.2** A weight of 64 × 64 × 3 × 3 with one scale and 2 signed bits ($q_{\max} = 1$). What is the
+# gradient scale $g$?
 
 # %%
 answer = None
@@ -179,8 +182,8 @@ course.check("7.3", answer)
 # %% [markdown]
 # ## Five-minute challenge
 #
-# `digits-gru`, weights in at most 30,000 bytes, five minutes of one processor. Methods that train take
-# `epochs`, `learning_rate`, `labels` and more; `workbench methods lsq` lists them.
+# `digits-gru`, weights in at most 30,000 bytes, five minutes of one processor. Methods that train
+# take `epochs`, `learning_rate`, `labels` and more; `workbench methods lsq` lists them.
 
 # %%
 choice = {"weights": 2, "activations": 8, "edges": 2, "method": "lsq", "epochs": 2}
@@ -192,5 +195,5 @@ choice = {"weights": 2, "activations": 8, "edges": 2, "method": "lsq", "epochs":
 # - LSQ's step is pushed by rounding and pulled by clipping, and settles where both cost the same.
 # - Train where nothing cheaper is enough.
 #
-# Next: [Lesson 8, gradient estimators](08_estimators.ipynb). Also:
-# [a training loop of your own](../02_own_training_loop.ipynb).
+# Next: [Lesson 8, gradient estimators](08_estimators.ipynb). Also: [a training loop of your
+# own](../02_own_training_loop.ipynb).

@@ -31,12 +31,13 @@ def best_db(points, x=normal):
     scales = torch.linspace(0.2, 3.0, 113)
     return max(sqnr_db(x, points[nearest_level(x / s, points)] * s) for s in scales)
 
+
 # %% [markdown]
 # ## 1. An unlucky grid
 #
-# Two signed bits are the codes $-2, -1, 0, 1$: one level is spent far out on one side only, where a weight
-# that is as often positive as negative seldom needs it. Put four levels symmetrically instead,
-# $\pm\frac12, \pm\frac32$. There is no zero then, and nobody misses it.
+# Two signed bits are the codes $-2, -1, 0, 1$: one level is spent far out on one side only, where a
+# weight that is as often positive as negative seldom needs it. Put four levels symmetrically
+# instead, $\pm\frac12, \pm\frac32$. There is no zero then, and nobody misses it.
 
 # %%
 grids = {
@@ -53,16 +54,16 @@ assert found["integer -2..1"] > found["ternary -1..1"] > found["binary"]
 assert abs(found["binary"] - 4.40) < 0.05, "10 log10(1 / (1 - 2/pi))"
 
 # %% [markdown]
-# Half-integer levels have no integer zero-point. They are stored exactly as odd codes $-3, -1, 1, 3$ with
-# half the scale. Ternary uses three of four codes; it may be chosen all the same, because multiplying by
-# $-1, 0, 1$ needs no multiplier.
+# Half-integer levels have no integer zero-point. They are stored exactly as odd codes $-3, -1, 1,
+# 3$ with half the scale. Ternary uses three of four codes; it may be chosen all the same, because
+# multiplying by $-1, 0, 1$ needs no multiplier.
 #
 # ## 2. Levels that fit
 #
-# Why equal steps at all? Weights crowd around zero. Lloyd's algorithm (1957; k-means in one dimension)
-# alternates: each value to its nearest level, each level to the mean of its values. For a known law
-# the result can be tabulated; NF4 (Dettmers et al. 2023, arXiv:2305.14314) takes quantiles of the
-# normal law.
+# Why equal steps at all? Weights crowd around zero. Lloyd's algorithm (1957; k-means in one
+# dimension) alternates: each value to its nearest level, each level to the mean of its values. For
+# a known law the result can be tabulated; NF4 (Dettmers et al. 2023, arXiv:2305.14314) takes
+# quantiles of the normal law.
 
 # %%
 table = {}
@@ -78,8 +79,8 @@ nf4 = best_db(levels("nf4", 4))
 print(f"NF4 {nf4:.2f} dB")
 
 # %% [markdown]
-# At two bits the gain is next to nothing. The price of a table is that codes cannot be multiplied: they are
-# looked up first. Where memory is the bottleneck, as with language models, that is fine.
+# At two bits the gain is next to nothing. The price of a table is that codes cannot be multiplied:
+# they are looked up first. Where memory is the bottleneck, as with language models, that is fine.
 
 # %%
 demo.kmeans()
@@ -87,12 +88,14 @@ demo.kmeans()
 # %% [markdown]
 # ## 3. One bit and a half
 #
-# **Binary** (Rastegari et al. 2016, arXiv:1603.05279): $\min_{\alpha, b} \lVert w - \alpha b \rVert^2$ over
-# $b \in \{-1, 1\}^n$. Multiply out: $\lVert w \rVert^2 - 2\alpha\, b^{\top} w + \alpha^2 n$. The best $b$ is
-# $\mathrm{sign}(w)$, whatever $\alpha > 0$, and then $\alpha = \frac1n \sum |w_i|$.
+# **Binary** (Rastegari et al. 2016, arXiv:1603.05279): $\min_{\alpha, b} \lVert w - \alpha b
+# \rVert^2$ over $b \in \{-1, 1\}^n$. Multiply out: $\lVert w \rVert^2 - 2\alpha\, b^{\top} w +
+# \alpha^2 n$. The best $b$ is $\mathrm{sign}(w)$, whatever $\alpha > 0$, and then $\alpha = \frac1n
+# \sum |w_i|$.
 #
-# **Ternary** (Li et al. 2016, arXiv:1605.04711): with a threshold $\Delta$, the best $\alpha$ is the mean of
-# $|w_i|$ over those above it, and $\Delta = 0.7\,\mathbb{E}|w|$ is near the optimum for a normal law.
+# **Ternary** (Li et al. 2016, arXiv:1605.04711): with a threshold $\Delta$, the best $\alpha$ is
+# the mean of $|w_i|$ over those above it, and $\Delta = 0.7\,\mathbb{E}|w|$ is near the optimum for
+# a normal law.
 
 # %%
 session = workbench.open("digits-resnet")
@@ -138,13 +141,15 @@ rounded = {
     for kind in ("uniform", "balanced")
 }
 for kind, scores in rounded.items():
-    print(f"{kind:9s} nearest {scores['naive']['score']:.1f} %, gram {scores['learned']['score']:.1f} %")
+    print(
+        f"{kind:9s} nearest {scores['naive']['score']:.1f} %, gram {scores['learned']['score']:.1f} %"
+    )
 assert rounded["balanced"]["naive"]["score"] > rounded["uniform"]["naive"]["score"]
 
 # %% [markdown]
-# And ternary weights, trained for sixty steps. With so few levels weights have to *move*, not only to be
-# rounded. (ParetoQ, Liu et al. 2025, arXiv:2502.02631, finds the border between 2 and 3 bits: above
-# it training compensates, below it learns other representations.)
+# And ternary weights, trained for sixty steps. With so few levels weights have to *move*, not only
+# to be rounded. (ParetoQ, Liu et al. 2025, arXiv:2502.02631, finds the border between 2 and 3 bits:
+# above it training compensates, below it learns other representations.)
 
 # %%
 scores = make(
@@ -163,9 +168,8 @@ assert scores["learned"]["score"] > scores["float"]["score"] - 3
 # %% [markdown]
 # ## Exercises
 #
-# **9.1** How many bits of information does a ternary weight hold, if its three values are equally likely,
-# and how many a binary one? Give a list of both,
-# `[ternary, binary]`.
+# **9.1** How many bits of information does a ternary weight hold, if its three values are equally
+# likely, and how many a binary one? Give a list of both, `[ternary, binary]`.
 
 # %%
 answer = None
@@ -195,7 +199,8 @@ course.check("9.3", answer)
 # ## What to remember
 # - At two bits the levels' places matter more than anything: balanced beats $-2 \dots 1$ for free.
 # - Tables fit weights better from three bits on, and cost a look-up.
-# - Binary: $\alpha$ is the mean magnitude. Ternary: the mean of what lies above $0.7\,\mathbb{E}|w|$.
+# - Binary: $\alpha$ is the mean magnitude. Ternary: the mean of what lies above
+#   $0.7\,\mathbb{E}|w|$.
 # - Below three bits, train.
 #
 # Next: [Lesson 10, distillation and no data](10_distillation.ipynb).

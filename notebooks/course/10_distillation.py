@@ -27,19 +27,20 @@ quick = Extent(naive=False, layers=False, verify=False, latency=False, examples=
 def make(name, **choice):
     return session.quantize(out=folder / name, extent=quick, **choice).scores["learned"]
 
+
 # %% [markdown]
 # ## 1. The float network teaches
 #
-# A label says "seven". The float network says "seven, but it could be a one, and hardly an eight". That is
-# more to learn from one example, and it is exactly what the quantized network should say. With the
-# logits $t$ of the teacher and $z$ of the student,
+# A label says "seven". The float network says "seven, but it could be a one, and hardly an eight".
+# That is more to learn from one example, and it is exactly what the quantized network should say.
+# With the logits $t$ of the teacher and $z$ of the student,
 #
 # $$ L_{\mathrm{KD}} = T^2\; \mathrm{KL}\big( \mathrm{softmax}(t / T) \,\Vert\, \mathrm{softmax}(z / T) \big)
 #    $$
 #
 # (Hinton et al. 2015, arXiv:1503.02531). A temperature $T > 1$ flattens both, so that the small
-# probabilities count. Flatter outputs have smaller gradients, in proportion to $1/T^2$; the factor $T^2$
-# takes that back.
+# probabilities count. Flatter outputs have smaller gradients, in proportion to $1/T^2$; the factor
+# $T^2$ takes that back.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -60,8 +61,9 @@ print({T: round(size, 4) for T, size in sizes.items()})
 assert abs(sizes[40] / sizes[10] - 1) < 0.1, "hot enough, the size no longer depends on T"
 
 # %% [markdown]
-# Expand for large $T$: $\mathrm{softmax}(z/T) \approx \frac1K (1 + (z - \bar z)/T)$, and the loss becomes
-# $\frac{1}{2K} \lVert (z - \bar z) - (t - \bar t) \rVert^2$. Hot distillation just matches logits.
+# Expand for large $T$: $\mathrm{softmax}(z/T) \approx \frac1K (1 + (z - \bar z)/T)$, and the loss
+# becomes $\frac{1}{2K} \lVert (z - \bar z) - (t - \bar t) \rVert^2$. Hot distillation just matches
+# logits.
 
 # %%
 K = student.shape[1]
@@ -77,8 +79,8 @@ demo.distillation()
 # %% [markdown]
 # ## 2. Labels or teacher?
 #
-# Two bits for weights, four for activations, sixty steps on 1500 digits; once on labels alone, once on the
-# teacher alone.
+# Two bits for weights, four for activations, sixty steps on 1500 digits; once on labels alone, once
+# on the teacher alone.
 
 # %%
 few = {"calibration_examples": 64, "training_examples": 1500, "epochs": 2}
@@ -88,24 +90,26 @@ taught = {
 }
 for name, found in taught.items():
     print(f"{name:8s} {found['score']:.1f} %, divergence from float {found['kl']:.4f}")
-assert taught["teacher"]["kl"] < taught["labels"]["kl"] / 1.5, "the teacher's student answers as it does"
+assert taught["teacher"]["kl"] < taught["labels"]["kl"] / 1.5, (
+    "the teacher's student answers as it does"
+)
 
 # %% [markdown]
-# The teacher does not know more than the labels here. But the student need not find out again what the
-# float network already knows, and no label was used at all: pictures are enough. This is why the
-# workbench distils by default.
+# The teacher does not know more than the labels here. But the student need not find out again what
+# the float network already knows, and no label was used at all: pictures are enough. This is why
+# the workbench distils by default.
 #
 # ## 3. No data
 #
-# Sometimes there are not even pictures: they are private, or lost. But a network that was trained with batch
-# norm remembers, for each channel, mean and variance of what came by. ZeroQ (Cai et al. 2020,
-# arXiv:2001.00281) starts from noise and descends on the *pixels* until the statistics fit:
+# Sometimes there are not even pictures: they are private, or lost. But a network that was trained
+# with batch norm remembers, for each channel, mean and variance of what came by. ZeroQ (Cai et al.
+# 2020, arXiv:2001.00281) starts from noise and descends on the *pixels* until the statistics fit:
 #
 # $$ \min_x\; \sum_l \lVert \mu_l(x) - \mu_l^{\mathrm{BN}} \rVert^2
 #    + \lVert \sigma_l(x) - \sigma_l^{\mathrm{BN}} \rVert^2 . $$
 #
-# (The workbench folds batch norms into the convolutions before them when it opens a model, but keeps what
-# they remember.) Three calibrations of the same recipe:
+# (The workbench folds batch norms into the convolutions before them when it opens a model, but
+# keeps what they remember.) Three calibrations of the same recipe:
 
 # %%
 recipe = {"weights": 3, "activations": 4, "method": "gram", "calibration_examples": 64}
@@ -121,9 +125,9 @@ divergence = {name: found["kl"] for name, found in calibrated.items()}
 assert divergence["real"] < divergence["zeroq"] < divergence["noise"]
 
 # %% [markdown]
-# Real data are best, a few of them are better than any made ones, and made ones are better than noise. All
-# were judged on *real* held-out digits. Without those one could not even tell, and a run says so: its
-# report calls itself data-free.
+# Real data are best, a few of them are better than any made ones, and made ones are better than
+# noise. All were judged on *real* held-out digits. Without those one could not even tell, and a run
+# says so: its report calls itself data-free.
 
 # %%
 demo.data_free()

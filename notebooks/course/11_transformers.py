@@ -3,8 +3,8 @@
 #
 # **You will be able to**
 # - name the three tensors of a transformer that do not fit a uniform grid, and why;
-# - move outlier channels from activations into weights (SmoothQuant), or spread them (rotation), and
-#   prove that the float network stays the same;
+# - move outlier channels from activations into weights (SmoothQuant), or spread them (rotation),
+#   and prove that the float network stays the same;
 # - choose logarithmic or twin grids for softmax and GELU.
 #
 # **You need**: lessons 2, 3 and 6; what attention computes. **Time**: 60 minutes.
@@ -29,13 +29,15 @@ with torch.no_grad():
     pictures = session.data.split("calibration", 64)
     seen = capture(session.graph.module, pictures, [NORM, SOFTMAX, GELU])
 for name, tensor in seen.items():
-    print(f"{name:28s} {tuple(tensor.shape)}, from {float(tensor.min()):.2f} to {float(tensor.max()):.2f}")
+    print(
+        f"{name:28s} {tuple(tensor.shape)}, from {float(tensor.min()):.2f} to {float(tensor.max()):.2f}"
+    )
 
 # %% [markdown]
 # ## 1. Softmax: a power law
 #
-# Attention probabilities of a row sum to one, so among 49 tokens most are tiny and a few are large. On a
-# uniform 4-bit grid over $[0, 1]$ all below $\frac{1}{30}$ become zero.
+# Attention probabilities of a row sum to one, so among 49 tokens most are tiny and a few are large.
+# On a uniform 4-bit grid over $[0, 1]$ all below $\frac{1}{30}$ become zero.
 
 # %%
 softmax = seen[SOFTMAX]
@@ -70,20 +72,22 @@ assert lost_now < 0.7 * lost
 # %% [markdown]
 # ## 2. GELU: two sides of different size
 #
-# Below zero GELU dips to $-0.17$ and no further; above, it goes on like a ReLU. A step that covers the large
-# side leaves one or two levels for the dip, in which most of the values lie.
+# Below zero GELU dips to $-0.17$ and no further; above, it goes on like a ReLU. A step that covers
+# the large side leaves one or two levels for the dip, in which most of the values lie.
 
 # %%
 gelu = seen[GELU]
 scale, zero = affine_range(gelu.min(), gelu.max(), grid)
 dip = gelu < 0
 uniform = fake_quantize(gelu, scale, zero, grid)
-print(f"{100 * float(dip.float().mean()):.0f} % of the values are negative; the step is {float(scale):.2f}")
+print(
+    f"{100 * float(dip.float().mean()):.0f} % of the values are negative; the step is {float(scale):.2f}"
+)
 assert uniform[dip].unique().numel() <= 2
 
 # %% [markdown]
-# **Twin** grids (PTQ4ViT, Yuan et al. 2022, arXiv:2111.12293) spend one bit of the code on the side, and give
-# each side a step of its own:
+# **Twin** grids (PTQ4ViT, Yuan et al. 2022, arXiv:2111.12293) spend one bit of the code on the
+# side, and give each side a step of its own:
 
 # %%
 half = Grid(3, signed=False)
@@ -93,7 +97,9 @@ twin = torch.where(
     -fake_quantize(-gelu, low_step, torch.tensor(0.0), half),
     fake_quantize(gelu, high_step, torch.tensor(0.0), half),
 )
-db = {name: sqnr_db(gelu[dip], found[dip]) for name, found in (("uniform", uniform), ("twin", twin))}
+db = {
+    name: sqnr_db(gelu[dip], found[dip]) for name, found in (("uniform", uniform), ("twin", twin))
+}
 print({name: f"{value:.1f} dB in the dip" for name, value in db.items()})
 assert db["twin"] > db["uniform"] + 10
 
@@ -103,8 +109,8 @@ demo.log_twin()
 # %% [markdown]
 # ## 3. Outlier channels
 #
-# In large language models a few channels behind a LayerNorm are a hundred times larger than the others, in
-# every token (Dettmers et al. 2022, arXiv:2208.07339). Our small network has none:
+# In large language models a few channels behind a LayerNorm are a hundred times larger than the
+# others, in every token (Dettmers et al. 2022, arXiv:2208.07339). Our small network has none:
 
 # %%
 X = seen[NORM].flatten(0, 1)  # (tokens, channels)
@@ -114,8 +120,8 @@ print(f"widest over median channel: {float(ranges.max() / ranges.median()):.1f}"
 assert ranges.max() / ranges.median() < 3
 
 # %% [markdown]
-# So we plant some: three channels of $X$ become 50 times as large, and the matching rows of $W$ as much smaller.
-# The product is the same, to the last bits, and quantization is ruined:
+# So we plant some: three channels of $X$ become 50 times as large, and the matching rows of $W$ as
+# much smaller. The product is the same, to the last bits, and quantization is ruined:
 
 # %%
 factors = torch.ones(X.shape[1])
@@ -135,14 +141,14 @@ def product_db(x, w):
 
 
 # %% [markdown]
-# Scales per channel of $X$ would help, but they lie on the *summed* axis, and cannot be taken out of the
-# integer sum. Two transformations instead, which fold into the weights:
+# Scales per channel of $X$ would help, but they lie on the *summed* axis, and cannot be taken out
+# of the integer sum. Two transformations instead, which fold into the weights:
 #
-# - **SmoothQuant** (Xiao et al. 2023, arXiv:2211.10438) divides channel $j$ by
-#   $s_j = \max|X_j|^{\alpha} / \max|W_j|^{1 - \alpha}$ and multiplies row $j$ of $W$ by it. At
-#   $\alpha = \frac12$ both sides get the same range.
-# - A **rotation** $Q$ (QuaRot, Ashkboos et al. 2024, arXiv:2404.00456): $X W = (X Q)(Q^{\top} W)$. A Hadamard matrix
-#   adds all channels with signs, so that an outlier is spread over all of them.
+# - **SmoothQuant** (Xiao et al. 2023, arXiv:2211.10438) divides channel $j$ by $s_j =
+#   \max|X_j|^{\alpha} / \max|W_j|^{1 - \alpha}$ and multiplies row $j$ of $W$ by it. At $\alpha =
+#   \frac12$ both sides get the same range.
+# - A **rotation** $Q$ (QuaRot, Ashkboos et al. 2024, arXiv:2404.00456): $X W = (X Q)(Q^{\top} W)$.
+#   A Hadamard matrix adds all channels with signs, so that an outlier is spread over all of them.
 
 # %%
 s = X_out.abs().amax(0).sqrt() / W_out.abs().amax(1).sqrt()
@@ -185,12 +191,13 @@ for method in ("rtn", "repq_vit"):
 assert scores["repq_vit"]["kl"] < scores["rtn"]["kl"]
 
 # %% [markdown]
-# On ImageNet the difference is that between working and not: DeiT-S (float 79.9 %) has 69.0 % with RepQ-ViT at 4
-# bits.
+# On ImageNet the difference is that between working and not: DeiT-S (float 79.9 %) has 69.0 % with
+# RepQ-ViT at 4 bits.
 #
 # ## Exercises
 #
-# **11.1** $\max|X_j| = 64$, $\max|W_j| = 0.25$, $\alpha = \frac12$. By which $s_j$ does SmoothQuant divide the channel?
+# **11.1** $\max|X_j| = 64$, $\max|W_j| = 0.25$, $\alpha = \frac12$. By which $s_j$ does SmoothQuant
+# divide the channel?
 
 # %%
 answer = None
@@ -199,7 +206,8 @@ answer = None
 course.check("11.1", answer)
 
 # %% [markdown]
-# **11.2** After that, what is the range $\max|X_j|$, and what is $\max|W_j|$? A list of two numbers.
+# **11.2** After that, what is the range $\max|X_j|$, and what is $\max|W_j|$? A list of two
+# numbers.
 
 # %%
 answer = None
@@ -208,8 +216,8 @@ answer = None
 course.check("11.2", answer)
 
 # %% [markdown]
-# **11.3** A vector has 64 channels; one is 8, the others are 0. What is its largest magnitude after a
-# rotation by the orthonormal 64 × 64 Hadamard matrix, whose entries are $\pm\frac18$?
+# **11.3** A vector has 64 channels; one is 8, the others are 0. What is its largest magnitude after
+# a rotation by the orthonormal 64 × 64 Hadamard matrix, whose entries are $\pm\frac18$?
 
 # %%
 answer = None
@@ -220,8 +228,8 @@ course.check("11.3", answer)
 # %% [markdown]
 # ## Five-minute challenge
 #
-# `digits-vit` with 4-bit activations, weights in at most 46,000 bytes. (`activations` is given; leave it
-# out.) Try `ptq4vit`, `repq_vit`, `gram`, `transforms` such as `["rotate"]`.
+# `digits-vit` with 4-bit activations, weights in at most 46,000 bytes. (`activations` is given;
+# leave it out.) Try `ptq4vit`, `repq_vit`, `gram`, `transforms` such as `["rotate"]`.
 
 # %%
 choice = {"weights": 2, "method": "repq_vit"}

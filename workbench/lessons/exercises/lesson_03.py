@@ -49,4 +49,3 @@ def equalize_by_hand(answer: object) -> str:
 def the_price_of_channels() -> float:
     """Next to nothing."""
     return 100 * 1023 * 32 / (1024 * 1024 * 4 + 32)
-

@@ -7,9 +7,11 @@ from workbench.lessons.base import Question
 from workbench.lessons.checking import exercise, question
 
 
-@exercise("4.1", title="Three weights", hint="all inputs are equal, so only the sum of errors counts")
+@exercise(
+    "4.1", title="Three weights", hint="all inputs are equal, so only the sum of errors counts"
+)
 def three_weights(answer: object) -> str:
-    """Weights 0.3, 0.3, 0.3 and equal inputs: which codes of 0 or 1, in ascending order, are best?"""
+    """Three weights of 0.3, equal inputs: which codes of 0 or 1, in ascending order, are best?"""
     found = numbers(answer)
     if len(found) != 3 or set(found) - {0.0, 1.0}:
         return "a list of three codes, each 0 or 1, is asked for"
