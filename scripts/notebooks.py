@@ -41,6 +41,8 @@ def notebook(source: Path) -> str:
     found.nbformat, found.nbformat_minor = 4, 5
     for number, cell in enumerate(found.cells):
         cell["id"] = f"cell-{number:02d}"
+        cell.source = cell.source.strip("\n")
+        cell.metadata.pop("lines_to_next_cell", None)
         checked = CHECK.match(cell.source)
         if checked and found.cells[number - 1].source.startswith(UNSOLVED):
             name = checked[1].replace(".", "-")

@@ -84,6 +84,9 @@ print(used, errors)
 assert used["signed"] <= 8 < used["unsigned"] <= 16
 assert errors["unsigned"] < errors["signed"] / 3, "half the step, a quarter of the squared error"
 
+# %%
+demo.asymmetric()
+
 # %% [markdown]
 # ## 3. Two errors
 #

@@ -123,6 +123,7 @@ for name, found in calibrated.items():
     print(f"{name:6s} {found['score']:.1f} %, divergence {found['kl']:.4f}")
 divergence = {name: found["kl"] for name, found in calibrated.items()}
 assert divergence["real"] < divergence["zeroq"] < divergence["noise"]
+assert divergence["zeroq"] < divergence["noise"] / 3, "what batch norm remembers is worth a lot"
 
 # %% [markdown]
 # Real data are best, a few of them are better than any made ones, and made ones are better than

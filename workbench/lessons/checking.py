@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, TypeVar
 
 from workbench.foundation.errors import WorkbenchError
 from workbench.foundation.registry import Registry
@@ -29,6 +29,7 @@ from workbench.lessons.registry import DEMOS, make
 
 Check = Callable[[object], str]
 Truth = Callable[[], Answer]
+Kept = TypeVar("Kept", bound=Truth)
 EXERCISES: Registry[Check] = Registry("exercise", "workbench.lessons.exercises")
 UNSOLVED = "not answered yet: give your answer instead of None"
 
@@ -68,10 +69,10 @@ def exercise(name: str, *, title: str, hint: str = "") -> Callable[[Check], Chec
     return EXERCISES.register(name, title=title, hint=hint)
 
 
-def question(name: str, asked: Question, *, title: str) -> Callable[[Truth], Truth]:
+def question(name: str, asked: Question, *, title: str) -> Callable[[Kept], Kept]:
     """Register a question under an id; the decorated function computes the right answer."""
 
-    def register(truth: Truth) -> Truth:
+    def register(truth: Kept) -> Kept:
         def check_it(answer: object) -> str:
             return _judged(asked, truth(), answer)
 
