@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 import workbench
-from workbench import course, demo
+from workbench import course, demo, widgets
 from workbench.graph.blocks import blocks
 from workbench.session.execute import Extent
 
@@ -145,9 +145,7 @@ assert curve["blocks.2"][-1] < curve["blocks.2"][0] / 3
 assert max(curve, key=lambda unit: curve[unit][0]) == "blocks.2", "errors add up along the network"
 
 # %%
-from workbench.ui.widgets import SignalsWidget
-
-SignalsWidget(runs["qdrop"])
+widgets.SignalsWidget(runs["qdrop"])
 
 # %% [markdown]
 # The *rounding regulariser* (lesson 4) is zero at first and then by far the largest number in the

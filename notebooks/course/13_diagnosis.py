@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 import workbench
-from workbench import course, demo
+from workbench import course, demo, widgets
 from workbench.maths.metrics import spearman
 from workbench.session.execute import Extent
 from workbench.session.recipe import Override
@@ -69,9 +69,7 @@ before = runs["healthy"].layers.set_index("layer")["accumulated_db"][later.index
 assert (later < before).mean() > 0.8, "nearly all layers behind it suffer"
 
 # %%
-from workbench.ui.widgets import LayersWidget
-
-LayersWidget(runs["broken"])
+widgets.LayersWidget(runs["broken"])
 
 # %% [markdown]
 # ## 3. Weights or activations? Estimate or measure?
