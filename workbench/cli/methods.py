@@ -57,7 +57,7 @@ def methods(
 
 def _draw_estimators(path: Path, name: str | None, as_json: bool) -> None:
     """A figure at `path`; with `as_json` the curves in it as well."""
-    from workbench.views.estimators import curves
+    from workbench.maths.estimators.curves import curves
     from workbench.views.figures import estimator_figure, save
 
     if path.suffix.lower() not in PICTURES:

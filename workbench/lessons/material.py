@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from workbench.graph.taps import capture
+from workbench.session.data import Split
 from workbench.session.session import Session
 from workbench.session.session import open as open_session
 
@@ -44,10 +45,12 @@ def weight(title: str) -> Tensor:
 
 
 @lru_cache(maxsize=_TENSORS)
-def activation(model: str, value: str, examples: int = EXAMPLES) -> Tensor:
-    """An activation by its ONNX name, (examples, ...), on the first calibration examples."""
+def activation(
+    model: str, value: str, examples: int = EXAMPLES, split: Split = "calibration"
+) -> Tensor:
+    """An activation by its ONNX name, (examples, ...), on the first examples of a split."""
     opened = session(model)
-    inputs, _ = next(opened.data.batches("calibration", examples, examples))
+    inputs, _ = next(opened.data.batches(split, examples, examples))
     with torch.no_grad():
         found = capture(opened.graph.module, tuple(inputs), [value])
     return found[value].detach().float()
@@ -60,4 +63,15 @@ def opening(title: str) -> str:
         "import workbench\n\n"
         f'session = workbench.open("{model}")\n'
         f'weight = session.model.get_parameter("{name}").detach()\n'
+    )
+
+
+def recording(model: str, value: str, examples: int = EXAMPLES) -> str:
+    """Lines of Python that open a sample model and capture an activation of it as `x`."""
+    return (
+        "import workbench\n"
+        "from workbench.graph.taps import capture\n\n"
+        f'session = workbench.open("{model}")\n'
+        f'inputs, _ = next(session.data.batches("calibration", {examples}, {examples}))\n'
+        f'x = capture(session.graph.module, tuple(inputs), ["{value}"])["{value}"].detach()\n'
     )

@@ -108,7 +108,9 @@ class Bars(Panel):
         names: of the bars; or edges: one more than bars, on the x axis.
         groups: (label, tone, heights) of what is side by side, or lies over each other in a
             histogram.
-        sets: the option that takes the number of the clicked bar.
+        sets: the option that takes the number of the clicked bar, or the set of whole numbers in
+            which a click puts it, or from which it takes it.
+        chosen: numbers of bars with a frame.
     """
 
     kind: ClassVar[str] = "bars"
@@ -120,6 +122,7 @@ class Bars(Panel):
     edges: Numbers = ()
     marks: tuple[Mark, ...] = ()
     sets: str = ""
+    chosen: tuple[int, ...] = ()
     note: str = ""
     veiled: bool = True
 
@@ -134,6 +137,7 @@ class Cells(Panel):
         chosen: (row, column) of cells with a frame.
         sets: the option, a set of whole numbers, in which a click puts row * columns + column, or
             from which it takes it.
+        one_per_row: a click takes what else was chosen in its row out of the set.
     """
 
     kind: ClassVar[str] = "cells"
@@ -146,6 +150,7 @@ class Cells(Panel):
     texts: tuple[tuple[str, ...], ...] = ()
     chosen: tuple[tuple[int, int], ...] = ()
     sets: str = ""
+    one_per_row: bool = False
     note: str = ""
     veiled: bool = True
 

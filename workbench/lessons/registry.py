@@ -11,7 +11,7 @@ from workbench.lessons.base import Demo
 
 DEMOS: Registry[type[Demo]] = Registry("demo", "workbench.lessons.demos")
 #: parts of the list of demos, in order
-TOPICS = ("Grids", "Ranges", "Learning", "Rounding", "Networks", "Machines")
+TOPICS = ("Grids", "Ranges", "Rounding", "Learning", "Networks", "Below 4 bits", "Runtime")
 
 Made = TypeVar("Made", bound=type[Demo])
 

@@ -21,7 +21,8 @@ The numbers in brackets are arXiv or OpenReview ids.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -103,17 +104,30 @@ def locate(x: Tensor, levels: Tensor) -> Tensor:
     return above - 1 + (x - low) / (high - low)
 
 
-@torch.no_grad()
-def lloyd_max(x: Tensor, count: int) -> Tensor:
+def lloyd_max(x: Tensor, count: int, sweeps: int = LLOYD_SWEEPS) -> Tensor:
     """`count` sorted levels with the least mean squared error over the values of `x` (Lloyd 1982).
 
-    Starts from quantiles; a level that no value is nearest to stays where it is.
+    Args:
+        sweeps: at most; none give the quantiles from which it starts.
+    """
+    found = torch.empty(0)
+    for found in itertools.islice(lloyd_sweeps(x, count), sweeps + 1):
+        pass
+    return found
+
+
+@torch.no_grad()
+def lloyd_sweeps(x: Tensor, count: int) -> Iterator[Tensor]:
+    """The levels from quantiles on, sweep by sweep, until they are settled; float32, sorted.
+
+    A level that no value is nearest to stays where it is.
     """
     ordered = x.detach().flatten().double().sort().values
     sums = torch.cat([ordered.new_zeros(1), ordered.cumsum(0)])
     places = (torch.arange(count, dtype=torch.float64) + 0.5) / count * (len(ordered) - 1)
-    found = ordered[places.round().long()]
-    for _ in range(LLOYD_SWEEPS):
+    found, moved = ordered[places.round().long()], math.inf
+    yield found.float()
+    while moved > LLOYD_SETTLED * float(ordered[-1] - ordered[0]):
         ends = torch.searchsorted(ordered, (found[1:] + found[:-1]) / 2)
         edges = torch.cat([ends.new_zeros(1), ends, ends.new_full((1,), len(ordered))])
         inside = edges.diff()
@@ -121,9 +135,7 @@ def lloyd_max(x: Tensor, count: int) -> Tensor:
         fresh = torch.where(inside > 0, means, found)
         moved = float((fresh - found).abs().max())
         found = fresh.sort().values
-        if moved <= LLOYD_SETTLED * float(ordered[-1] - ordered[0]):
-            break
-    return found.float()
+        yield found.float()
 
 
 def _balanced(bits: int) -> Tensor:

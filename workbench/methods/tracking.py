@@ -25,6 +25,11 @@ MOMENTUM = 0.01
 START = 10.0  # times the last threshold
 
 
+def falling(threshold: float, done: float) -> float:
+    """The frequency at which a code is frozen when a share `done` of the steps is over."""
+    return threshold * (1 + (START - 1) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
 class Tracker:
     """Flips and oscillations of every weight's codes, and those that are frozen.
 
@@ -36,12 +41,14 @@ class Tracker:
     def __init__(self, model: QuantizedGraph, threshold: float = 0.0) -> None:
         self._model = model
         self._threshold = threshold
-        self._sites = {site.name: _Codes(self._now(site.name)) for site in model.of_kind("weight")}
+        self._sites = {
+            site.name: CodeHistory(self._now(site.name)) for site in model.of_kind("weight")
+        }
 
     @torch.no_grad()
     def step(self, done: float) -> None:
         """See the weights after a step; `done` is the share of training that is over."""
-        limit = self._threshold * (1 + (START - 1) * 0.5 * (1 + math.cos(math.pi * done)))
+        limit = falling(self._threshold, done)
         for name, codes in self._sites.items():
             codes.see(self._now(name))
             if self._threshold and self._follows(name):
@@ -80,7 +87,7 @@ class Tracker:
         kind = type(self._model.quantizer(name))
         return all(e.facts.get("projects", True) for e in QUANTIZERS if e.make is kind)
 
-    def _hold(self, name: str, codes: _Codes) -> None:
+    def _hold(self, name: str, codes: CodeHistory) -> None:
         if not bool(codes.frozen.any()):
             return
         quantizer, weight = self._model.quantizer(name), self._model.weight(name)
@@ -88,8 +95,15 @@ class Tracker:
         weight.copy_(torch.where(codes.frozen, values, weight))
 
 
-class _Codes:
-    """What is known of the codes of one weight."""
+class CodeHistory:
+    """What is known of the codes of one weight.
+
+    Attributes:
+        codes: at the last step; mean: their running mean; fixed: of those that are frozen.
+        direction: of the last change, 0 before any; frequency: of changes against it.
+        flips: running share of codes that change at a step, a scalar.
+        frozen: which are held.
+    """
 
     def __init__(self, codes: Tensor) -> None:
         self.codes = codes.clone()
@@ -105,6 +119,7 @@ class _Codes:
         return dict(vars(self))
 
     def see(self, codes: Tensor) -> None:
+        """Take in the codes after a step."""
         move = (codes - self.codes).sign_()
         changed = move != 0
         turned = (move * self.direction) < 0
@@ -115,11 +130,13 @@ class _Codes:
         self.codes.copy_(codes)
 
     def freeze(self, limit: float) -> None:
+        """Hold codes that oscillate more often than `limit` at their mean."""
         fresh = (self.frequency > limit) & ~self.frozen
         self.fixed.copy_(torch.where(fresh, self.mean.round(), self.fixed))
         self.frozen |= fresh
 
     def readings(self) -> dict[str, float]:
+        """Flips a step, and shares that oscillate and are frozen."""
         found = {
             "flips_per_step": float(self.flips),
             "oscillating": float((self.frequency > MOMENTUM).float().mean()),

@@ -159,7 +159,7 @@ def estimator_figure(view: Record) -> Figure:
     All share their scales; grey is beyond the range, where a quantizer clips.
 
     Args:
-        view: as `workbench.views.estimators.curves` makes it.
+        view: as `workbench.maths.estimators.curves.curves` makes it.
     """
     found = view["estimators"]
     columns = max(1, min(COLUMNS, len(found)))

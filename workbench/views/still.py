@@ -97,9 +97,10 @@ def _bars(panel: Record) -> list[str]:
             wide = (x(edges[k + 1]) - x(edges[k])) / (len(panel["groups"]) if panel["names"] else 1)
             left = x(edges[k]) + (place * wide if panel["names"] else 0)
             top, tall = min(y(value), base), abs(base - y(value))
+            frame = ' stroke="#1d2430" stroke-width="2"' if k in panel["chosen"] else ""
             parts.append(
                 f'<rect x="{left:.1f}" y="{top:.1f}" width="{max(0.5, 0.9 * wide):.1f}"'
-                f' height="{tall:.1f}" fill="{_TONES.get(tone, "#444c58")}" opacity=".75"/>'
+                f' height="{tall:.1f}" fill="{_TONES.get(tone, "#444c58")}" opacity=".75"{frame}/>'
             )
     ends = panel["names"][:1] + panel["names"][-1:] if panel["names"] else ()
     return [*_axes(panel, x, y, ends), *parts, *_marks(panel["marks"], x, y)]

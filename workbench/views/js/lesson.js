@@ -6,6 +6,8 @@ import { h, replace, short, stage } from "./dom.js";
 import { panelView } from "./panels.js";
 
 const WAIT = 400; // ms after which a missing answer is not waited for any more
+const SLOW = 500; // ms after which it is said that something is computed
+const LOST = 20000; // ms after which an answer does not come any more
 const BEAT = 140; // ms between the steps of what plays
 const FINE = 240; // steps of a slider of factors
 
@@ -166,7 +168,12 @@ export function mountLesson(element, { get, on, send }) {
   const out = line(send);
   const state = { name: null, controls: [], panels: [], code: false };
   const parts = {};
-  const tell = (message) => out.put(message);
+  let slow = 0;
+  function heard() { clearTimeout(slow); slow = 0; root.classList.remove("wb-waits"); }
+  function tell(message) {
+    out.put(message);
+    if (!slow) slow = setTimeout(() => { root.classList.add("wb-waits"); slow = setTimeout(heard, LOST); }, SLOW);
+  }
 
   function clear() {
     for (const one of [...state.controls, ...state.panels]) one.stop?.();
@@ -177,7 +184,7 @@ export function mountLesson(element, { get, on, send }) {
     const control = (get().controls || []).find((one) => one.name === name);
     if (!control) return;
     if (control.kind === "set" && toggles) tell({ kind: "toggle", name, value });
-    else tell({ kind: "set", name, value: control.kind === "set" ? [value] : limited(control, value) });
+    else tell({ kind: "set", name, value: control.kind === "set" ? [value].flat() : limited(control, value) });
   }
   function teach() {
     root.classList.toggle("wb-teach");
@@ -221,6 +228,7 @@ export function mountLesson(element, { get, on, send }) {
   function update() {
     const model = get() || {};
     out.answered();
+    heard();
     if (!model.name) {
       clear();
       state.name = null;
@@ -232,7 +240,7 @@ export function mountLesson(element, { get, on, send }) {
   }
   on(update);
   update();
-  return () => { clear(); out.stop(); stop(); };
+  return () => { clear(); heard(); out.stop(); stop(); };
 }
 
 // Draw a part only when what it shows has changed; the focus stays with a button of the same words.

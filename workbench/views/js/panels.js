@@ -116,13 +116,14 @@ function barsPanel(panel, r0, sent) {
     return [r.x(i + 0.1 + g * wide), r.x(i + 0.1 + (g + 1) * wide)];
   };
   const floor = r.y(panel.y.log ? r.yEnds[0] : 0);
+  const chosen = new Set(panel.chosen);
   const every = Math.ceil((panel.names.reduce((most, name) => Math.max(most, name.length), 1) * 7 * r.k + 6) / Math.max(1, (r.right - r.edge.left) / count));
   return [r, panelAxes(r, panel.x, panel.y, panel.names.length),
     ...panel.groups.flatMap(([, tone, tall], g) => tall.map((value, i) => {
       if (value == null) return null;
       const [from, to] = ends(i, g);
       const at = r.y(value);
-      return s("rect", { class: `wb-panel-bar ${toneOf(tone)}${panel.sets ? " wb-can" : ""}`, x: from, width: Math.max(0.6, to - from - (panel.names.length ? 0 : 0.6)), y: Math.min(at, floor), height: Math.max(value ? 1 : 0, Math.abs(floor - at)), onclick: panel.sets ? () => sent(panel.sets, i) : null },
+      return s("rect", { class: `wb-panel-bar ${toneOf(tone)}${panel.sets ? " wb-can" : ""}${chosen.has(i) ? " wb-chosen" : ""}`, x: from, width: Math.max(0.6, to - from - (panel.names.length ? 0 : 0.6)), y: Math.min(at, floor), height: Math.max(value ? 1 : 0, Math.abs(floor - at)), onclick: panel.sets ? () => sent(panel.sets, i, true) : null },
         s("title", {}, `${panel.names[i] ?? `${short(panel.edges[i])} to ${short(panel.edges[i + 1])}`}: ${short(value)}`));
     })),
     ...panel.names.map((name, i) => (i % every ? null : s("text", { x: r.x(i + 0.5), y: r.base + 14 * r.k, "text-anchor": "middle" }, name))),
@@ -158,18 +159,24 @@ function cellsPanel(panel, sent) {
     return `--share:${Math.round(100 * Math.min(1, Math.max(0, share)))}%`;
   };
   const chosen = new Set(panel.chosen.map(([row, column]) => row * columns + column));
+  const others = (row) => panel.chosen.filter(([other]) => other !== row).map(([other, column]) => other * columns + column);
+  const click = (row, place) => (panel.one_per_row ? sent(panel.sets, [...others(row), place]) : sent(panel.sets, place, true));
   const cell = (value, row, column) => {
     const place = row * columns + column;
     const text = panel.texts[row]?.[column] ?? "";
     const where = `${panel.rows[row] ?? `row ${row + 1}`}, ${panel.columns[column] ?? `column ${column + 1}`}: ${value == null ? "none" : short(value)}`;
     const look = { class: `wb-cell-box${value < 0 ? " wb-below" : ""}${chosen.has(place) ? " wb-chosen" : ""}`, style: value == null ? "" : paint(value), title: where };
     return panel.sets
-      ? h("button", { ...look, type: "button", "aria-label": where, "aria-pressed": chosen.has(place), "data-place": place, onclick: () => sent(panel.sets, place, true) }, text)
+      ? h("button", { ...look, type: "button", "aria-label": where, "aria-pressed": chosen.has(place), "data-place": place, onclick: () => click(row, place) }, text)
       : h("div", look, text);
   };
   const named = panel.rows.length > 0;
   const head = panel.columns.length ? [named ? h("span") : null, ...panel.columns.map((name) => h("span", { class: "wb-cells-head" }, name))] : [];
-  const grid = h("div", { class: `wb-cells${panel.values.length * columns > 400 ? " wb-fine" : ""}`, style: `grid-template-columns:${named ? "auto " : ""}repeat(${columns},minmax(0,1fr))` },
+  // Many rows are lower, so that all are seen at once; the cells of a map are square, not wide.
+  const tall = Math.min(1.9, 24 / panel.values.length);
+  const fine = panel.values.length * columns > 400;
+  const wide = fine && !named ? `;max-width:${0.85 * tall * columns}em` : "";
+  const grid = h("div", { class: `wb-cells${fine ? " wb-fine" : ""}`, style: `--tall:${tall}em;grid-template-columns:${named ? "auto " : ""}repeat(${columns},minmax(0,1fr))${wide}` },
     ...head.filter(Boolean), ...panel.values.flatMap((row, i) => [...(named ? [h("span", { class: "wb-cells-head" }, panel.rows[i])] : []), ...row.map((value, j) => cell(value, i, j))]));
   return grid;
 }

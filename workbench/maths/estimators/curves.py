@@ -50,7 +50,7 @@ def curves(
     """
     given = {**SHOWN, **(options or {})}
     grid = Grid(bits, signed=False, symmetric=False)
-    x = _places(grid)
+    x = places(grid)
     chosen = _ordered() if names is None else names
     return {
         "x": _numbers(x),
@@ -63,7 +63,7 @@ def curves(
 
 def _record(name: str, options: Mapping[str, Any] | None, x: Tensor, grid: Grid) -> dict[str, Any]:
     entry, estimator = ESTIMATORS[name], make(name, options)
-    up, down = _slope(estimator, x, grid, 1.0), _slope(estimator, x, grid, -1.0)
+    up, down = slope(estimator, x, grid, 1.0), slope(estimator, x, grid, -1.0)
     passed = torch.where(up == 0, x.clamp(grid.qmin, grid.qmax), x)  # clipped in the soft one too
     soft = estimator.soft(passed)
     return {
@@ -78,8 +78,13 @@ def _record(name: str, options: Mapping[str, Any] | None, x: Tensor, grid: Grid)
     }
 
 
-def _slope(estimator: Estimator, x: Tensor, grid: Grid, upstream: float) -> Tensor:
-    """What reaches `x` of a gradient that arrives behind rounding, as a share of it."""
+def slope(estimator: Estimator, x: Tensor, grid: Grid, upstream: float) -> Tensor:
+    """What reaches `x` of a gradient that arrives behind rounding, as a share of it.
+
+    Args:
+        x: values in steps, any shape.
+        upstream: the gradient that arrives at each x̂; its sign matters to some.
+    """
     with torch.enable_grad():
         at = x.clone().requires_grad_()
         snapped = fake_quantize(at, x.new_ones(()), x.new_zeros(()), grid, estimator=estimator)
@@ -87,7 +92,7 @@ def _slope(estimator: Estimator, x: Tensor, grid: Grid, upstream: float) -> Tens
     return found / upstream
 
 
-def _places(grid: Grid) -> Tensor:
+def places(grid: Grid) -> Tensor:
     """Evenly spaced values, none of them on a level or where a code changes."""
     count = round((grid.qmax - grid.qmin + 2 * BEYOND) * PER_STEP)
     return grid.qmin - BEYOND + (torch.arange(count, dtype=torch.float64) + 0.5) / PER_STEP
