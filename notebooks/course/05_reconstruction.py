@@ -87,6 +87,20 @@ print(f"same weights {kept:.4f}, weights that compensate {compensated:.4f}")
 assert compensated < kept
 
 # %% [markdown]
+# Compensation is learned from examples, and can be learned by heart. With eight examples for six
+# weights a row, the fit to those eight is excellent, and on all others it is worse than no
+# compensation. **Overfitting is the difference between the two numbers**, so keep examples back:
+
+# %%
+seen, others = slice(0, 8), slice(8, None)
+by_heart = torch.linalg.lstsq(spoiled[seen], target[seen]).solution.T
+on_seen, on_others = (
+    float((spoiled[part] @ by_heart.T - target[part]).square().mean()) for part in (seen, others)
+)
+print(f"eight examples: {on_seen:.4f} on them, {on_others:.4f} on the others")
+assert on_seen < compensated < on_others
+
+# %% [markdown]
 # ## 3. QDrop
 #
 # There is a third way. QDrop (Wei et al. 2022, arXiv:2203.05740) quantizes each *element* of the
@@ -177,10 +191,10 @@ answer = None
 course.check("5.2", answer)
 
 # %% [markdown]
-# **5.3** Two layers without anything between them compute $v\,u\,x$ with $u = 1.4$, $v = 1.5$ and
-# integer levels. Layer by layer, nearest rounding gives $u = 1$, $v = 2$ (a tie goes to the even
-# one). Among all pairs of integers, which are *all* the pairs $[u, v]$ with the least error of the
-# product? Give a list of pairs, with positive numbers only, in ascending order of $u$.
+# **5.3** Two layers without anything between them compute $v\,u\,x$ with $u = v = 1.4$ and integer
+# levels. Layer by layer, nearest rounding gives $u = v = 1$ and the product 1 instead of 1.96. Among
+# all pairs of positive integers, which are *all* the pairs $[u, v]$ with the least error of the
+# product? Give a list of pairs in ascending order of $u$.
 
 # %%
 answer = None

@@ -39,15 +39,15 @@ def qdrop_mean() -> float:
 
 
 def best_pairs() -> list[list[int]]:
-    """All pairs of positive integers whose product is nearest to 1.4 times 1.5."""
+    """All pairs of positive integers whose product is nearest to 1.4 squared."""
     pairs = list(product(range(1, 9), repeat=2))
-    least = min(abs(u * v - 1.4 * 1.5) for u, v in pairs)
-    return [[u, v] for u, v in pairs if abs(u * v - 1.4 * 1.5) == least]
+    least = min(abs(u * v - 1.4**2) for u, v in pairs)
+    return [[u, v] for u, v in pairs if abs(u * v - 1.4**2) == least]
 
 
-@exercise("5.3", title="Two layers together", hint="the product should be near 2.1")
+@exercise("5.3", title="Two layers together", hint="the product should be near 1.96")
 def two_layers(answer: object) -> str:
-    """u = 1.4, v = 1.5, integer levels: which pairs have the least error of the product?"""
+    """u = v = 1.4, integer levels: which pairs have the least error of the product?"""
     if not isinstance(answer, list | tuple) or not all(isinstance(p, list | tuple) for p in answer):
         return "a list of pairs such as [[1, 3], [3, 1]] is asked for"
     found, right = [list(pair) for pair in answer], best_pairs()
