@@ -140,9 +140,9 @@ assert scores["qdrop"] > scores["rtn"] + 15
 
 # %% [markdown]
 # Which of the two is ahead on a network this small, after 80 steps, is chance: change `seed` or
-# `iterations` and look. On ResNet-18 and ImageNet, with 20,000 steps and everything else alike,
-# MQBench (arXiv:2111.03759) found 64.2 % for BRECQ and 65.7 % for QDrop at 3-bit weights and
-# activations, and 68.5 against 69.1 % at 4. The coarser the activations, the more there is to drop.
+# `iterations` and look. On ResNet-18 and ImageNet, with the same training for both, MQBench
+# (arXiv:2111.03759) found 64.2 % for BRECQ and 65.7 % for QDrop at 3-bit weights and activations,
+# and 68.5 against 69.1 % at 4. The coarser the activations, the more there is to drop.
 #
 # ## 4. Read the curve
 #

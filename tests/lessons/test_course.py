@@ -108,3 +108,11 @@ def test_the_index_leads_to_every_notebook():
     every = [path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.ipynb")]
     every = [path for path in every if ".ipynb_checkpoints" not in path]
     assert set(linked) == set(every) - {"index.ipynb"}
+
+
+def test_the_lab_opens_on_the_index(call: Any, monkeypatch: pytest.MonkeyPatch):
+    started: list[list[str]] = []
+    monkeypatch.setattr("workbench.cli.doors.os.execv", lambda _, command: started.append(command))
+    assert call("lab")[0] == 0
+    assert started[0][-2:] == ["lab", str(FOLDER / "index.ipynb")]
+    assert "jupyter lab notebooks/index.ipynb" in (FOLDER.parent / "Makefile").read_text("utf-8")
