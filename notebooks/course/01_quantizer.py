@@ -199,9 +199,8 @@ answer = None
 course.check("1.2", answer)
 
 # %% [markdown]
-# **1.3** By hand: the range $[-1, 3]$ is covered by an asymmetric unsigned grid of 4 bits. Which
-# value does $0.5$ become? Give four digits. (The table in section 1 is there to check each step of
-# yours.)
+# **1.3** By hand: the range $[-1, 3]$ is covered by an asymmetric unsigned grid of 4 bits, as in
+# section 1. Which value does $2.1$ become? Give four digits.
 
 # %%
 answer = None

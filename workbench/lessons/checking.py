@@ -51,12 +51,13 @@ class Verdict:
         return float(self.right)
 
     def __str__(self) -> str:
-        return f"{self.exercise} {'✓' if self.right else '✗'} {self.text}"
+        sign = "✓" if self.right else "·" if self.text == UNSOLVED else "✗"
+        return f"{self.exercise} {sign} {self.text}"
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        tone = "#1f7a37" if self.right else "#b3261e"
+        tone = "#1f7a37" if self.right else "#6b7280" if self.text == UNSOLVED else "#b3261e"
         return f'<p style="color:{tone};font-weight:600">{escape(str(self))}</p>'
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:

@@ -25,17 +25,17 @@ demo_question("1.2", "number_line", {"bits": 3}, title="The number line")
     "1.3",
     Question(
         "The range [-1, 3] is covered by an asymmetric, unsigned grid of 4 bits. Which value does"
-        " 0.5 become? Four digits.",
+        " 2.1 become? Four digits.",
         tolerance=1e-3,
         hint="first the step, then the zero-point, then the code, then the value of the code",
     ),
     title="By hand",
 )
 def by_hand() -> float:
-    """The code is 6, two steps above the zero-point 4."""
+    """The code is 12, eight steps above the zero-point 4."""
     step = (3 - -1) / 15
     zero = 0 - round(-1 / step)
-    code = min(15, max(0, round(0.5 / step) + zero))
+    code = min(15, max(0, round(2.1 / step) + zero))
     return (code - zero) * step
 
 
