@@ -26,6 +26,32 @@ from workbench.deploy.verify_file import verify_file
 found = verify_file(sys.argv[1], sys.argv[2], [(saturating.data(16),)])
 print(json.dumps(found.record()))
 """
+PRODUCT = """
+import json
+import numpy as np
+import onnxruntime as ort
+import torch
+from onnx import TensorProto, helper
+from workbench.maths.pair_sums import pair_sums, saturated
+random = np.random.default_rng(0)
+found = []
+for inputs in (64, 63, 17):
+    x = random.integers(0, 256, (50, inputs)).astype(np.uint8)
+    w = random.integers(-128, 128, (inputs, 48)).astype(np.int8)
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["x", "w"], ["y"])], "product",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, x.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, None)],
+        [helper.make_tensor("w", TensorProto.INT8, w.shape, w.tobytes(), raw=True)],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    session = ort.InferenceSession(made.SerializeToString())
+    pairs = pair_sums(torch.from_numpy(x), torch.from_numpy(w.T.copy()))
+    y = session.run(None, {"x": x})[0]
+    sums = [saturated(pairs).sum(-1), pairs.sum(-1)]
+    found.append([bool((each.numpy() == y).all()) for each in sums])
+print(json.dumps(found))
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,3 +118,7 @@ def test_a_sample_model_with_weights_of_full_range_is_cured(tmp_path):
 def cured(run, *options):
     command = [sys.executable, "-m", "workbench", "cure", str(run.directory), "--examples", "256"]
     return json.loads(without_vnni.call([*command, *options]))
+
+
+def test_our_pair_sums_are_those_of_the_real_kernel():
+    assert under_rig(PRODUCT) == [[True, False]] * 3

@@ -110,10 +110,7 @@ def lloyd_max(x: Tensor, count: int, sweeps: int = LLOYD_SWEEPS) -> Tensor:
     Args:
         sweeps: at most; none give the quantiles from which it starts.
     """
-    found = torch.empty(0)
-    for found in itertools.islice(lloyd_sweeps(x, count), sweeps + 1):
-        pass
-    return found
+    return list(itertools.islice(lloyd_sweeps(x, count), sweeps + 1))[-1]
 
 
 @torch.no_grad()
