@@ -275,7 +275,7 @@ class AdaRoundDemo(Demo):
             texts=tuple(tuple(texts[i * SIZE : (i + 1) * SIZE]) for i in range(SIZE)),
             chosen=tuple(turned),
             sets="turned",
-            note="Click a weight to round it the other way; at an end of the grid it has no choice.",
+            note="Click a weight to round it the other way; at the grid's end it has no choice.",
             veiled=False,
         )
 
@@ -322,12 +322,12 @@ class AdaRoundDemo(Demo):
 
     def _readings(self) -> list[Reading]:
         e, h = self.errors, self.h[self.options.progress]
+        open_ones = int((((h - HALF).abs() < DECIDED) & self.free).sum())
         return [
             Reading("output error, by hand", e["hand"], reference=f"nearest {e['nearest']:.3g}",
                     veiled=False),
             Reading("of AdaRound", e["learned"], reference=f"best of all {e['best']:.3g}",
                     tone="good"),
             Reading("nearest rounding", f"{self._rank(e['nearest'])}.", f"of {WAYS}"),
-            Reading("undecided at this step",
-                    int((((h - HALF).abs() < DECIDED) & self.free).sum()), f"of {int(self.free.sum())}"),
+            Reading("undecided at this step", open_ones, f"of {int(self.free.sum())}"),
         ]  # fmt: skip

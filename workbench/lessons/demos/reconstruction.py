@@ -154,10 +154,12 @@ class ReconstructionDemo(Demo):
             if unit != NEAREST
         )
         images, sizes = int(self.options.images), self._sizes()
-        network = self.found["network"]
+        network, nearest = self.found["network"], self.found[NEAREST]
         return (
             f"{told}. The network as one unit is {network.ratio:.3g} times worse on"
-            " pictures that it has not seen.\n\n"
+            " pictures that it has not seen. Nothing asks it to keep what lies inside: at"
+            f" {VALUES[1]} its relative error is {network.held.errors[1]:.2g}, that of nearest"
+            f" rounding {nearest.held.errors[1]:.2g}.\n\n"
             f"{images} pictures give the network's output {images * 10} numbers to hit with"
             f" {sizes['network']:,} roundings: it can learn them by heart. The last"
             f" convolution alone has {sizes['layer']:,} roundings for {images * 64 * 49:,} numbers,"
