@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pyth
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-browser demo app lab test test-fast lint format hostile export-matrix bench operators methods zoo ray zoo-check pins wheel clean
+.PHONY: help setup setup-browser demo app lab test test-fast lint format hostile export-matrix bench operators methods notebooks zoo ray zoo-check pins wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -31,8 +31,8 @@ demo: setup ## open a sample model, let it learn, export it and prove it
 app: setup ## start the app
 	@$(BIN)/workbench app
 
-lab: setup ## open the notebooks
-	@$(BIN)/jupyter lab notebooks/
+lab: setup ## open the course and the other notebooks
+	@$(BIN)/jupyter lab notebooks/index.ipynb
 
 test: setup-browser lint ## check style and types, then run every test
 	@$(PYTEST) --nbmake tests workbench $(NOTEBOOKS)
@@ -61,6 +61,9 @@ bench: setup ## measure accuracy, cost and speed, write benchmarks/results/table
 
 operators: setup ## run the ONNX project's operator tests, and write docs/operators.md
 	@$(BIN)/python -m scripts.operators
+
+notebooks: setup ## write the course's notebooks from their sources
+	@$(BIN)/python -m scripts.notebooks
 
 methods: setup ## write docs/methods.md from what is registered
 	@$(BIN)/python -m scripts.methods

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 ROOT = Path(__file__).resolve().parents[1]
+NEEDS_DATA = {"capstone_paper_row"}  # notebooks
 LOCAL_HOSTS = {"", "127.0.0.1", "localhost", "::1"}
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_ARGS = (
@@ -52,6 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.suffix == ".ipynb":
             item.add_marker("notebook")
             item.add_marker("slow")
+            if item.path.stem in NEEDS_DATA and data_folder() is None:
+                item.add_marker(pytest.mark.skip(reason="no data sets: set WORKBENCH_DATA"))
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.xdist_group("browser"))
 
@@ -70,10 +73,17 @@ def seeded() -> None:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Larger data sets: $WORKBENCH_DATA, or the folder `shared/data` beside the checkout."""
-    folder = Path(os.environ.get("WORKBENCH_DATA") or ROOT.parent / "shared" / "data")
-    if not folder.is_dir():
-        pytest.skip(f"no data sets: set WORKBENCH_DATA to their folder (looked in '{folder}')")
+    folder = data_folder()
+    if folder is None:
+        pytest.skip("no data sets: set WORKBENCH_DATA to their folder")
     return folder
+
+
+def data_folder() -> Path | None:
+    """Where the larger data sets lie, if they are here."""
+    given = os.environ.get("WORKBENCH_DATA")
+    folder = Path(given) if given else ROOT.parent / "shared" / "data"
+    return folder if folder.is_dir() else None
 
 
 # --- browser --------------------------------------------------------------------------------------

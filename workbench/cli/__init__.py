@@ -18,6 +18,7 @@ import typer
 
 from workbench.cli import (
     allocate,
+    course,
     cure,
     diagnose,
     doctor,
@@ -43,6 +44,7 @@ INTERRUPTED = 130
 #: importing them registers their commands
 _COMMANDS = (
     allocate,
+    course,
     cure,
     diagnose,
     doctor,

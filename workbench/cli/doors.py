@@ -127,7 +127,9 @@ def lab() -> None:
     """Open the lessons in JupyterLab."""
     folder = _notebooks()
     say(f"opening {folder}")
-    os.execv(sys.executable, [sys.executable, "-m", "jupyter", "lab", str(folder)])
+    index = folder / "index.ipynb"
+    first = index if index.is_file() else folder
+    os.execv(sys.executable, [sys.executable, "-m", "jupyter", "lab", str(first)])
 
 
 def _require_free(host: str, port: int) -> None:

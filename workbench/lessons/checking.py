@@ -1,13 +1,18 @@
-"""Exercises with a checked answer: a function under an id, or the question of a demo.
+"""Exercises with a checked answer: a function under an id, a question, or that of a demo.
 
     @exercise("1.2", title="Count the levels", hint="Two to the power of what?")
     def levels(answer: object) -> str:
         \"\"\"How many levels has a grid of 5 bits?\"\"\"
         return "" if as_number(answer) == 2 ** 5 else "that is another number"
 
-    demo_question("1.3", "number_line", {"bits": 3})
+    @question("1.3", Question("How many levels has a grid of 5 bits?"), title="Count the levels")
+    def five() -> float:
+        return 2**5
 
-A function gives "" for a right answer, otherwise a sentence that helps and does not tell it.
+    demo_question("1.4", "number_line", {"bits": 3})
+
+A check gives "" for a right answer, otherwise a sentence that helps and does not tell it; a
+question's function computes the right answer.
 """
 
 from __future__ import annotations
@@ -15,14 +20,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, TypeVar
 
 from workbench.foundation.errors import WorkbenchError
 from workbench.foundation.registry import Registry
-from workbench.lessons.base import as_number
+from workbench.lessons.base import Answer, Question, as_number
 from workbench.lessons.registry import DEMOS, make
 
 Check = Callable[[object], str]
+Truth = Callable[[], Answer]
+Kept = TypeVar("Kept", bound=Truth)
 EXERCISES: Registry[Check] = Registry("exercise", "workbench.lessons.exercises")
 UNSOLVED = "not answered yet: give your answer instead of None"
 
@@ -38,19 +45,43 @@ class Verdict:
     def __bool__(self) -> bool:
         return self.right
 
+    @property
+    def points(self) -> float:
+        """One for a right answer, else none."""
+        return float(self.right)
+
     def __str__(self) -> str:
-        return f"{self.exercise} {'✓' if self.right else '✗'} {self.text}"
+        sign = "✓" if self.right else "·" if self.text == UNSOLVED else "✗"
+        return f"{self.exercise} {sign} {self.text}"
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        tone = "#1f7a37" if self.right else "#b3261e"
+        tone = "#1f7a37" if self.right else "#6b7280" if self.text == UNSOLVED else "#b3261e"
         return f'<p style="color:{tone};font-weight:600">{escape(str(self))}</p>'
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """For notebooks: the sentence, and as plain text the points, which nbgrader reads."""
+        return {"text/html": self._repr_html_(), "text/plain": str(self.points)}
 
 
 def exercise(name: str, *, title: str, hint: str = "") -> Callable[[Check], Check]:
     """Register a check under an id such as "3.2"; its docstring's first line is the task."""
     return EXERCISES.register(name, title=title, hint=hint)
+
+
+def question(name: str, asked: Question, *, title: str) -> Callable[[Kept], Kept]:
+    """Register a question under an id; the decorated function computes the right answer."""
+
+    def register(truth: Kept) -> Kept:
+        def check_it(answer: object) -> str:
+            return _judged(asked, truth(), answer)
+
+        check_it.__doc__ = asked.text
+        EXERCISES.register(name, title=title, question=asked, truth=truth)(check_it)
+        return truth
+
+    return register
 
 
 def demo_question(
@@ -102,14 +133,18 @@ def _unsolved(answer: object) -> bool:
 def _of_demo(name: str, options: Mapping[str, Any], answer: object) -> str:
     """What is wrong with an answer to a demo's question."""
     demo = make(name, options)
-    question, truth = demo.question(), demo.answer()
-    if question.accepts(answer, truth):
+    return _judged(demo.question(), demo.answer(), answer)
+
+
+def _judged(asked: Question, truth: Answer, answer: object) -> str:
+    """What is wrong with an answer to a question."""
+    if asked.accepts(answer, truth):
         return ""
-    help_ = f": {question.hint[:1].lower()}{question.hint[1:]}" if question.hint else ""
-    if question.choices:
-        offered = ", ".join(f"'{choice}'" for choice in question.choices)
+    help_ = f": {asked.hint[:1].lower()}{asked.hint[1:]}" if asked.hint else ""
+    if asked.choices:
+        offered = ", ".join(f"'{choice}'" for choice in asked.choices)
         unknown = f"the answer is one of {offered}"
-        return f"that is not it{help_}" if question.admits(answer) else unknown
+        return f"that is not it{help_}" if asked.admits(answer) else unknown
     found = as_number(answer)
     if found is None or isinstance(truth, str):
         return f"a number is asked for{help_}"

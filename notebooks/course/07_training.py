@@ -1,0 +1,199 @@
+# %% [markdown]
+# # Lesson 7: training with the quantizer in the loop
+#
+# **You will be able to**
+# - write a quantization-aware training loop, and say what the straight-through estimator pretends;
+# - derive the gradient of the step size in LSQ, and its scale $g$;
+# - decide when to train at all.
+#
+# **You need**: lesson 1, a training loop in PyTorch. **Time**: 60 minutes.
+#
+# So far weights stayed near where float training left them. At 2 bits that is not near enough. In
+# **quantization-aware training** (QAT) the network computes with quantized weights and activations,
+# its loss is that of the quantized network, and descent moves the float weights behind them.
+
+# %%
+import tempfile
+from pathlib import Path
+
+import torch
+
+import workbench
+from workbench import course, demo
+from workbench.maths.grid import Grid, fake_quantize
+from workbench.quantizers.lsq import LSQ
+from workbench.session.execute import Extent
+
+# %% [markdown]
+# ## 1. A staircase has no slope
+#
+# Rounding is flat almost everywhere, so its gradient is zero and nothing would ever learn. The
+# **straight-through estimator** (Bengio et al. 2013, arXiv:1308.3432) rounds on the way forward and
+# pretends on the way back that it had not: slope one inside the range, zero outside of it.
+
+# %%
+grid = Grid(3)
+w = torch.tensor([-5.0, -0.9, 0.1, 0.9, 2.0], requires_grad=True)
+scale, zero = torch.tensor(0.5), torch.tensor(0.0)
+fake_quantize(w, scale, zero, grid).sum().backward()
+print(w.grad.tolist())
+assert w.grad.tolist() == [0, 1, 1, 1, 0], "one inside [-2, 1.5], zero outside"
+
+# %%
+demo.staircase()
+
+# %% [markdown]
+# ## 2. LSQ: the step size learns, too
+#
+# With $v = w / s$ inside the range, $\hat w = s \lfloor v \rceil$. Differentiate with the
+# straight-through rule, by which $\lfloor v \rceil$ changes as $v$ does:
+#
+# $$ \frac{\partial \hat w}{\partial s} = \lfloor v \rceil + s\,\frac{\partial v}{\partial s}
+#    = \lfloor v \rceil - v \quad\text{inside},\qquad
+#    \frac{\partial \hat w}{\partial s} = q_{\min} \text{ or } q_{\max} \quad\text{outside}. $$
+#
+# Inside, the gradient knows how far a value is from its level; outside, how much it is clipped.
+# These two forces balance where rounding and clipping cost the same (Esser et al. 2020,
+# arXiv:1902.08153). A step size is shared by $N$ weights, whose gradients add up, so the paper
+# multiplies by $g = 1 / \sqrt{N\,q_{\max}}$ to keep its updates in proportion to those of the
+# weights.
+
+# %%
+values = torch.tensor([0.3, 0.7, 4.0])
+quantizer = LSQ(grid, (3,))
+quantizer.set_affine(torch.tensor(0.5), torch.tensor(0.0))
+for one in values:
+    quantizer.zero_grad()
+    factor = quantizer.gradient_factor(values)
+    quantizer.fake_quantize(one.reshape(1).expand(3)).sum().backward()
+    v = float(one) / 0.5
+    expected = round(v) - v if v < grid.qmax else grid.qmax
+    found = float(quantizer.scale.grad) / 3 / factor
+    print(f"w = {float(one)}: v = {v:.1f}, d w^ / d s = {found:+.2f}")
+    assert abs(found - expected) < 1e-5
+assert abs(factor - (3 * grid.qmax) ** -0.5) < 1e-9, "g = 1 / sqrt(N qmax)"
+
+# %%
+demo.lsq()
+
+# %% [markdown]
+# Without $g$, or with too large a rate, the step runs away: once all weights lie inside the first
+# step they are zero, and the gradient has nothing left to say. Try both in the demo.
+
+# %%
+demo.pact()
+
+# %% [markdown]
+# ## 3. A network in your own loop
+#
+# `session.trainable` gives the quantized network as an `nn.Module` with its parameters apart by
+# kind, and batches of training data. The rest is PyTorch. The teacher is the float network itself
+# (lesson 10), so no labels are needed.
+
+# %%
+session = workbench.open("digits-resnet")
+training = session.trainable(
+    weights=2,
+    activations=4,
+    method="lsq",
+    calibration_examples=64,
+    training_examples=1500,
+)
+network = training.network
+groups = network.groups()
+print({kind: sum(p.numel() for p in held) for kind, held in groups.items()})
+
+optimiser = torch.optim.AdamW(
+    [
+        {"params": groups["weights"] + groups["offsets"], "lr": 2e-3},
+        {"params": groups["scales"], "lr": 1e-3, "weight_decay": 0.0},
+    ]
+)
+losses = []
+for epoch in range(2):
+    for inputs, labels in training.batches(50, epoch):
+        loss = network.loss(*inputs, labels=labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+print(f"loss {sum(losses[:5]) / 5:.2f} -> {sum(losses[-5:]) / 5:.2f} in {len(losses)} steps")
+assert sum(losses[-5:]) < sum(losses[:5]) / 2
+
+# %% [markdown]
+# Scales get no weight decay: to decay a step size is to shrink the range, for no reason.
+#
+# Judge it on held-out digits, next to nearest rounding on the same grids and to the float network:
+
+# %%
+folder = Path(tempfile.mkdtemp(prefix="lesson-7-"))
+quick = Extent(naive=True, layers=False, latency=False, examples=800, verify_examples=16)
+run = training.finish(folder / "run", quick)
+scores = {name: found["score"] for name, found in run.scores.items()}
+print({name: f"{score:.1f} %" for name, score in scores.items()})
+assert scores["learned"] > scores["naive"] + 15, "sixty steps bring back most of it"
+assert run.report()["verification"]["ok"], "and ONNX Runtime computes the same"
+
+# %% [markdown]
+# ## 4. When to train
+#
+# | bits of weights | what usually is enough |
+# |---|---|
+# | 8 | calibration (lesson 2) |
+# | 4 | learned rounding or reconstruction (lessons 4 to 6) |
+# | 3 | reconstruction; training for the last point |
+# | 2 and less | training, or second order on an easy network |
+#
+# Training needs data by the thousand, and hours on large networks; in return it reaches widths that
+# nothing else does. On ImageNet, LSQ brought ResNet-18 with 2-bit weights *and* activations to 67.6
+# % (float 70.5 %), where reconstruction from 1024 pictures stands at 51 to 55 % (QDrop, PD-Quant,
+# MRECG).
+#
+# ## Exercises
+#
+# **7.1** $s = 0.2$, signed grid of 4 bits, $w = 0.47$. What is $\partial \hat w / \partial s$ under
+# LSQ?
+
+# %%
+answer = None
+
+# %%
+course.check("7.1", answer)
+
+# %% [markdown]
+# **7.2** A weight of 64 × 64 × 3 × 3 with one scale and 2 signed bits ($q_{\max} = 1$). What is the
+# gradient scale $g$?
+
+# %%
+answer = None
+
+# %%
+course.check("7.2", answer)
+
+# %% [markdown]
+# **7.3** Answer the question of `demo.lsq()` (its default options).
+
+# %%
+answer = None
+
+# %%
+course.check("7.3", answer)
+
+# %% [markdown]
+# ## Five-minute challenge
+#
+# `digits-gru`, weights in at most 30,000 bytes, five minutes of one processor. Methods that train
+# take `epochs`, `learning_rate`, `labels` and more; `workbench methods lsq` lists them.
+
+# %%
+choice = {"weights": 2, "activations": 8, "edges": 2, "method": "lsq", "epochs": 2}
+# course.score("7", choice)
+
+# %% [markdown]
+# ## What to remember
+# - Forward quantized, backward straight through; float weights live on behind the quantized ones.
+# - LSQ's step is pushed by rounding and pulled by clipping, and settles where both cost the same.
+# - Train where nothing cheaper is enough.
+#
+# Next: [Lesson 8, gradient estimators](08_estimators.ipynb). Also: [a training loop of your
+# own](../02_own_training_loop.ipynb).

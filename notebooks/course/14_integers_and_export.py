@@ -1,0 +1,231 @@
+# %% [markdown]
+# # Lesson 14: integers, and a file that can be trusted
+#
+# **You will be able to**
+# - compute a layer in integers only, from codes to codes, and bound its accumulator;
+# - replace the last floating-point number by a multiplication and a shift;
+# - export QDQ, compare runtime and simulation in *steps*, and explain a difference of one;
+# - say why a small file need not be a fast one.
+#
+# **You need**: lesson 1. **Time**: 60 minutes.
+
+# %%
+import tempfile
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import torch
+from onnx import TensorProto, helper
+
+import workbench
+from workbench import course, demo
+from workbench.graph.taps import capture
+from workbench.maths.grid import Granularity, Grid, affine_range, dequantize, quantize
+from workbench.session.execute import Extent
+
+# %% [markdown]
+# ## 1. A layer in integers
+#
+# Put $x = s_x (q_x - z_x)$ and $w = s_w q_w$ (symmetric) into $y = \sum_j w_j x_j + b$ and take the
+# scales out:
+#
+# $$ y = s_x s_w \underbrace{\Big( \sum_j q_{w,j}\, q_{x,j} \;-\; z_x \sum_j q_{w,j} \;+\; q_b
+#    \Big)}_{\text{32-bit integers}}, \qquad q_b = \Big\lfloor \frac{b}{s_x s_w} \Big\rceil . $$
+#
+# The second sum does not depend on the input and is computed once. The bias has no scale of its
+# own: it must be $s_x s_w$, or it could not be added to the accumulator (Jacob et al. 2018,
+# arXiv:1712.05877).
+
+# %%
+session = workbench.open("digits-resnet")
+W = session.model.get_parameter("head_weight").detach()  # (10, 64)
+bias = session.model.get_parameter("head_bias").detach()
+with torch.no_grad():
+    X = capture(session.graph.module, session.data.split("test", 128), ["reshape"])["reshape"]
+
+x_grid = Grid(8, signed=False, symmetric=False)
+w_grid = Grid(8, granularity=Granularity("channel", 0))
+s_x, z_x = affine_range(X.min(), X.max(), x_grid)
+s_w, z_w = affine_range(W.amin(1), W.amax(1), w_grid)
+q_x, q_w = quantize(X, s_x, z_x, x_grid).int(), quantize(W, s_w, z_w, w_grid).int()
+q_b = (bias / (s_x * s_w)).round().int()
+
+accumulator = q_x @ q_w.T - int(z_x) * q_w.sum(1, dtype=torch.int32) + q_b  # int32, (128, 10)
+integers = accumulator * (s_x * s_w)
+
+x_hat, w_hat = dequantize(q_x, s_x, z_x, x_grid), dequantize(q_w, s_w, z_w, w_grid)
+simulated = x_hat @ w_hat.T + q_b * (s_x * s_w)
+print(f"largest difference from the simulation {float((integers - simulated).abs().max()):.1e}")
+assert accumulator.dtype == torch.int32
+assert torch.allclose(integers, simulated, atol=1e-4)
+agree = float((integers.argmax(1) == (X @ W.T + bias).argmax(1)).float().mean())
+print(f"same answer as float: {100 * agree:.1f} %")
+assert agree > 0.97
+
+# %% [markdown]
+# ## 2. How wide must the accumulator be?
+#
+# A product of an unsigned 8-bit and a signed 8-bit code is at most $255 \cdot 128 < 2^{15}$ in
+# magnitude; $K$ of them add up to less than $2^{15} K$. So 32 bits hold sums of $2^{16}$ products.
+# **Sixteen bits hold not even two** of the largest, and x86 processors without VNNI add pairs of
+# such products in 16 bits, saturating. That is why the same file can give other answers on another
+# computer, and why one then uses 7-bit weights.
+
+# %%
+largest = 255 * 128
+assert largest < 2**15 <= 2 * largest, "two products may overflow 16 bits"
+assert int(accumulator.abs().max()) < 2**31
+needed = int(accumulator.abs().max()).bit_length() + 1
+print(f"this layer's sums needed {needed} bits")
+
+# %% [markdown]
+# ONNX Runtime has the same operation, `MatMulInteger`. Exact integers can be compared exactly.
+# (With 7-bit weights, so that it holds on every processor.)
+
+# %%
+seven = Grid(7, granularity=Granularity("channel", 0))
+q_7 = quantize(W, *affine_range(W.amin(1), W.amax(1), seven), seven).to(torch.int8)
+node = helper.make_node("MatMulInteger", ["x", "w", "zero"], ["y"])
+graph = helper.make_graph(
+    [node],
+    "integers",
+    [helper.make_tensor_value_info("x", TensorProto.UINT8, ["n", 64])],
+    [helper.make_tensor_value_info("y", TensorProto.INT32, ["n", 10])],
+    [
+        onnx.numpy_helper.from_array(q_7.T.contiguous().numpy(), "w"),
+        onnx.numpy_helper.from_array(torch.tensor(int(z_x), dtype=torch.uint8).numpy(), "zero"),
+    ],
+)
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+runtime = onnxruntime.InferenceSession(model.SerializeToString())
+(theirs,) = runtime.run(None, {"x": q_x.to(torch.uint8).numpy()})
+ours = (q_x - int(z_x)) @ q_7.int().T
+assert torch.equal(torch.from_numpy(theirs), ours), "not one of 1,280 integers differs"
+
+# %% [markdown]
+# ## 3. Requantize with a multiplication and a shift
+#
+# The next layer wants 8-bit codes again, $q_y = \lfloor M \cdot \mathrm{acc} \rceil + z_y$ with $M =
+# s_x s_w / s_y$, a positive number usually below one. Write it as $M = M_0\, 2^{-n}$ with an
+# integer $M_0$ of 31 bits, and no floating-point number is left.
+
+# %%
+y_grid = Grid(8, signed=False, symmetric=False)
+s_y, z_y = affine_range(integers.min(), integers.max(), y_grid)
+M = (s_x * s_w / s_y).double()
+shift = 30 - torch.floor(torch.log2(M)).long()
+M0 = (M * 2.0**shift).round().long()
+assert bool(((M0 >= 2**30) & (M0 <= 2**31)).all())
+
+rounding = 1 << (shift - 1)
+fixed = ((accumulator.long() * M0 + rounding) >> shift) + int(z_y)
+fixed = fixed.clamp(y_grid.qmin, y_grid.qmax)
+floating = quantize(integers, s_y, z_y, y_grid).long()
+steps_off = (fixed - floating).abs()
+print(
+    f"{int((steps_off > 0).sum())} of {steps_off.numel()} codes differ, by {int(steps_off.max())} at most"
+)
+assert int(steps_off.max()) <= 1, "at a tie, one step; never more"
+assert float((steps_off > 0).float().mean()) < 0.01
+
+# %%
+demo.integer_only()
+
+# %% [markdown]
+# ## 4. Export
+#
+# In an ONNX file quantization is written as pairs of `QuantizeLinear` and `DequantizeLinear` (QDQ)
+# around float operators. What a runtime makes of that, it decides: ONNX Runtime fuses them into
+# integer kernels.
+
+# %%
+folder = Path(tempfile.mkdtemp(prefix="lesson-14-"))
+quick = Extent(naive=False, layers=False, latency=True, examples=400, verify_examples=64)
+run = session.quantize(
+    weights=4, activations=8, calibration_examples=64, out=folder / "run", extent=quick
+)
+file = run.export(folder / "model.onnx")
+loaded = onnx.load(file.path)
+kinds = [node.op_type for node in loaded.graph.node]
+counts = {
+    kind: kinds.count(kind) for kind in ("QuantizeLinear", "DequantizeLinear", "Conv", "Gemm")
+}
+print(counts, f"opset {loaded.opset_import[0].version}")
+assert counts["DequantizeLinear"] > counts["QuantizeLinear"], "weights are stored as codes already"
+
+four_bits = [t.name for t in loaded.graph.initializer if t.data_type == TensorProto.INT4]
+report = run.report()
+print(f"{len(four_bits)} tensors in int4; {file.bytes:,} bytes, float {report['float_bytes']:,}")
+assert four_bits
+assert file.bytes < report["float_bytes"] / 3
+
+# %% [markdown]
+# ## 5. Trust, by measurement
+#
+# The file is run in ONNX Runtime with its graph optimisations off and on, and **every tensor** is
+# compared with the simulation, in steps of that tensor's grid. A difference of one step at a tie of
+# rounding is expected; anything else has a cause, which the workbench looks for by experiment.
+
+# %%
+verdict = file.verify(examples=64)
+print(verdict.sentence())
+assert verdict.ok
+scores = run.scores
+print({name: f"{found['score']:.2f} %" for name, found in scores.items()})
+assert abs(scores["learned"]["score"] - scores["onnxruntime"]["score"]) < 0.6
+
+# %% [markdown]
+# ## 6. Small is not fast
+#
+# The file is a fraction of the float one's size. Its speed is another matter: a CPU has no 4-bit
+# multiplier, so narrow codes are widened each time they are used. Look at what was *measured*:
+
+# %%
+milliseconds = {"float": report["float_latency_ms"], "quantized": report["latency_ms"]}
+print({name: f"{time:.2f} ms" for name, time in milliseconds.items()}, "for one picture")
+assert all(time > 0 for time in milliseconds.values())
+
+# %%
+demo.saturation()
+
+# %% [markdown]
+# Where speed counts and not size, `store="int8"` keeps narrow codes in 8-bit containers.
+#
+# ## Exercises
+#
+# **14.1** $s_x = 0.02$, $s_w = 0.005$, $b = 0.31$. Which integer is the bias stored as?
+
+# %%
+answer = None
+
+# %%
+course.check("14.1", answer)
+
+# %% [markdown]
+# **14.2** $q_x = (10, 200)$, $z_x = 128$, $q_w = (3, -2)$, no bias. What does the accumulator hold,
+# zero-point included?
+
+# %%
+answer = None
+
+# %%
+course.check("14.2", answer)
+
+# %% [markdown]
+# **14.3** $M = 0.0075$. Which shift $n$ gives $M_0 = M \cdot 2^n$ with $2^{30} \le M_0 < 2^{31}$?
+
+# %%
+answer = None
+
+# %%
+course.check("14.3", answer)
+
+# %% [markdown]
+# ## What to remember
+# - Codes, 32-bit sums, bias at scale $s_x s_w$, one multiplication and a shift: no float is needed.
+# - Compare runtime and simulation in steps; one at a tie is fine, more has a cause.
+# - Bytes, bits and milliseconds are three things. Measure all three.
+#
+# Now do it yourself: [quantize your own model](capstone_own_model.ipynb), or [reproduce a row of a
+# paper's table](capstone_paper_row.ipynb).
