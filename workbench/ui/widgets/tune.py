@@ -39,7 +39,7 @@ WIDTHS = tuple(range(1, 9))
 LEAST = 0.05  # share of a range
 _STYLE = (
     ".wb-widget-tune{display:grid;gap:20px;"
-    "grid-template-columns:minmax(520px,1.3fr) minmax(260px,1fr)}"
+    "grid-template-columns:minmax(520px,1.6fr) minmax(250px,1fr)}"
     ".wb-widget.wb-widget-tune{height:420px}"
     "@media (max-width:900px){.wb-widget.wb-widget-tune{grid-template-columns:minmax(0,1fr);"
     "grid-template-rows:minmax(0,1fr) 220px;height:640px}}"

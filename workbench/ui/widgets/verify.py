@@ -97,8 +97,8 @@ class VerifyWidget(Pictured):
 
     def _part(self) -> study.Part:
         found = differences.part(self.verification.record())
-        written = [f"Written: {self.cured}"] if self.cured else []
-        return {**found, "notes": [*found["notes"], *written]}
+        written = [f"Written: {self.cured}."] if self.cured else []
+        return {**found, "notes": [f"File: {self.path.name}.", *found["notes"], *written]}
 
     def _draw(self, part: study.Part | None = None) -> None:
         name = self.path.name
