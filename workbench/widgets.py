@@ -27,6 +27,7 @@ from workbench.ui.widgets import (
     LayersWidget,
     ParetoWidget,
     SignalsWidget,
+    SurveyWidget,
     TuneWidget,
     VerifyWidget,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "LayersWidget",
     "ParetoWidget",
     "SignalsWidget",
+    "SurveyWidget",
     "TuneWidget",
     "VerifyWidget",
     "compare",
@@ -53,6 +55,7 @@ __all__ = [
     "layers",
     "pareto",
     "signals",
+    "survey",
     "tune",
     "verify",
 ]
@@ -98,3 +101,8 @@ def verify(
 ) -> VerifyWidget:
     """An exported file against its simulation, tensor by tensor; see `VerifyWidget`."""
     return VerifyWidget(export, session, **options)
+
+
+def survey(**options: Any) -> SurveyWidget:
+    """Where methods act, what teaches them, and which to take; see `SurveyWidget`."""
+    return SurveyWidget(**options)

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import typer
 
 from workbench.cli import (
+    advise,
     allocate,
     cure,
     diagnose,
@@ -42,6 +43,7 @@ UsageError = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ =
 INTERRUPTED = 130
 #: importing them registers their commands
 _COMMANDS = (
+    advise,
     allocate,
     cure,
     diagnose,

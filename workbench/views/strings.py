@@ -299,6 +299,12 @@ TRIES = {
 }
 TRY_STATES = {"running": "being made", "done": "done"}
 TUNED = "{layers} tuned; {average} bits of each weight on average, {size} of weights"
+SURVEY_AXES = {"data": "What you have", "model": "What it is", "constraint": "What you want"}
+SURVEY_USE = "Open on {sample}"
+SURVEY_CITATION = (
+    "After Huang et al., Learning-based Model Quantization: Methods, Challenges, and Prospects,"
+    " DOI 10.7544/issn1000-1239.202660128; numbers are those of the papers named."
+)
 BITS_EMPTY = (
     "Some layers need more bits than others. Measure what each width does to each layer, then move"
     " a slider from the smallest network to the most faithful one."

@@ -8,6 +8,7 @@ from workbench.ui.widgets.histogram import HistogramWidget
 from workbench.ui.widgets.layers import GraphWidget, LayersWidget
 from workbench.ui.widgets.pareto import ParetoWidget
 from workbench.ui.widgets.signals import SignalsWidget
+from workbench.ui.widgets.survey import SurveyWidget
 from workbench.ui.widgets.tune import TuneWidget
 from workbench.ui.widgets.verify import VerifyWidget
 
@@ -19,6 +20,7 @@ __all__ = [
     "LayersWidget",
     "ParetoWidget",
     "SignalsWidget",
+    "SurveyWidget",
     "TuneWidget",
     "VerifyWidget",
 ]

@@ -144,6 +144,28 @@ def tuning_html(view: Mapping[str, Any]) -> str:
     return panel_svg(panel)
 
 
+def survey_html(view: Mapping[str, Any]) -> str:
+    """Stages and signals with what fills them, and the adviser's answer."""
+    columns = ("", *(signal["label"] for signal in view["signals"]))
+    rows = [
+        (stage["label"], *(_filled(view, f"{stage['key']}/{s['key']}") for s in view["signals"]))
+        for stage in view["stages"]
+    ]
+    title = "Where a method acts, and what teaches it (in brackets: in the literature only)"
+    table = panel_svg({"kind": "table", "title": title, "columns": columns, "rows": rows})
+    advice = view["advice"]
+    words = [advice["sentence"], *advice["reasons"], *advice["cautions"]]
+    said = "".join(f"<p>{escape(word)}</p>" for word in words)
+    return f"{table}{said}<pre>{escape(advice['recipe'])}</pre>"
+
+
+def _filled(view: Mapping[str, Any], key: str) -> str:
+    cell = view["cells"].get(key)
+    if cell is None:
+        return ""
+    return ", ".join(cell["ours"]) or f"({cell['published']})"
+
+
 def part_html(part: Mapping[str, Any]) -> str:
     """A part of a view: what was found, and its tables."""
     words = [part["sentence"], *part["notes"], part["message"]]
