@@ -301,6 +301,8 @@ TRY_STATES = {"running": "being made", "done": "done"}
 TUNED = "{layers} tuned; {average} bits of each weight on average, {size} of weights"
 SURVEY_AXES = {"data": "What you have", "model": "What it is", "constraint": "What you want"}
 SURVEY_USE = "Open on {sample}"
+SURVEY_USED = "{sample} is open with this recipe in the form: Run makes it."
+LESSONS_PARTS = [("Demos", "demos"), ("The survey's maps and adviser", "survey")]
 SURVEY_CITATION = (
     "After Huang et al., Learning-based Model Quantization: Methods, Challenges, and Prospects,"
     " DOI 10.7544/issn1000-1239.202660128; numbers are those of the papers named."
