@@ -25,7 +25,9 @@ def samples() -> dict[str, workbench.Session]:
 def test_every_condition_has_a_recipe_and_reasons() -> None:
     for condition in CONDITIONS:
         found = advise(*condition)
-        assert Recipe.from_toml(found.recipe.toml()) == found.recipe, condition
+        for text in (found.recipe.toml(), found.recipe.brief()):
+            assert Recipe.from_toml(text) == found.recipe, condition
+        assert len(found.recipe.brief()) < len(found.recipe.toml())
         assert found.reasons, condition
 
 

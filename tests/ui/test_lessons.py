@@ -107,9 +107,9 @@ def test_the_maps_are_walked_and_asked(desk: Desk):
     assert "kd" in {entry["name"] for entry in found["cell"]["methods"]}
     found = asked(desk, key, kind="method", of="method", name="kd")
     assert 'method = "kd"' in found["opened"]["recipe"]
-    found = asked(desk, key, kind="ask", axis="model", value="depthwise")
+    found = asked(desk, key, kind="ask", model="depthwise")
     assert found["advice"]["sample"] == "digits-mobilenet"
-    for wrong in ({"kind": "cell", "cell": "a/b"}, {"kind": "ask", "axis": "model", "value": "x"},
+    for wrong in ({"kind": "cell", "cell": "a/b"}, {"kind": "ask", "model": "x"},
                   {"kind": "method", "of": "method", "name": "none"}):  # fmt: skip
         refused = asked(desk, key, **wrong)
         assert refused["problem"]
@@ -125,7 +125,7 @@ def test_what_is_no_message_to_the_maps_is_left_alone(desk: Desk, message: objec
 
 def test_a_recipe_of_the_maps_is_opened_on_its_sample(desk: Desk):
     workspace = desk.workspace(None)
-    asked(desk, workspace.key, kind="ask", axis="constraint", value="w8a8")
+    asked(desk, workspace.key, kind="ask", constraint="w8a8")
     with pytest.raises(RecipeError, match="nothing"):
         survey.use(workspace, "opened")
     said = survey.use(workspace, "adviser")
@@ -149,8 +149,8 @@ def test_the_maps_in_a_cell_follow_and_lead():
     assert json.loads(widget._view)["advice"]["constraint"] == "w2a2"
     before = widget.get_state()
     for message in ({"kind": "cell", "cell": "nowhere"}, {"kind": "cell"}, {"kind": "ask"},
-                    {"kind": "ask", "axis": "colour", "value": "red"},
-                    {"kind": "ask", "axis": "data", "value": 3}):  # fmt: skip
+                    {"kind": "ask", "colour": "red"},
+                    {"kind": "ask", "data": 3}):  # fmt: skip
         widget._received(widget, message, [])
     assert widget.get_state() == before
     widget._received(widget, {"kind": "method", "of": "method", "name": "none"}, [])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any, Self
 
 from workbench.foundation.errors import RecipeError, WorkbenchError
@@ -35,7 +36,7 @@ class Visit:
     cell: str = FIRST_CELL
     kind: str = ""
     name: str = ""
-    data: str = "few"
+    data: str = "some"
     model: str = "cnn"
     constraint: str = "w4a4"
     problem: str = ""
@@ -61,7 +62,7 @@ class Visit:
     def methods(self) -> list[Known]:
         """What is registered in the cell, by kind and name."""
         here = _cell(self.cell)
-        return [entry for entry in known() if here in cells(entry.facts["cells"])]
+        return [entry for entry in _everything() if here in cells(entry.facts["cells"])]
 
     def opened(self) -> Exemplar | None:
         """What was opened, on its sample; None before."""
@@ -88,7 +89,7 @@ class Visit:
     def after(self, message: Mapping[str, Any]) -> Self:
         """The record after a message of the browser; what cannot be becomes its `problem`.
 
-        Messages: `cell` (cell), `method` (of, name), `ask` (axis, value).
+        Messages: `cell` (cell), `method` (of, name), `ask` (any of data, model, constraint).
         """
         try:
             return replace(self, **self._changes(message), problem="")
@@ -101,9 +102,14 @@ class Visit:
             return {"cell": str(message.get("cell")), "kind": "", "name": ""}
         if kind == "method":
             return {"kind": str(message.get("of")), "name": str(message.get("name"))}
-        if kind == "ask" and message.get("axis") in AXES:
-            return {str(message["axis"]): str(message.get("value"))}
+        if kind == "ask":
+            return {axis: str(message[axis]) for axis in AXES if axis in message}
         return {}
+
+
+@cache
+def _everything() -> tuple[Known, ...]:
+    return tuple(known())
 
 
 def _cell(name: str) -> tuple[str, str]:

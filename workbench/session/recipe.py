@@ -49,6 +49,7 @@ from workbench.graph import targets
 from workbench.graph.transforms import check_transforms, filled, spelled
 
 MAX_BYTES = 2**20
+_ALWAYS = ("weights", "activations", "stages")  # are said even where they are usual
 FLOAT = "float"
 SAME = "same"
 
@@ -300,6 +301,16 @@ class Recipe(_Part):
         tables = {k: _listed(v) for k, v in values.items() if k not in plain and v != []}
         return tomlkit.dumps({**plain, **tables})
 
+    def brief(self) -> str:
+        """The same without what is usual, for people to read; `from_toml` gives an equal one."""
+        values, usual = tomllib.loads(self.toml()), tomllib.loads(type(self)().toml())
+        said = {
+            key: _other(value, usual[key]) if isinstance(value, dict) and key in usual else value
+            for key, value in values.items()
+            if key in _ALWAYS or value != usual.get(key)
+        }
+        return tomlkit.dumps({key: value for key, value in said.items() if value != {}})
+
     def save(self, path: str | Path) -> None:
         """Write the TOML to `path`, in a folder that is made where it is missing."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -346,6 +357,12 @@ def _table(name: str, value: Any, example: str, word: str = "") -> Any:
 
 def _without(values: Mapping[str, Any], left_out: object) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value != left_out}
+
+
+def _other(values: Mapping[str, Any], usual: Any) -> dict[str, Any]:
+    """The bits, and what differs."""
+    known = usual if isinstance(usual, dict) else {}
+    return {k: v for k, v in values.items() if k == "bits" or k not in known or v != known[k]}
 
 
 def _said(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -300,6 +300,7 @@ TRIES = {
 TRY_STATES = {"running": "being made", "done": "done"}
 TUNED = "{layers} tuned; {average} bits of each weight on average, {size} of weights"
 SURVEY_AXES = {"data": "What you have", "model": "What it is", "constraint": "What you want"}
+FAMILIES = {"cnn": "CNN", "depthwise": "depthwise CNN", "vit": "ViT", "llm": "LLM"}
 SURVEY_USE = "Open on {sample}"
 SURVEY_USED = "{sample} is open with this recipe in the form: Run makes it."
 LESSONS_PARTS = [("Demos", "demos"), ("The survey's maps and adviser", "survey")]

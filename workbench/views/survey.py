@@ -10,7 +10,7 @@ from workbench.foundation.taxonomy import SIGNALS, STAGES, STRATEGIES
 from workbench.lessons.survey import AXES, Visit
 from workbench.session.advice import Advice
 from workbench.session.frame import frame
-from workbench.session.guide import CONSTRAINTS, DATA, GUIDE, MODELS, Row
+from workbench.session.guide import CONSTRAINTS, CONVOLUTIONS, DATA, GUIDE, MODELS, Row
 from workbench.views import strings
 
 View = dict[str, Any]
@@ -86,7 +86,7 @@ def _opened(visit: Visit) -> View | None:
     found = visit.opened()
     if found is None:
         return None
-    return {**found.record(), "shell": _shell(found.sample)}
+    return {**found.record(), "recipe": found.recipe.brief(), "shell": _shell(found.sample)}
 
 
 def _axes(visit: Visit) -> list[View]:
@@ -108,7 +108,7 @@ def _axes(visit: Visit) -> list[View]:
 
 
 def _advice(found: Advice) -> View:
-    return {**found.record(), "shell": _shell(found.sample)}
+    return {**found.record(), "recipe": found.recipe.brief(), "shell": _shell(found.sample)}
 
 
 def _guide(visit: Visit) -> list[View]:
@@ -123,7 +123,7 @@ def _row(row: Row, taken: bool, visit: Visit) -> View:
     near = visit.model in row.models and visit.constraint in row.constraints
     return {
         "data": _joined(row.data, DATA),
-        "models": "any" if len(row.models) == len(MODELS) else _joined(row.models, _short(MODELS)),
+        "models": _families(row.models),
         "constraints": ", ".join(row.constraints),
         "recommended": row.recommended,
         "why": row.why,
@@ -133,8 +133,10 @@ def _row(row: Row, taken: bool, visit: Visit) -> View:
     }
 
 
-def _short(named: Mapping[str, tuple[str, Any]]) -> dict[str, str]:
-    return {key: text for key, (text, _) in named.items()}
+def _families(keys: tuple[str, ...]) -> str:
+    if len(keys) == len(MODELS):
+        return "any"
+    return "CNN" if keys == CONVOLUTIONS else ", ".join(strings.FAMILIES[key] for key in keys)
 
 
 def _joined(keys: tuple[str, ...], named: Mapping[str, str]) -> str:

@@ -144,6 +144,7 @@ def _lessons(lesson: Callable[..., Any], survey: Callable[..., Any]) -> dict[str
         gr.Radio(
             strings.LESSONS_PARTS,
             value="demos",
+            interactive=True,  # it is wired to nothing but the style sheet
             show_label=False,
             container=False,
             elem_id="wb-lessons-part",

@@ -37,7 +37,7 @@ class SurveyWidget(Pictured):
     kinds: ClassVar[Mapping[str, str]] = {"cell": "_look_at", "method": "_opened", "ask": "_asked"}
 
     cell = traitlets.Unicode(FIRST_CELL).tag(sync=True)
-    data = traitlets.Unicode("few").tag(sync=True)
+    data = traitlets.Unicode("some").tag(sync=True)
     model = traitlets.Unicode("cnn").tag(sync=True)
     constraint = traitlets.Unicode("w4a4").tag(sync=True)
 
@@ -96,6 +96,7 @@ class SurveyWidget(Pictured):
         self.show(text(message, "of"), text(message, "name"))
 
     def _asked(self, message: Message) -> None:
-        axis = text(message, "axis")
-        if axis in AXES:
-            setattr(self, axis, text(message, "value"))
+        asked = {axis: text(message, axis) for axis in AXES if axis in message}
+        with self.hold_trait_notifications():
+            for axis, value in asked.items():
+                setattr(self, axis, value)

@@ -59,7 +59,7 @@ function cellView(model, send) {
 }
 
 function asked(axis, send) {
-  const choose = (event) => send({ kind: "ask", axis: axis.axis, value: axis.choices[event.target.selectedIndex].value });
+  const choose = (event) => send({ kind: "ask", [axis.axis]: axis.choices[event.target.selectedIndex].value });
   return h("label", {}, h("span", { class: "wb-dim" }, axis.label), h("select", { class: "wb-select", "data-axis": axis.axis, onchange: choose },
     ...axis.choices.map((one) => h("option", { selected: one.value === axis.value }, one.text))));
 }
@@ -73,7 +73,7 @@ function adviceView(model, send) {
 }
 
 function guideView(model, send) {
-  const ask = (row) => { for (const [axis, value] of Object.entries(row.ask)) send({ kind: "ask", axis, value }); };
+  const ask = (row) => send({ kind: "ask", ...row.ask });
   return h("table", { class: "wb-survey-guide" }, h("thead", {}, h("tr", {}, ...["data", "model", "for", "recommended", "why"].map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, ...model.guide.map((row) => h("tr", { class: row.taken ? "wb-survey-taken" : row.near ? "wb-survey-near" : "" },
       h("td", {}, row.data), h("td", {}, row.models), h("td", { class: "wb-num" }, row.constraints),
