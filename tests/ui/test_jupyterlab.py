@@ -37,7 +37,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("ju
 EXTENT = Extent(naive=False, layer_examples=32, verify_examples=16, latency=False)
 PATIENCE = 90_000
 #: the widgets, by the names that the notebook gives them
-SHOWN = ("layers", "graph", "histogram", "tune", "signals", "compare", "pareto", "verify", "demo")
+SHOWN = ("layers", "graph", "histogram", "tune", "signals", "compare", "pareto", "verify", "demo",
+         "survey")  # fmt: skip
 
 CELLS = """
 import workbench
@@ -76,7 +77,10 @@ verify
 demo = workbench.demo.number_line()
 demo
 ---
-display(layers, graph, histogram, tune, signals, compare, pareto, verify, demo)
+survey = widgets.survey()
+survey
+---
+display(layers, graph, histogram, tune, signals, compare, pareto, verify, demo, survey)
 """
 
 #: runs code in the notebook's kernel; gives what it printed, or its traceback
@@ -247,6 +251,14 @@ def test_what_is_clicked_is_what_python_reads(notebook: Notebook) -> None:
     notebook.until("verify.verification.price is not None", "True")
     notebook.first("demo", ".wb-answer, .wb-lesson-question .wb-link").first.click()
     notebook.until("demo._sitting.revealed", "True")
+    notebook.first("survey", '[data-cell="training/features"]').click()
+    notebook.until("survey.cell", "training/features")
+    notebook.first("survey", ".wb-survey-method[data-name=kd]").click()
+    notebook.until("survey.opened.recipe.stages[0].method", "kd")
+    notebook.first("survey", "select[data-axis=constraint]").select_option(
+        label="8-bit weights and activations"
+    )
+    notebook.until("survey.advice.constraint", "w8a8")
     assert page.evaluate("window.hit") is None
 
 
@@ -270,6 +282,9 @@ def test_two_views_stay_in_step_whoever_leads(notebook: Notebook) -> None:
     notebook.ask("signals.selected = signals.names[0]")
     for view in notebook.views("signals").all():
         expect(view.locator(".wb-signal-row[aria-selected=true]")).to_have_count(1)
+    notebook.ask("survey.model = 'vit'")
+    for view in notebook.views("survey").all():
+        expect(view.locator("select[data-axis=model]")).to_have_value("vision transformer")
     second = notebook.views("graph").last
     second.scroll_into_view_if_needed()
     node = second.locator(".wb-graph-layer").last

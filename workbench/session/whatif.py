@@ -7,7 +7,7 @@ judged by a few small matrix products.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from workbench.foundation.errors import RecipeError, unknown_name
 from workbench.graph.quantized import uniform
 from workbench.graph.sites import Site, layers
-from workbench.graph.targets import Override, WeightGrid, target
+from workbench.graph.targets import WeightGrid, target
 from workbench.maths.metrics import decibels
 from workbench.maths.moments import Moments
 from workbench.methods.base import Task
@@ -134,11 +134,7 @@ def what_if(
     if method is not None and method not in methods():
         raise RecipeError(unknown_name("method", method, methods()))
     wanted = _weights(session, layer)
-    given = {} if weights is None else {"bits": weights}
-    request = weights if isinstance(weights, WeightGrid) else WeightGrid.parse(given, "weights")
-    own_bits = _overrides(session) if weights is None else ()
-    every = target("weight-only").sites(session.graph, request, None, own_bits, edges=None)
-    sites = {site.name: site for site in every}
+    sites = _sites(session, weights)
     store = gathered(session, examples, progress)
     own = [name for name in wanted if name in store.views and name in sites]
     if not own:
@@ -157,10 +153,15 @@ def what_if(
     ]
 
 
-def _overrides(session: Session) -> Sequence[Override]:
+def _sites(session: Session, weights: int | WeightGrid | None) -> dict[str, Site]:
+    """The weights on the grid, or with the bits that layers are tuned to."""
     from workbench.session.tuning import overrides
 
-    return overrides(session.tuned)
+    given = {} if weights is None else {"bits": weights}
+    request = weights if isinstance(weights, WeightGrid) else WeightGrid.parse(given, "weights")
+    own = overrides(session.tuned) if weights is None else ()
+    every = target("weight-only").sites(session.graph, request, None, own, edges=None)
+    return {site.name: site for site in every}
 
 
 def _ways(
