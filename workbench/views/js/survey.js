@@ -3,7 +3,7 @@
 import { copy } from "./code.js";
 import { h, replace, stage } from "./dom.js";
 
-const KEYS = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
+const CELL_STEPS = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
 
 // The matrix: a button for each cell, shaded by how much is in it; arrows move between cells.
 function matrixOf(model, send) {
@@ -24,7 +24,7 @@ function matrixOf(model, send) {
   const rows = model.stages.map((row) => h("tr", {}, h("th", { scope: "row", title: row.help }, row.label), ...model.signals.map((signal) => cellOf(row, signal))));
   const table = h("table", { class: "wb-survey-matrix" }, h("thead", {}, head), h("tbody", {}, ...rows));
   table.addEventListener("keydown", (event) => {
-    const step = KEYS[event.key];
+    const step = CELL_STEPS[event.key];
     const at = event.target.closest("td");
     if (!step || !at) return;
     event.preventDefault();
