@@ -1,25 +1,21 @@
-"""The widget: its traits without a browser, and its picture in a real JupyterLab."""
+"""The widgets without a browser: traits, messages, and what stands in for them elsewhere."""
 
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import subprocess
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
+import traitlets
 
+from workbench import widgets
 from workbench.session.execute import Extent
 from workbench.session.runs import Run
+from workbench.session.session import Session
 from workbench.session.session import open as open_session
 from workbench.ui.widgets import LayersWidget, SignalsWidget
+from workbench.ui.widgets.base import Pictured
 
 EXTENT = Extent(naive=False, layer_examples=32, verify_examples=16, latency=False)
 
@@ -31,8 +27,33 @@ def run(tiny, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return session.quantize(weights=3, method="rtn", out=folder, extent=EXTENT)
 
 
-def trait(widget: LayersWidget, name: str) -> Any:
+@pytest.fixture(scope="module")
+def other(tiny, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    session = open_session(tiny.hostile, data=str(tiny.data))
+    folder = tmp_path_factory.mktemp("widget") / "other"
+    return session.quantize(weights=2, method="gram", out=folder, extent=EXTENT)
+
+
+@pytest.fixture
+def session(tiny) -> Session:
+    return open_session(tiny.model, data=str(tiny.data))
+
+
+def trait(widget: Pictured, name: str = "_view") -> Any:
     return json.loads(getattr(widget, name))
+
+
+def send(widget: Pictured, **message: Any) -> None:
+    """What a browser would."""
+    widget._received(widget, message, [])
+
+
+def elsewhere(widget: Pictured) -> str:
+    """What viewers without widgets show."""
+    bundle = widget._repr_mimebundle_()
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    assert "application/vnd.jupyter.widget-view+json" in data
+    return data["text/html"]
 
 
 def test_the_worst_layer_is_selected_first(run: Run):
@@ -70,11 +91,10 @@ def test_a_session_is_diagnosed_first(tiny):
 
 
 def test_viewers_without_widgets_get_a_table_as_text(run: Run):
-    bundle = LayersWidget(run)._repr_mimebundle_()
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
-    assert "<table>" in data["text/html"]
-    assert "<img" not in data["text/html"]
-    assert "&lt;img" in data["text/html"]
+    html = elsewhere(LayersWidget(run))
+    assert "<table>" in html
+    assert "<img" not in html
+    assert "&lt;img" in html
 
 
 def test_signals_of_a_run_in_a_cell(run: Run):
@@ -82,10 +102,9 @@ def test_signals_of_a_run_in_a_cell(run: Run):
     (ranges,) = trait(widget, "_view")["units"]
     assert {site["name"] for site in ranges["sites"]} == set(ranged_sites(run))
     assert widget.concerns == []
-    bundle = widget._repr_mimebundle_()
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
-    assert run.name in data["text/html"]
-    assert "<img" not in data["text/html"]
+    html = elsewhere(widget)
+    assert run.name in html
+    assert "<img" not in html
 
 
 def ranged_sites(run: Run) -> list[str]:
@@ -93,92 +112,6 @@ def ranged_sites(run: Run) -> list[str]:
     return [
         name for name, site in run.model.sites.items() if site.kind != "bias" and not site.shares
     ]
-
-
-@pytest.fixture
-def lab(tmp_path: Path, run: Run) -> Iterator[str]:
-    """JupyterLab on a notebook that shows the widget; yields its address."""
-    cells = [
-        "from workbench.session.runs import Run\nfrom workbench.ui.widgets import LayersWidget",
-        f"widget = LayersWidget(Run({str(run.directory)!r}))\nwidget",
-        "print('selected:', widget.selected)",
-    ]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, tmp_path / "show.ipynb")
-    token, port = secrets.token_hex(8), free_port()
-    home = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
-    kernels = {**os.environ, **home, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
-         "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
-         "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=",
-         f"--ServerApp.root_dir={tmp_path}"],
-        env=kernels, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(f"{address}/api?token={token}")
-        yield f"{address}/lab/tree/show.ipynb?token={token}&reset"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for(address: str, seconds: float = 90.0) -> None:
-    import time
-
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.3)
-        else:
-            return
-    raise AssertionError("JupyterLab did not answer")
-
-
-@pytest.mark.browser
-@pytest.mark.slow
-def test_the_widget_in_jupyterlab(browser, lab: str, tiny, watch):
-    context = browser.new_context(viewport={"width": 1300, "height": 1000})
-    page = context.new_page()
-    watch.attach(page)
-    page.set_default_timeout(90_000)
-    page.goto(lab)
-    page.wait_for_function("window.jupyterapp !== undefined")
-    page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
-    page.evaluate("window.jupyterapp.started")
-    page.wait_for_timeout(1500)
-    page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    rows = page.locator(".wb-widget .wb-list .wb-row")
-    rows.nth(3).wait_for()
-    assert rows.count() == 4
-    rows.nth(2).click()
-    name = rows.nth(2).get_attribute("data-name")
-    assert name in tiny.names
-    crumb = page.locator(f".wb-widget .wb-crumb .wb-name[title={json.dumps(name)}]")
-    crumb.wait_for()
-    handle = page.locator(".wb-widget .wb-handle").first
-    handle.press("ArrowRight")
-    page.locator(".wb-widget .wb-readout", has_text="exact").first.wait_for()
-    page.locator(".jp-CodeCell").nth(2).click()
-    page.keyboard.press("Shift+Enter")
-    page.locator(".jp-OutputArea-output", has_text=f"selected: {name}").wait_for()
-    assert page.evaluate("window.hit") is None
-    if shot := os.environ.get("WORKBENCH_SCREENSHOT"):
-        page.screenshot(path=shot)
-    context.close()
-    assert not watch.external_requests, watch.external_requests
 
 
 def test_the_graph_and_single_weights_come_on_demand(run: Run):
@@ -194,3 +127,205 @@ def test_the_graph_and_single_weights_come_on_demand(run: Run):
     widget._received(widget, {"kind": "weight", "weight": 2}, [])
     cells = trait(widget, "_detail")["cells"]
     assert cells["weight"] == cells["detail"]["weight"] == 2
+
+
+def test_a_layer_that_is_not_there_is_refused(run: Run):
+    widget = LayersWidget(run)
+    before = widget.selected
+    with pytest.raises(traitlets.TraitError, match="no layer"):
+        widget.selected = "nothing"
+    with pytest.raises(traitlets.TraitError):
+        widget.channel = 10_000
+    send(widget, kind="measure", measure="beauty")
+    assert widget.selected == before
+    assert widget.channel is None
+    assert widget.measure == trait(widget, "_table")["measure"] == "weights"
+
+
+WRONG: list[Any] = [
+    None, 7, "layer", [], {}, {"kind": None}, {"kind": ["layer"]}, {"kind": "no such kind"},
+    {"kind": "layer"}, {"kind": "layer", "layer": 3}, {"kind": "layer", "layer": "nothing"},
+    {"kind": "layer", "value": "nothing"}, {"kind": "layer", "layer": "x" * 10_000},
+    {"kind": "channel"}, {"kind": "channel", "channel": "1"}, {"kind": "channel", "channel": -1},
+    {"kind": "channel", "channel": 1e9}, {"kind": "channel", "channel": True},
+    {"kind": "weight", "weight": 0},
+    {"kind": "clip"}, {"kind": "clip", "site": "x", "scale": "wide", "zero_point": 0},
+    {"kind": "clip", "site": "x", "scale": float("nan"), "zero_point": 0},
+    {"kind": "bits", "value": 99}, {"kind": "bits", "value": "4"}, {"kind": "bits", "value": 3.5},
+    {"kind": "tune", "layer": "stem", "key": "colour", "value": 1},
+    {"kind": "tune", "layer": "stem", "key": "bits", "value": 0},
+    {"kind": "tune", "layer": "stem", "key": "method", "value": "lsq"},
+    {"kind": "untune"}, {"kind": "part", "part": "none"}, {"kind": "part", "part": None},
+    {"kind": "compared", "run": 1}, {"kind": "compared", "run": "99"},
+    {"kind": "choice", "choice": "point:99"}, {"kind": "use", "choice": None},
+    {"kind": "site", "name": "nothing"}, {"kind": "cure", "cure": "prayer"}, {"kind": "cure"},
+]  # fmt: skip
+
+
+def test_messages_that_are_none_change_nothing(
+    run: Run, other: Run, session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    shown = [
+        widgets.layers(run), widgets.graph(run), widgets.histogram(session, "stem"),
+        widgets.tune(session, examples=32), widgets.signals(run), widgets.compare(run, other),
+        widgets.verify(run, examples=16), widgets.pareto(session, points=2),
+    ]  # fmt: skip
+    for widget in shown:
+        monkeypatch.setattr(widget, "send", lambda *_: None)
+        before = {**widget.get_state(), "problem": ""}
+        for message in WRONG:
+            widget._received(widget, message, [])
+            assert {**widget.get_state(), "problem": ""} == before, (type(widget), message)
+    assert session.tuned == {}
+
+
+def test_everything_has_a_picture_where_no_widget_runs(run: Run, other: Run, session: Session):
+    session.tune("head", bits=2)
+    told = {
+        "<table": (widgets.layers(run), widgets.tune(session, examples=32),
+                   widgets.compare(run, other), widgets.verify(run, examples=16)),
+        "<svg": (widgets.graph(run), widgets.histogram(run), widgets.signals(other),
+                 widgets.pareto(session, points=2)),
+    }  # fmt: skip
+    for mark, shown in told.items():
+        for widget in shown:
+            html = elsewhere(widget)
+            assert mark in html, type(widget)
+            assert "<img" not in html, type(widget)
+            assert "<script" not in html.lower(), type(widget)
+
+
+def test_a_grid_follows_the_hand_and_the_trait(session: Session, monkeypatch: pytest.MonkeyPatch):
+    widget = widgets.histogram(session, "stem", bits=3)
+    found = widget.exact
+    assert found["gain_db"] == pytest.approx(0, abs=1e-6)
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(widget, "send", sent.append)
+    send(widget, kind="clip", id="a-1", site="w0", channel=None, scale=0.5, zero_point=0)
+    assert widget.clip == 0.5
+    assert sent[0]["id"] == "a-1"
+    assert sent[0]["value"] == widget.exact
+    assert widget.exact["clipped"] > found["clipped"]
+    dragged = trait(widget)["dragged"]
+    assert dragged["scale"] == 0.5
+    assert dragged["exact"]["sqnr_db"] == pytest.approx(widget.exact["sqnr_db"])
+    send(widget, kind="reset")
+    assert widget.clip == 1.0
+    assert trait(widget)["dragged"] is None
+    send(widget, kind="channel", channel=2)
+    assert widget.channel == 2
+    widget.bits = 8
+    assert widget.exact["sqnr_db"] > 40
+    send(widget, kind="layer", value="head")
+    assert (widget.layer, widget.channel, trait(widget)["site"]) == ("head", None, "w3")
+    with pytest.raises(traitlets.TraitError, match="headd"):
+        widget.layer = "headd"
+
+
+def test_a_run_shows_the_grid_that_it_learned(other: Run):
+    widget = widgets.histogram(other)
+    site = next(s for s in other.model.of_kind("weight") if s.layer == widget.layer)
+    assert widget.bits == site.grid.bits
+    with pytest.raises(traitlets.TraitError, match="bits"):
+        widget.bits = 5
+
+
+def test_what_is_tuned_by_hand_is_what_the_session_makes(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    widget = widgets.tune(session, examples=32)
+    send(widget, kind="tune", layer="stem", key="bits", value=2)
+    assert widget.tuned == {"stem": {"bits": 2}}
+    assert session.what_if("stem", examples=32)[0].grid.startswith("int2")
+    row = next(r for r in trait(widget)["rows"] if r["layer"] == "stem")
+    assert (row["bits"], row["tuned"], row["tone"]) == (2, True, "bad")
+    assert row["sqnr"] == f"{session.what_if('stem', examples=32)[0].sqnr_db:.1f}"
+    widget.selected = "head"
+    monkeypatch.setattr(widget, "send", lambda *_: None)
+    send(widget, kind="clip", id="b-1", site="w3", channel=None, scale=0.7, zero_point=0)
+    assert widget.tuned["head"] == {"method": "nearest", "share": 0.7}
+    assert trait(widget, "_detail")["dragged"]["scale"] == 0.7
+    recipe = session.recipe(4, 8, "rtn")
+    assert [(o.pattern, o.weights) for o in recipe.overrides] == [("stem", 2)]
+    assert recipe.stages[1].options["weight_share"] == 0.7
+    widget.tuned = {"head": {"bits": 3, "method": "gram"}}
+    assert set(session.tuned) == {"head"}
+    with pytest.raises(traitlets.TraitError, match="headd"):
+        widget.tuned = {"headd": {"bits": 3}}
+    assert widget.tuned == {"head": {"bits": 3, "method": "gram"}}
+    send(widget, kind="untune", layer="")
+    assert session.tuned == {}
+    session.tune("stem", bits=3)
+    widget.refresh()
+    assert widget.tuned == {"stem": {"bits": 3}}
+
+
+def test_a_choice_of_bits_tunes_the_session(session: Session):
+    widget = widgets.pareto(session, points=3)
+    keys = [choice["key"] for choice in trait(widget)["choices"]]
+    send(widget, kind="choice", choice=keys[0])
+    assert widget.chosen == trait(widget)["chosen"] == keys[0]
+    widget.chosen = "uniform:0"
+    bits = widget.choice.bits
+    send(widget, kind="use", choice="uniform:0")
+    assert {name: each.bits for name, each in session.tuned.items()} == {
+        widget.allocation.patterns[name]: width for name, width in bits.items()
+    }
+    assert session.recipe(4, 8).overrides
+    with pytest.raises(traitlets.TraitError, match="no choice"):
+        widget.chosen = "point:99"
+
+
+def test_runs_are_put_in_and_taken_out_of_a_comparison(run: Run, other: Run):
+    widget = widgets.compare(run, other, run.directory)
+    assert len(trait(widget)["body"]["choices"]) == 3
+    send(widget, kind="compared", run="2")
+    assert widget.chosen == (0, 1)
+    send(widget, kind="compared", run="1")
+    assert widget.chosen == (0, 1)  # two stay
+    for part in ("layers", "predictions", "asked"):
+        send(widget, kind="part", part=part)
+        assert widget.part == trait(widget)["chosen"] == part
+    widget.chosen = (1, 2)
+    with pytest.raises(traitlets.TraitError, match="two or more"):
+        widget.chosen = (1,)
+
+
+def test_a_file_is_verified_and_its_cures_are_priced(other: Run, tmp_path: Path):
+    exported = other.export(tmp_path / "small.onnx")
+    widget = widgets.verify(exported, examples=16)
+    assert widget.ok
+    assert trait(widget)["body"]["sentence"] == widget.verification.sentence()
+    send(widget, kind="measure")
+    assert widget.verification.price is not None
+    assert trait(widget)["body"]["tables"][0]["rows"]
+    send(widget, kind="cure", cure="7-bit")
+    assert "writes no file" in widget.problem
+    again = widgets.verify(tmp_path / "small.onnx", session=other.session, examples=16)
+    assert again.ok
+
+
+def test_signals_follow_a_job_and_find_it_again(session: Session, tmp_path: Path):
+    recipe = session.recipe(3, 8, "gram")
+    job = session.start(recipe, out=tmp_path / "job", extent=EXTENT)
+    widget = widgets.signals(job)
+    assert job.wait(240) == "done", job.run.message
+    wait_until(lambda: widget.state == "done")
+    assert widget.fraction == 1.0
+    assert set(widget.names) >= {"stem", "head"}
+    again = widgets.signals(tmp_path / "job")
+    assert trait(again) == trait(widget)
+    send(again, kind="site", name="head")
+    assert again.selected == trait(again)["selected"] == "head"
+    with pytest.raises(traitlets.TraitError, match="nothing"):
+        again.selected = "nothing"
+    widget.close()
+
+
+def wait_until(found, seconds: float = 30.0) -> None:
+    import time
+
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)

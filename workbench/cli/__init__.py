@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import typer
 
 from workbench.cli import (
+    advise,
     allocate,
     course,
     cure,
@@ -43,6 +44,7 @@ UsageError = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ =
 INTERRUPTED = 130
 #: importing them registers their commands
 _COMMANDS = (
+    advise,
     allocate,
     course,
     cure,

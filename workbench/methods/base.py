@@ -138,9 +138,14 @@ class Task:
 
 
 class Method(ABC):
-    """A named learner. Subclasses set `name` by registration and implement `learn`."""
+    """A named learner. Subclasses set `name` by registration and implement `learn`.
+
+    Attributes:
+        by_layer: it leaves the weights alone that a task keeps, wherever in the network they are.
+    """
 
     name: ClassVar[str] = ""
+    by_layer: ClassVar[bool] = False
 
     def __init__(self, options: Options) -> None:
         self.options = options

@@ -18,6 +18,7 @@ from workbench.maths.reservoir import Reservoir
 from workbench.methods.base import Batch, Event, Task
 from workbench.methods.registry import make
 from workbench.methods.walk import ActivationStop
+from workbench.quantizers.base import Quantizer
 
 SOFTMAXES = frozenset({"Softmax", "LogSoftmax"})
 
@@ -119,6 +120,13 @@ def calibrate_activation(
 def calibrate_weight(model: QuantizedGraph, site: Site, calibrator: str) -> None:
     """Set the range of a weight site from the weight alone."""
     model.quantizer(site.name).fit(model.weight(site.name).detach(), calibrator)
+
+
+def narrow(quantizer: Quantizer, share: float) -> None:
+    """Keep a part of the range, from 0 to 1; what lies beyond is clipped."""
+    if share != 1:
+        scale, zero_point = quantizer.affine()
+        quantizer.set_affine(scale * share, zero_point)
 
 
 def is_calibrated(model: QuantizedGraph, site: Site) -> bool:

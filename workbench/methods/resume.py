@@ -36,9 +36,11 @@ class LayerProgress:
         self._done = set(task.kept)
         self._arrived: dict[str, SiteSignals] = {}
         if stored is not None:
-            tensors, self._step = stored
+            rest = [layer for layer in order if weight_sites(model, layer)[0] not in task.kept]
+            tensors, kept = stored[0], self._step
+            self._step = stored[1]
             model.load_state(tensors)
-            for layer in order[: self._step]:
+            for layer in rest[: self._step - kept]:
                 self._mark(layer)
 
     def is_done(self, site: str) -> bool:

@@ -22,7 +22,7 @@ from workbench.graph.sites import Site
 from workbench.maths.calibrators.registry import ActivationCalibrator, WeightCalibrator
 from workbench.maths.histogram import Histogram
 from workbench.methods.base import Event, Method, SiteSignals, Task
-from workbench.methods.calibrate import Observers, calibrate_weight
+from workbench.methods.calibrate import Observers, calibrate_weight, narrow
 from workbench.methods.kept import Kept, by_site
 from workbench.methods.overflow import make_room_for_biases
 from workbench.methods.readings import of_histogram, reading
@@ -35,6 +35,9 @@ class RtnOptions(Options):
     weight_calibrator: Annotated[WeightCalibrator, Field(description="range of the weights")] = (
         "mse"
     )
+    weight_share: Annotated[
+        float, Field(ge=0.05, le=1, description="part of the weights' range that is kept")
+    ] = 1.0
     calibrator: Annotated[ActivationCalibrator, Field(description="range of the activations")] = (
         "mse"
     )
@@ -57,6 +60,7 @@ class RtnOptions(Options):
 class Rtn(Method):
     """Nearest rounding with calibrated ranges; nothing is learned."""
 
+    by_layer = True
     options: RtnOptions
 
     def learn(self, model: QuantizedGraph, task: Task) -> Iterator[Event]:
@@ -67,6 +71,7 @@ class Rtn(Method):
         total = len(weights) + watched + len(observers)
         for step, site in enumerate(weights, 1):
             calibrate_weight(model, site, self.options.weight_calibrator)
+            narrow(model.quantizer(site.name), self.options.weight_share)
             found = {
                 site.name: SiteSignals(reading(model.quantizer(site.name), model.weight(site.name)))
             }

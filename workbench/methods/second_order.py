@@ -69,6 +69,8 @@ class Rounded:
 class SecondOrder(Method):
     """Visits the layers in order; subclasses round one weight, with `SecondOrderOptions`."""
 
+    by_layer = True
+
     def learn(self, model: QuantizedGraph, task: Task) -> Iterator[Event]:
         """Walk the graph once; every finished layer is an event and a checkpoint."""
         progress = LayerProgress(model, task)

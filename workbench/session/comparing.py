@@ -102,6 +102,8 @@ def settings(recipe: Recipe) -> dict[str, Any]:
         _flatten(recipe.activations.model_dump(), "activations.", found)
     for index, stage in enumerate(recipe.stages):
         found[f"stages.{index}"] = stage.method
+        if stage.layers:
+            found[f"stages.{index}.layers"] = ", ".join(stage.layers)
         options = stage.parsed().model_dump()
         _flatten(options, f"stages.{index}.{stage.method}.", found)
     return found

@@ -66,7 +66,8 @@ def _options(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     for stage in recipe.stages:
         known = type(stage.parsed()).model_fields
         own = {name: value for name, value in values.items() if name in known}
-        stages.append(Stage(method=stage.method, options={**stage.options, **own}))
+        options = {**stage.options, **own}
+        stages.append(Stage(method=stage.method, options=options, layers=stage.layers))
     return recipe.changed(stages=tuple(stages))
 
 

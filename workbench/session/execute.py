@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import islice
@@ -29,7 +29,7 @@ from workbench.deploy.metadata import SCORES, annotate, compact
 from workbench.deploy.proof import prove_transforms
 from workbench.deploy.runtime import open_session, run
 from workbench.deploy.verify import verify
-from workbench.foundation.errors import ModelError
+from workbench.foundation.errors import ModelError, RecipeError, unknown_name
 from workbench.graph.passes.registry import Measured
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.targets import target, why_nothing
@@ -160,7 +160,26 @@ def build(session: Session, recipe: Recipe, measured: Measured | None = None) ->
     reason = why_nothing(graph, plan, place)
     if reason:
         raise ModelError(f"nothing in '{session.name}' can be quantized: {reason}")
-    return QuantizedGraph(graph, plan.sites)
+    model = QuantizedGraph(graph, plan.sites)
+    for stage in recipe.stages:
+        beyond(model, stage.layers)
+    return model
+
+
+def beyond(model: QuantizedGraph, names: Collection[str]) -> frozenset[str]:
+    """The sites that a stage for these layers leaves as they are; none where it is for all.
+
+    Raises:
+        RecipeError: there is no such layer, or none of its weights is quantized.
+    """
+    if not names:
+        return frozenset()
+    weights = {site.name: site.layer for site in model.of_kind("weight")}
+    unknown = [name for name in names if name not in weights.values()]
+    if unknown:
+        known = list(dict.fromkeys(filter(None, weights.values())))
+        raise RecipeError(unknown_name("quantized layer", unknown[0], known))
+    return frozenset(site for site in model.sites if weights.get(site) not in names)
 
 
 def state_key(session: Session, recipe: Recipe) -> str:
@@ -290,7 +309,8 @@ class _Execution:
                 continue
             torch.manual_seed(recipe.seed)
             task = self._task(recipe, index, keep=stored is not None)
-            task.kept = frozenset() if memory is None else memory.recall(index)
+            task.kept = beyond(model, stage.layers)
+            task.kept |= frozenset() if memory is None else memory.recall(index)
             yield from make(stage.method, stage.options).learn(model, task)
             if memory is not None:
                 memory.keep()

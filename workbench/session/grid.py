@@ -246,7 +246,8 @@ def _stages(value: Any) -> tuple[Stage, ...]:
 def _with_option(stage: Stage, method: str, option: str, value: Any) -> Stage:
     if stage.method != method:
         return stage
-    return Stage(method=method, options={**stage.options, option: value})
+    options = {**stage.options, option: value}
+    return Stage(method=method, options=options, layers=stage.layers)
 
 
 def _listed(value: Any) -> tuple[str, ...]:

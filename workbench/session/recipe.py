@@ -23,6 +23,7 @@
 
     [[stages]]
     method = "gram"
+    layers = ["head"]            # of later stages: only the weights of these; none: all
 
     [synthetic]                  # calibrate on made examples; without it, on the session's data
     maker = "zeroq"
@@ -48,6 +49,7 @@ from workbench.graph import targets
 from workbench.graph.transforms import check_transforms, filled, spelled
 
 MAX_BYTES = 2**20
+_ALWAYS = ("weights", "activations", "stages")  # are said even where they are usual
 FLOAT = "float"
 SAME = "same"
 
@@ -94,11 +96,28 @@ class Stage(_Part):
 
     method: Annotated[str, Field(description="a name that `workbench methods` lists")]
     options: dict[str, Any] = Field(default_factory=dict, description="the method's options")
+    layers: tuple[str, ...] = Field(
+        default=(), description="only the weights of these layers; none: all there is to learn"
+    )
 
     @model_validator(mode="after")
     def _known(self) -> Self:
         self.parsed()
+        if self.layers and not self.by_layer:
+            raise RecipeError(
+                f"stage '{self.method}' has layers, and this method learns more than one layer at"
+                " a time; leave them out"
+            )
         return self
+
+    @property
+    def by_layer(self) -> bool:
+        """Whether the method can learn some layers and leave others alone."""
+        from workbench.methods.base import Method
+        from workbench.methods.registry import METHODS
+
+        made = METHODS[self.method].make
+        return isinstance(made, type) and issubclass(made, Method) and made.by_layer
 
     def parsed(self) -> Options:
         """The method's typed options.
@@ -227,6 +246,15 @@ class Recipe(_Part):
         return self
 
     @model_validator(mode="after")
+    def _ranges_first(self) -> Self:
+        if self.stages and self.stages[0].layers:
+            raise RecipeError(
+                f"the first stage, '{self.stages[0].method}', has layers, and would leave others"
+                " without a range; let a stage for all come first, such as rtn"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _possible(self) -> Self:
         targets.target(self.target).check(self.weights, self.activations, self.overrides)
         grouped = self.weights.granularity == "group" and self.activations is not None
@@ -264,7 +292,7 @@ class Recipe(_Part):
         values["activations"] = FLOAT if active is None else _without(active, None)
         values["edges"] = SAME if self.edges is None else self.edges
         values["overrides"] = [_without(item, None) for item in values["overrides"]]
-        values["stages"] = [_without(item, {}) for item in values["stages"]]
+        values["stages"] = [_said(item) for item in values["stages"]]
         made = values.pop("synthetic")
         values |= {} if made is None else {"synthetic": _without(made, {})}
         plain = {k: v for k, v in values.items() if not isinstance(v, dict | list | tuple)}
@@ -272,6 +300,16 @@ class Recipe(_Part):
             plain["transforms"] = list(self.transforms)
         tables = {k: _listed(v) for k, v in values.items() if k not in plain and v != []}
         return tomlkit.dumps({**plain, **tables})
+
+    def brief(self) -> str:
+        """The same without what is usual, for people to read; `from_toml` gives an equal one."""
+        values, usual = tomllib.loads(self.toml()), tomllib.loads(type(self)().toml())
+        said = {
+            key: _other(value, usual[key]) if isinstance(value, dict) and key in usual else value
+            for key, value in values.items()
+            if key in _ALWAYS or value != usual.get(key)
+        }
+        return tomlkit.dumps({key: value for key, value in said.items() if value != {}})
 
     def save(self, path: str | Path) -> None:
         """Write the TOML to `path`, in a folder that is made where it is missing."""
@@ -319,6 +357,17 @@ def _table(name: str, value: Any, example: str, word: str = "") -> Any:
 
 def _without(values: Mapping[str, Any], left_out: object) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value != left_out}
+
+
+def _other(values: Mapping[str, Any], usual: Any) -> dict[str, Any]:
+    """The bits, and what differs."""
+    known = usual if isinstance(usual, dict) else {}
+    return {k: v for k, v in values.items() if k == "bits" or k not in known or v != known[k]}
+
+
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is empty."""
+    return {key: _listed(value) for key, value in values.items() if value not in ({}, ())}
 
 
 def _listed(value: Any) -> Any:

@@ -216,14 +216,14 @@ class File:
     """An exported file together with the run that it came from."""
 
     def __init__(self, run: Run, exported: Exported) -> None:
-        self._run = run
+        self.run = run
         self.exported = exported
         self.path = exported.path
         self.bytes = exported.bytes
 
     def verify(self, examples: int = 128) -> Verification:
         """Compare the file with the run's simulation."""
-        return self._run.verify(self.path, examples)
+        return self.run.verify(self.path, examples)
 
     def record(self) -> dict[str, Any]:
         """As plain JSON values."""

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from workbench.session.own_loop import OwnTraining
     from workbench.session.results import Results
     from workbench.session.sweep import Place
+    from workbench.session.tuning import Tuning
     from workbench.session.whatif import WhatIf
     from workbench.session.work import Work
 
@@ -82,6 +83,7 @@ class Session:
         origin: where the model came from.
         card: what is known about a named model, else {}.
         moments: of the layers' inputs, by number of examples; gathered when first asked for.
+        tuned: what single layers are asked for, see `tune`.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Session:
         self._transformed: dict[tuple[tuple[str, ...], str], Graph] = {}
         self._measured: dict[tuple[tuple[str, ...], int | str], dict[str, Tensor]] = {}
         self.moments: dict[int, MomentStore] = {}
+        self.tuned: dict[str, Tuning] = {}
         self._preprocess = preprocess or (known.preprocess if known else None)
 
     def __repr__(self) -> str:
@@ -346,15 +349,48 @@ class Session:
         edges: int | None = 8,
         **options: Any,
     ) -> Recipe:
-        """A recipe of one stage; `options` are the method's, or fields of `Recipe`."""
+        """A recipe of one stage, with what layers are tuned to.
+
+        `options` are the method's, or fields of `Recipe`.
+        """
         fields = {key: options.pop(key) for key in tuple(options) if key in _RECIPE_FIELDS}
-        return Recipe(
+        recipe = Recipe(
             weights=WeightSpec(bits=weights) if isinstance(weights, int) else weights,
             activations=_activations(activations),
             edges=edges,
             stages=(Stage(method=method, options=options),),
             **fields,
         )
+        return self.tuning(recipe) if self.tuned else recipe
+
+    def tune(self, layer: str, **changes: Any) -> Tuning:
+        """Ask for something else of one layer; what it is asked for now.
+
+        `what_if`, and the recipes that `recipe` and `quantize` make, follow from then on.
+
+        Args:
+            layer: its name, or that of one of its weights, which can have bits of its own.
+            changes: `bits`, `method`, `calibrator`, `share`, see `workbench.session.tuning`.
+
+        Raises:
+            RecipeError: an unknown layer, or what no layer can be asked for.
+        """
+        from workbench.session.tuning import Tuning, tuned
+
+        found = tuned(self, layer, changes)
+        if found == Tuning():
+            self.tuned.pop(layer, None)
+        else:
+            self.tuned[layer] = found
+        return found
+
+    def tuning(self, recipe: Recipe) -> Recipe:
+        """A recipe with what layers are tuned to."""
+        from workbench.graph.sites import layers
+        from workbench.session.tuning import applied
+
+        names = tuple(layer.name for layer in layers(self.graph) if layer.weights)
+        return applied(recipe, self.tuned, names)
 
     def quantize(  # noqa: PLR0913 - the recipe, said in one line
         self,
@@ -617,7 +653,7 @@ class Session:
         return treatment
 
     def what_if(
-        self, layer: str = "", weights: int | WeightGrid = 4, **options: Any
+        self, layer: str = "", weights: int | WeightGrid | None = None, **options: Any
     ) -> list[WhatIf]:
         """What layers would lose, from moments alone; see `workbench.session.whatif.what_if`."""
         from workbench.session.whatif import what_if

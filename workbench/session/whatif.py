@@ -21,6 +21,7 @@ from workbench.graph.targets import WeightGrid, target
 from workbench.maths.metrics import decibels
 from workbench.maths.moments import Moments
 from workbench.methods.base import Task
+from workbench.methods.calibrate import narrow
 from workbench.methods.linear import LinearView
 from workbench.methods.moments import MomentStore
 from workbench.methods.registry import METHODS, make
@@ -105,10 +106,11 @@ def gathered(
 def what_if(
     session: Session,
     layer: str = "",
-    weights: int | WeightGrid = 4,
+    weights: int | WeightGrid | None = None,
     *,
-    method: str = NEAREST,
-    calibrator: str = "mse",
+    method: str | None = None,
+    calibrator: str | None = None,
+    share: float | None = None,
     examples: int = EXAMPLES,
     progress: Progress | None = None,
 ) -> list[WhatIf]:
@@ -117,9 +119,10 @@ def what_if(
     Args:
         session: with data.
         layer: its name, or that of a weight; "" for all layers.
-        weights: the grid, or bits for each channel.
-        method: one of `methods()`.
-        calibrator: range of the weights, where the method searches none.
+        weights: the grid, or bits for each channel; by default 4, or what the layer is tuned to.
+        method: one of `methods()`; by default what the layer is tuned to, or nearest.
+        calibrator: range of the weights, where the method searches none; share: part of it that is
+            kept, for nearest rounding; by default as the layer is tuned.
         examples: to gather moments from, the first time.
         progress: see `gathered`.
 
@@ -128,13 +131,10 @@ def what_if(
             without moments.
         DataError: there are no data.
     """
-    if method not in methods():
+    if method is not None and method not in methods():
         raise RecipeError(unknown_name("method", method, methods()))
     wanted = _weights(session, layer)
-    asked = isinstance(weights, WeightGrid)
-    request = weights if asked else WeightGrid.parse({"bits": weights}, "weights")
-    every = target("weight-only").sites(session.graph, request, None, edges=None)
-    sites = {site.name: site for site in every}
+    sites = _sites(session, weights)
     store = gathered(session, examples, progress)
     own = [name for name in wanted if name in store.views and name in sites]
     if not own:
@@ -142,9 +142,37 @@ def what_if(
             f"there are no moments for layer '{layer}'; quantize or diagnose the model instead"
         )
     return [
-        _answer(session, store.views[name], store[name], sites[name], method, calibrator)
+        _answer(
+            session,
+            store.views[name],
+            store[name],
+            sites[name],
+            *_ways(session, sites[name], method, calibrator, share),
+        )
         for name in own
     ]
+
+
+def _sites(session: Session, weights: int | WeightGrid | None) -> dict[str, Site]:
+    """The weights on the grid, or with the bits that layers are tuned to."""
+    from workbench.session.tuning import overrides
+
+    given = {} if weights is None else {"bits": weights}
+    request = weights if isinstance(weights, WeightGrid) else WeightGrid.parse(given, "weights")
+    own = overrides(session.tuned) if weights is None else ()
+    every = target("weight-only").sites(session.graph, request, None, own, edges=None)
+    return {site.name: site for site in every}
+
+
+def _ways(
+    session: Session, site: Site, method: str | None, calibrator: str | None, share: float | None
+) -> tuple[str, str, float]:
+    """Method, calibrator and share as they are given, else as the layer is tuned."""
+    own = session.tuned.get(site.layer or "")
+    if own is None:
+        return method or NEAREST, calibrator or "mse", 1.0 if share is None else share
+    way = method or own.method or NEAREST
+    return way, calibrator or own.calibrator, own.share if share is None else share
 
 
 def _weights(session: Session, name: str) -> list[str]:
@@ -167,6 +195,7 @@ def rounded(
     method: str,
     calibrator: str = "mse",
     *,
+    share: float = 1.0,
     bias: bool = True,
 ) -> tuple[Quantizer, bool]:
     """A weight's quantizer by one of `methods()`, and whether the layer's bias takes up the mean.
@@ -174,11 +203,13 @@ def rounded(
     Args:
         view: of the weight; moments: of what it multiplies; site: with the grid.
         calibrator: range of the weight, where the method searches none.
+        share: part of that range that nearest rounding keeps.
         bias: whether the layer's bias may be corrected, where it has one.
     """
     quantizer = uniform(site)
     quantizer.fit(weight, calibrator)
     if method == NEAREST:
+        narrow(quantizer, share)
         return quantizer, False
     rounder = cast(SecondOrder, make(method))
     centred = bias and rounder.centred() and view.layer.offset is not None
@@ -202,11 +233,12 @@ def _answer(
     site: Site,
     method: str,
     calibrator: str,
+    share: float,
 ) -> WhatIf:
     layer = view.layer
     weight = _parameter(session, site.tensor)
     matrix = view.matrix(weight)
-    quantizer, centred = rounded(view, moments, site, weight, method, calibrator)
+    quantizer, centred = rounded(view, moments, site, weight, method, calibrator, share=share)
     gap = view.matrix(quantizer(weight)) - matrix
     noise = moments.output(gap)
     if centred:  # the bias takes up the mean

@@ -34,6 +34,7 @@ COSTS = {
     "latency_ms": ("time of one example", "ms", 1.0),
 }
 MOST_FLIPS = 200
+PICTURED = 40  # flipped examples of each run, with a picture
 
 
 def part(record: Record) -> study.Part:
@@ -84,7 +85,7 @@ def predictions(record: Record, pictures: Mapping[int, str]) -> study.Part:
     return study.part(strings.COMPARE_FLIPS, notes=_reasons(short), tables=found, message=message)
 
 
-def flipped(record: Record, most: int) -> list[int]:
+def flipped(record: Record, most: int = PICTURED) -> list[int]:
     """Examples that any run classifies otherwise, the first `most` of each."""
     rows = [row["example"] for flip in record["flips"] for row in flip["rows"][:most]]
     return sorted(set(rows))

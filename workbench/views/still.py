@@ -1,4 +1,4 @@
-"""Panels of a lesson as standing SVG, for viewers that run no JavaScript.
+"""Pictures as standing SVG, for viewers that run no JavaScript: panels of a lesson, and the graph.
 
 Only what a picture needs to be understood: lines, bars and levels with the ends of their axes.
 """
@@ -55,6 +55,38 @@ def panel_svg(panel: Record) -> str:
     if drawn is not None:
         return _sheet(panel["title"], drawn(panel))
     return {"table": _table, "cells": _cells}.get(panel["kind"], lambda _: "")(panel)
+
+
+def graph_svg(name: str, drawing: Record, table: Record) -> str:
+    """The drawing of a network as an `<svg>`, its layers the darker the worse they are.
+
+    Args:
+        name: of the model.
+        drawing: of `views.drawing`; table: of `views.layers`, for what the layers lose.
+    """
+    rows = {row["name"]: row["cells"].get(table["measure"]) for row in table["rows"] or ()}
+    wires = [_path(list(zip(e[::2], e[1::2], strict=True)), "#8a93a0") for e in drawing["edges"]]
+    blocks = [_box(each, "none", each["label"], 13) for each in drawing["blocks"]]
+    boxes = []
+    for node in drawing["nodes"]:
+        cell = rows.get(node["name"])
+        fill = "#fff" if cell is None else f"rgb(217 102 10 / {0.08 + 0.4 * cell['heat']:.2f})"
+        text = f"{node['label']} {cell['text']}" if cell else node["label"]
+        boxes.append(_box(node, fill, text, node["h"] / 2 + 4))
+    wide, tall = drawing["width"], drawing["height"]
+    return (
+        f'<svg width="{wide:g}" viewBox="0 0 {wide:g} {tall:g}" role="img"'
+        ' xmlns="http://www.w3.org/2000/svg" style="background:#fff;max-width:100%;height:auto"'
+        f' font-family="sans-serif" font-size="10" fill="#444c58"><title>{escape(name)}</title>'
+        f"{''.join(blocks)}{''.join(wires)}{''.join(boxes)}</svg>"
+    )
+
+
+def _box(part: Record, fill: str, words: str, down: float) -> str:
+    return (
+        f'<rect x="{part["x"]:g}" y="{part["y"]:g}" width="{part["w"]:g}" height="{part["h"]:g}"'
+        f' rx="5" fill="{fill}" stroke="#c3cad4"/>' + _text(part["x"] + 7, part["y"] + down, words)
+    )
 
 
 def _lines(panel: Record) -> list[str]:

@@ -206,6 +206,7 @@ SIGNALS_SHORT = {
     "score": ("score", True),
 }
 VERIFY_TITLE = "Verification"
+VERIFY_MEASURING = "Trying each cure and timing it…"
 VERIFY_EMPTY = (
     "Not exported yet. After a run the file is executed in ONNX Runtime and compared tensor by"
     " tensor, in quantization steps."
@@ -297,11 +298,22 @@ TRIES = {
     ),
 }
 TRY_STATES = {"running": "being made", "done": "done"}
+TUNED = "{layers} tuned; {average} bits of each weight on average, {size} of weights"
+SURVEY_AXES = {"data": "What you have", "model": "What it is", "constraint": "What you want"}
+FAMILIES = {"cnn": "CNN", "depthwise": "depthwise CNN", "vit": "ViT", "llm": "LLM"}
+SURVEY_USE = "Open on {sample}"
+SURVEY_USED = "{sample} is open with this recipe in the form: Run makes it."
+LESSONS_PARTS = [("Demos", "demos"), ("The survey's maps and adviser", "survey")]
+SURVEY_CITATION = (
+    "After Huang et al., Learning-based Model Quantization: Methods, Challenges, and Prospects,"
+    " DOI 10.7544/issn1000-1239.202660128; numbers are those of the papers named."
+)
 BITS_EMPTY = (
     "Some layers need more bits than others. Measure what each width does to each layer, then move"
     " a slider from the smallest network to the most faithful one."
 )
 BITS_MEASURE = "Measure each layer"
+BITS_TUNE_HELP = "Tunes the session to them: what it makes from now on has them"
 BITS_CURVE = "What each choice does"
 BITS_USE = "Use these bits"
 BITS_USE_HELP = "Puts them into the recipe at the right; Run then learns with them"

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from workbench.foundation.errors import WorkbenchError
+from workbench.session.recipe import Recipe
+from workbench.session.session import Session
+
+log = logging.getLogger(__name__)
 
 SIDE = 56  # pixels, at most
 
@@ -29,3 +37,20 @@ def thumbnail(values: NDArray[Any]) -> str:
     file = io.BytesIO()
     drawn.save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def of_examples(session: Session, recipe: Recipe, examples: Sequence[int]) -> dict[int, str]:
+    """Pictures of held-out examples by their number; none where the first input is no picture.
+
+    Args:
+        session: with the data; recipe: says how they are divided.
+    """
+    if not examples:
+        return {}
+    try:
+        values = session.judging(recipe).examples("test", examples)[0]
+    except WorkbenchError as error:
+        log.info("no pictures of examples: %s", error)
+        return {}
+    drawn = {index: thumbnail(v.numpy()) for index, v in zip(examples, values, strict=True)}
+    return {index: uri for index, uri in drawn.items() if uri}

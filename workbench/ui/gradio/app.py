@@ -16,7 +16,7 @@ from rich.console import Console
 from workbench.session import zoo
 from workbench.session.execute import Extent
 from workbench.session.store import write_bytes
-from workbench.ui.gradio import api, lessons, theme
+from workbench.ui.gradio import api, lessons, survey, theme
 from workbench.ui.gradio.exact import exact_range
 from workbench.ui.gradio.handlers import Handlers
 from workbench.ui.gradio.layout import Page, page
@@ -57,9 +57,9 @@ def build(
         return exact_range(desk, payload)
 
     exact_range_of.__name__ = "exact_range"
-    lesson_of = lessons.server(desk)
+    lesson_of, survey_of = lessons.server(desk), survey.server(desk)
     with gr.Blocks(title="Workbench", analytics_enabled=False, fill_width=True) as demo:
-        drawn = page(exact_range_of, lesson_of, _secret(folder), first)
+        drawn = page(exact_range_of, lesson_of, survey_of, _secret(folder), first)
         for name, view in screen(desk.nobody()).items():
             drawn.pictures[name].value = payload(view)
         api.publish(desk)  # first: what is connected later cannot take its names
@@ -191,6 +191,7 @@ def _connect_pictures(
         ("bits", handlers.select_bits, whole),
         ("compare", handlers.select_compared, whole),
         ("why", handlers.select_why, whole),
+        ("survey", handlers.select_survey, whole),
         ("runs", handlers.select, whole),
         ("layers", handlers.select, everything),
         ("inspector", handlers.select, everything),

@@ -13,13 +13,12 @@ from workbench.session.runs import Run
 from workbench.ui.gradio.settings import run_label
 from workbench.ui.gradio.workspace import Workspace
 from workbench.views import comparison, strings, study
-from workbench.views.thumbnails import thumbnail
+from workbench.views.thumbnails import of_examples
 
 log = logging.getLogger(__name__)
 
 MOST = 8  # colours that can be told apart
 SHOWN = 5  # runs that are compared before anyone has chosen
-PICTURES = 40  # of each run against the first
 BASELINE = ""
 
 View = dict[str, Any]
@@ -97,14 +96,9 @@ def _choices(runs: Mapping[str, Run], chosen: list[str]) -> list[Mapping[str, An
 
 def _pictures(workspace: Workspace, record: Mapping[str, Any], recipe: Recipe) -> dict[int, str]:
     """Pictures of the examples that flipped, where the model's first input is one."""
-    examples = comparison.flipped(record, PICTURES)
-    if not examples:
-        return {}
     try:
-        judging = workspace.desk.session(workspace.settings).judging(recipe)
-        values = judging.examples("test", examples)[0]
+        session = workspace.desk.session(workspace.settings)
     except WorkbenchError as error:
         log.info("no pictures of examples: %s", error)
         return {}
-    drawn = {index: thumbnail(v.numpy()) for index, v in zip(examples, values, strict=True)}
-    return {index: uri for index, uri in drawn.items() if uri}
+    return of_examples(session, recipe, comparison.flipped(record))

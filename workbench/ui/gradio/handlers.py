@@ -28,6 +28,7 @@ from workbench.ui.gradio import (
     opening,
     recipe_card,
     screen,
+    survey,
 )
 from workbench.ui.gradio.layout import Page
 from workbench.ui.gradio.pictures import payload
@@ -252,6 +253,12 @@ class Handlers:
         elif kind == "layer":
             return self._open_layer(workspace, message)
         return {self.page.pictures["compare"]: payload(screen.side_by_side(workspace))}
+
+    def select_survey(self, key: str | None, event: gr.EventData) -> Updates:
+        """A recipe of the survey's maps is to be opened on its sample."""
+        workspace = self.desk.workspace(key)
+        part = str(dict(event._data or {}).get("part"))
+        return self._after(workspace, lambda: survey.use(workspace, part))
 
     def _possible(self, workspace: Workspace) -> Updates:
         """The hints beside the form, and all that follows from it."""

@@ -40,13 +40,18 @@ class Page:
 
 
 def page(
-    exact_range: Callable[..., Any], lesson: Callable[..., Any], secret: str, first: Settings
+    exact_range: Callable[..., Any],
+    lesson: Callable[..., Any],
+    survey: Callable[..., Any],
+    secret: str,
+    first: Settings,
 ) -> Page:
     """Build the components; call inside `gr.Blocks`.
 
     Args:
         exact_range: function that the browser calls when a handle is let go.
-        lesson: function that the browser calls for whatever is done in a lesson.
+        lesson: function that the browser calls for whatever is done in a lesson; survey: in the
+            survey's maps.
         secret: keeps the browser's store readable.
         first: what a new page shows.
     """
@@ -62,7 +67,7 @@ def page(
     with gr.Row(elem_id="wb-main"):
         start, drop_model, drop_data = _open()
         layers = _layers(exact_range)
-        others = _others() | _lessons(lesson)
+        others = _others() | _lessons(lesson, survey)
         export, cured = _export()
         with gr.Column(elem_id="wb-recipe-card", elem_classes="wb-card", min_width=0):
             controls, hints = recipe_card(first)
@@ -133,10 +138,22 @@ def _others() -> dict[str, gr.HTML]:
     return found
 
 
-def _lessons(lesson: Callable[..., Any]) -> dict[str, gr.HTML]:
-    """The demos, which take the whole page."""
+def _lessons(lesson: Callable[..., Any], survey: Callable[..., Any]) -> dict[str, gr.HTML]:
+    """The demos or the survey's maps, which take the whole page; a radio shows one of the two."""
     with gr.Column(elem_id="wb-lessons-card", elem_classes="wb-card", min_width=0):
-        return {"lessons": picture("lesson", "mountLesson", "wb-lessons", [lesson])}
+        gr.Radio(
+            strings.LESSONS_PARTS,
+            value="demos",
+            interactive=True,  # it is wired to nothing but the style sheet
+            show_label=False,
+            container=False,
+            elem_id="wb-lessons-part",
+            elem_classes="wb-choice",
+        )
+        return {
+            "lessons": picture("lesson", "mountLesson", "wb-lessons", [lesson]),
+            "survey": picture("survey", "mountSurvey", "wb-survey", [survey]),
+        }
 
 
 def _export() -> tuple[gr.HTML, gr.DownloadButton]:

@@ -38,7 +38,7 @@ def answer(desk: Desk, message: object) -> str | None:
         desk: the server's store.
         message: JSON text with `key` and what `Sitting.after` takes.
     """
-    found = _message(message)
+    found = read(message)
     if found is None:
         return None
     workspace = desk.workspace(found.get("key"))
@@ -50,7 +50,8 @@ def _drawn(workspace: Workspace) -> View:
     return {**lesson.view(workspace.settings.lesson), "key": workspace.key}
 
 
-def _message(message: object) -> View | None:
+def read(message: object) -> View | None:
+    """A message of the browser; None where it is none."""
     if not isinstance(message, str) or len(message) > _LONGEST:
         return None
     try:

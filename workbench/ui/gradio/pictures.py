@@ -28,9 +28,10 @@ const send = (message) => {
   if (message.kind === "clip") {
     return server.exact_range(JSON.stringify({ ...message, key: get().key }));
   }
-  if (server.lesson) {
+  const ask = server.lesson || server.survey;
+  if (ask && message.kind !== "use") {
     const asked = held.asked = held.asked + 1;
-    return server.lesson(JSON.stringify({ ...message, key: get().key })).then((text) => {
+    return ask(JSON.stringify({ ...message, key: get().key })).then((text) => {
       if (text && asked === held.asked) { held.given = text; tell(); }
     });
   }

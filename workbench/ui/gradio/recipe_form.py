@@ -6,7 +6,7 @@ Nothing of a recipe is lost on the way: what has no control of its own is text i
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -37,6 +37,7 @@ PARTS: dict[str, tuple[type[Options], tuple[str, ...]]] = {
 }
 #: what is written as text, and under which name of a recipe
 WRITTEN = ("overrides", "stages")
+LAYERS = "layers"  # of the last stage, also written as text
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Form:
         making: options of the maker.
         teacher: name or path of the float model that teaches; "" for the model itself.
         parts: options of `PARTS` that differ from their defaults.
-        more: TOML of the overrides, and of the stages before `method`.
+        more: TOML of the overrides, of the stages before `method`, and of its layers if not all.
     """
 
     weights: int = 4
@@ -87,8 +88,9 @@ class Form:
         Raises:
             RecipeError: it is not possible.
         """
-        overrides, before = _written(self.more)
-        stages = (*before, Stage(method=self.method, options=dict(self.options)))
+        overrides, before, own = _written(self.more)
+        last = Stage(method=self.method, options=dict(self.options), layers=own)
+        stages = (*before, last)
         return Recipe(
             target=self.target,
             weights=self._weights(),
@@ -149,7 +151,7 @@ class Form:
             making=dict(made.options) if made else {},
             teacher=recipe.teacher,
             parts={part: options for part, options in parts.items() if options},
-            more=_toml(recipe.overrides, before),
+            more=_toml(recipe.overrides, before, stage.layers),
         )
 
 
@@ -162,16 +164,19 @@ def _unusual(part: str, source: Options | None) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != fields[name].default}
 
 
-def _toml(overrides: Iterable[Override], stages: Iterable[Stage]) -> str:
+def _toml(
+    overrides: Iterable[Override], stages: Iterable[Stage], layers: Sequence[str] = ()
+) -> str:
     """Those of a recipe as text, for people to go on writing."""
     tables = {
         "overrides": [each.model_dump(exclude_none=True) for each in overrides],
         "stages": [each.model_dump(exclude_defaults=True) for each in stages],
     }
-    return tomlkit.dumps({name: tables[name] for name in WRITTEN if tables[name]})
+    plain = {LAYERS: list(layers)} if layers else {}
+    return tomlkit.dumps(plain | {name: tables[name] for name in WRITTEN if tables[name]})
 
 
-def _written(text: str) -> tuple[tuple[Override, ...], tuple[Stage, ...]]:
+def _written(text: str) -> tuple[tuple[Override, ...], tuple[Stage, ...], tuple[str, ...]]:
     """The inverse of `_toml`.
 
     Raises:
@@ -181,10 +186,14 @@ def _written(text: str) -> tuple[tuple[Override, ...], tuple[Stage, ...]]:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise RecipeError(strings.NOT_TOML.format(problem=error)) from None
+    layers = values.pop(LAYERS, [])
+    if not (isinstance(layers, list) and all(isinstance(each, str) for each in layers)):
+        raise RecipeError(f"{LAYERS} was {layers!r}; give a list of names such as ['head']")
     for name, value in values.items():
         if name not in WRITTEN:
             raise RecipeError(strings.NOT_WRITTEN.format(name=name))
         if not (isinstance(value, list) and all(isinstance(each, dict) for each in value)):
             raise RecipeError(strings.NOT_TABLES.format(name=name, value=value))
     overrides = tuple(Override(**each) for each in values.get("overrides", ()))
-    return overrides, tuple(Stage(**each) for each in values.get("stages", ()))
+    stages = tuple(Stage(**each) for each in values.get("stages", ()))
+    return overrides, stages, tuple(layers)

@@ -18,7 +18,17 @@ from workbench.quantizers.base import Frozen
 from workbench.session.data_free import check
 from workbench.session.runs import Run
 from workbench.session.studies import Study
-from workbench.ui.gradio import bits, compare, cures, export, lessons, levels, links, opening
+from workbench.ui.gradio import (
+    bits,
+    compare,
+    cures,
+    export,
+    lessons,
+    levels,
+    links,
+    opening,
+    survey,
+)
 from workbench.ui.gradio.settings import run_label, run_method, run_settings
 from workbench.ui.gradio.workspace import Workspace
 from workbench.views import (
@@ -60,6 +70,7 @@ def screen(workspace: Workspace, notice: str = "", tone: str = "bad") -> dict[st
         "compare": side_by_side(workspace),
         "export": exported(workspace),
         "lessons": lessons.view(workspace),
+        "survey": survey.view(workspace),
         "open": opening.view(workspace),
         "loaded": opening.loaded(workspace),
         "tries": opening.tries(workspace),

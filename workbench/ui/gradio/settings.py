@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from workbench.lessons.sitting import Sitting
+from workbench.lessons.survey import Visit
 from workbench.session.recipe import Recipe
 from workbench.ui.gradio.recipe_form import Form
 
@@ -35,7 +36,7 @@ class Settings:
         compared: names of the runs side by side, "" for the baseline; empty until any was chosen.
         compare_part: the part of the compare view.
         measure: what layers and network are coloured by.
-        lesson: the demo on screen in the lessons.
+        lesson: the demo on screen in the lessons; survey: what is looked at in the survey's maps.
         layers_as: the table of layers, or the graph of the network.
         toggled: blocks of the graph that are not open or closed as they are at first.
         whole: the summary of the model is on screen instead of a layer.
@@ -58,6 +59,7 @@ class Settings:
     compare_part: str = "asked"
     measure: str = "damage"
     lesson: Sitting = field(default_factory=Sitting)
+    survey: Visit = field(default_factory=Visit)
     layers_as: LayersAs = "table"
     toggled: tuple[str, ...] = ()
     whole: bool = False
@@ -90,6 +92,7 @@ class Settings:
         for name in ("compared", "toggled", "tried"):
             known[name] = tuple(known.get(name, ()))
         known["lesson"] = Sitting.from_record(record.get("lesson") or {})
+        known["survey"] = Visit.from_record(record.get("survey") or {})
         return cls(**{**known, "form": Form(**form)})
 
 

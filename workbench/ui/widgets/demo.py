@@ -8,26 +8,24 @@ widget.answer                     # computed from the data
 
 from __future__ import annotations
 
-import json
-from importlib import resources
 from typing import Any
 
-import anywidget
 import traitlets
 
 from workbench.foundation.errors import RecipeError
 from workbench.lessons.base import Answer
 from workbench.lessons.registry import DEMOS, make
 from workbench.lessons.sitting import Sitting
-from workbench.ui.widgets.fallback import demo_html, with_html
-from workbench.views.assets import script, style
+from workbench.ui.widgets.base import Pictured, look, pictures
+from workbench.ui.widgets.fallback import demo_html
 from workbench.views.lesson import view
 
-_HERE = resources.files("workbench.ui.widgets")
-_STYLE = ".wb-widget-demo{padding:4px;max-width:1200px}.wb-widget-demo .wb-lesson{height:auto}"
+_STYLE = (
+    ".wb-widget.wb-widget-demo{height:auto;max-width:1200px}.wb-widget-demo .wb-lesson{height:auto}"
+)
 
 
-class DemoWidget(anywidget.AnyWidget):
+class DemoWidget(Pictured):
     """A question, controls and pictures of one demo.
 
     Args:
@@ -35,18 +33,16 @@ class DemoWidget(anywidget.AnyWidget):
         options: those that differ from its defaults.
     """
 
-    _esm = script("lesson") + (_HERE / "demo.js").read_text(encoding="utf-8")
-    _css = style() + _STYLE
+    _esm = pictures(("_view", "lesson", "mountLesson"))
+    _css = look(_STYLE)
 
     options = traitlets.Dict()
     guess = traitlets.Any(allow_none=True)
-    _view = traitlets.Bytes(b"{}").tag(sync=True)
 
     def __init__(self, name: str, **options: Any) -> None:
         chosen = DEMOS.parsed(name, options).model_dump(exclude_defaults=True)
         self._sitting = Sitting(DEMOS[name].name, chosen)
-        super().__init__()
-        self.on_msg(self._received)
+        super().__init__(_look="demo")
         self._take(self._sitting)
 
     @property
@@ -90,8 +86,10 @@ class DemoWidget(anywidget.AnyWidget):
             raise RecipeError(after.problem)
         self._take(after)
 
-    def _received(self, _: object, message: dict[str, Any], __: object) -> None:
+    def _received(self, _: object, message: object, __: object) -> None:
         """A control was moved, or a guess was made; the demo itself stays the same."""
+        if not isinstance(message, dict):
+            return
         after = self._sitting.after(message)
         if after.demo == self.name:
             self._take(after)
@@ -101,9 +99,8 @@ class DemoWidget(anywidget.AnyWidget):
         with self.hold_trait_notifications():
             self.options = dict(sitting.options)
             self.guess = sitting.guess
-        found = {**view(sitting), "single": True}
-        self._view = json.dumps(found, allow_nan=False).encode()
+        self.draw({**view(sitting), "single": True})
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The widget, with question and pictures as plain HTML for viewers that run none."""
-        return with_html(super()._repr_mimebundle_(**kwargs), demo_html(self._sitting))
+    def html(self) -> str:
+        """Question and pictures."""
+        return demo_html(self._sitting)

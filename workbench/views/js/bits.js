@@ -75,16 +75,31 @@ function waiting(model, send) {
     model.action ? h("button", { type: "button", class: "wb-button wb-primary", onclick: (event) => { event.currentTarget.disabled = true; send({ kind: "measure" }); } }, model.action) : null);
 }
 
+const CALM = 250; // ms after a choice in which what others chose is not followed
+
 export function mountBits(element, { get, on, send }) {
   const { root, stop } = stage(element, "wb-bits");
   let end = () => {};
   let shown = null;
   let current = 0;
+  let show = () => {};
+  let calm = 0;
+  // Where Python keeps what is chosen, it is told, and it leads.
+  function tell(choice) {
+    if (get().chosen == null) return;
+    clearTimeout(calm);
+    calm = setTimeout(() => { calm = 0; follow(get()); }, CALM);
+    send({ kind: "choice", choice });
+  }
+  function follow(model) {
+    const index = model.choices.findIndex((choice) => choice.key === model.chosen);
+    if (!calm && index >= 0 && index !== current) show(index);
+  }
   function explore(model) {
     const sentence = h("p", { class: "wb-sentence", role: "status" });
     const list = h("div", { class: "wb-list", tabindex: 0, "aria-label": "Bits of each layer" });
     const slider = h("input", { type: "range", min: 0, max: model.choices.length - 1, step: 1, value: current, "aria-label": "Average bits", class: "wb-bits-slider" });
-    const curve = curveOf(model, () => current, (index) => pick(index));
+    const curve = curveOf(model, () => current, (index) => { pick(index); tell(model.choices[index].key); });
     const use = h("button", { type: "button", class: "wb-button wb-primary", title: model.help, onclick: () => send({ kind: "use", choice: model.choices[current].key }) }, model.use);
     function pick(index) {
       current = index;
@@ -96,7 +111,8 @@ export function mountBits(element, { get, on, send }) {
       const { width, height } = curve.plot.getBoundingClientRect();
       if (width > 20) curve.draw(width, height);
     }
-    slider.addEventListener("input", () => pick(Number(slider.value)));
+    slider.addEventListener("input", () => { pick(Number(slider.value)); tell(model.choices[current].key); });
+    show = pick;
     replace(root, h("header", { class: "wb-bits-head" }, sentence, use), h("label", { class: "wb-bits-slide" }, h("span", { class: "wb-dim" }, "fewer bits"), slider, h("span", { class: "wb-dim" }, "more")),
       h("div", { class: "wb-bits-body" }, curve.box, h("section", { class: "wb-bits-layers" }, list)));
     pick(current);
@@ -105,15 +121,16 @@ export function mountBits(element, { get, on, send }) {
   function update() {
     const model = get();
     const text = JSON.stringify(model?.choices || null);
-    if (model?.choices && text === shown) return;
+    if (model?.choices && text === shown) { if (model.chosen != null) follow(model); return; }
     end();
     end = () => {};
     shown = text;
     if (!model?.choices) { replace(root, model?.message ? waiting(model, send) : null); return; }
-    current = model.first;
+    current = Math.max(0, model.choices.findIndex((choice) => choice.key === model.chosen));
+    if (model.chosen == null) current = model.first;
     explore(model);
   }
   on(update);
   update();
-  return () => { end(); stop(); };
+  return () => { clearTimeout(calm); end(); stop(); };
 }

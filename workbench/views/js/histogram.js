@@ -152,7 +152,8 @@ function fixedEnd(which, grid) {
 export function drawHistogram(box, model, send) {
   const start = { scale: model.scale, zero: model.zero };
   const chosen = model.grid ? requantize(model, start.scale, start.zero, model.grid).sqnr : null;
-  const state = { ...start, log: model.log, result: null, exact: null, asked: 0, columnWidth: 1, moved: false };
+  const state = { ...start, log: model.log, result: null, exact: null, asked: 0, columnWidth: 1, moved: false, held: false };
+  take(model.dragged);
   const picture = s("svg", { class: "wb-svg", role: "img", "aria-label": model.spoken });
   const layers = { bars: s("path", { class: "wb-float" }), lines: s("path", { class: "wb-gridline" }), levels: s("path", { class: "wb-level" }) };
   const readout = h("div", { class: "wb-readout wb-num", "aria-live": "polite" });
@@ -175,7 +176,12 @@ export function drawHistogram(box, model, send) {
     Object.assign(state, dragEnd(which, limited, ends, model.grid), { exact: null, moved: true });
     refresh();
   }
+  // Where the grid was dragged to, if Python keeps that; else where it began.
+  function take(dragged) {
+    Object.assign(state, start, { exact: null, moved: false }, dragged ? { ...dragged, moved: true } : {});
+  }
   function release() {
+    state.held = false;
     const asked = ++state.asked;
     const answer = send({ kind: "clip", site: model.site, channel: model.channel, scale: state.scale, zero_point: state.zero });
     if (!answer?.then) return;
@@ -185,7 +191,7 @@ export function drawHistogram(box, model, send) {
   }
   const api = {
     drag, release,
-    grab: () => { state.asked += 1; },
+    grab: () => { state.asked += 1; state.held = true; },
     nudge: (which, count) => {
       const ends = gridEnds(state.scale, state.zero, model.grid);
       moveTo(which, ends[which === "low" ? 0 : 1] + (count * (model.view[1] - model.view[0])) / 200);
@@ -208,8 +214,10 @@ export function drawHistogram(box, model, send) {
       state.moved ? h("button", { type: "button", class: "wb-link", onclick: reset }, "reset") : null);
   }
   function reset() {
-    Object.assign(state, start, { exact: null, moved: false, asked: state.asked + 1 });
+    state.asked += 1;
+    take(null);
     refresh();
+    if ("dragged" in model) send({ kind: "reset" });
   }
   function refresh() {
     if (!geometry.pixels) return;
@@ -248,9 +256,25 @@ export function drawHistogram(box, model, send) {
       draw(geometry.width, plot.getBoundingClientRect().height);
     },
   }, "log");
-  const head = h("div", { class: "wb-plot-head" }, h("h3", {}, model.title), h("span", { class: "wb-dim" }, model.detail), channelPicker(model, send), toggle);
+  const head = h("div", { class: "wb-plot-head" }, h("h3", {}, model.title), h("span", { class: "wb-dim" }, model.detail), ...pickers(model, send), channelPicker(model, send), toggle);
   replace(box, head, plot, readout);
-  return onSize(plot, draw);
+  const end = onSize(plot, draw);
+  // The same histogram with its grid elsewhere needs no new drawing; what is held stays in the hand.
+  end.follow = (next) => {
+    if (same(next) !== same(model)) return false;
+    if (!state.held) { take(next.dragged); refresh(); }
+    return true;
+  };
+  return end;
+}
+
+const same = (model) => JSON.stringify({ ...model, dragged: null });
+
+// What else may be chosen, where the view-model says so: another layer, other bits.
+function pickers(model, send) {
+  return (model.pickers || []).map((one) => h("select", {
+    class: "wb-select", "aria-label": one.label, onchange: (event) => send({ kind: one.kind, value: one.values[event.target.selectedIndex] }),
+  }, ...one.values.map((value, k) => h("option", { value: k, selected: value === one.value }, one.texts[k]))));
 }
 
 function channelPicker(model, send) {
@@ -267,9 +291,10 @@ export function mountHistogram(element, { get, on, send }) {
   const { root, stop } = stage(element, "wb-histogram");
   let end = () => {};
   function update() {
+    const model = get();
+    if (end.follow?.(model)) return;
     end();
     end = () => {};
-    const model = get();
     if (model?.counts) end = drawHistogram(root, model, send);
     else replace(root, h("p", { class: "wb-empty" }, model?.message || ""));
   }

@@ -153,23 +153,36 @@ function concernList(model, choose) {
   return rows.length ? h("div", { class: "wb-concerns", role: "list", "aria-label": "Concerns" }, ...rows) : null;
 }
 
-export function mountSignals(element, { get: read, on }) {
+// The row of a unit or a site by its name; null where there is none.
+function keyOf(model, name) {
+  const unit = model.units.find((one) => one.name === name || one.layer === name) || model.units.find((one) => one.sites.some((site) => site.name === name));
+  if (!unit) return null;
+  return unit.name === name || unit.layer === name || !unit.sites.length ? unit.name : `${unit.name}\n${name}`;
+}
+
+export function mountSignals(element, { get: read, on, send }) {
   const { root, stop } = stage(element, "wb-signals");
   const list = h("div", { class: "wb-scroll wb-signal-list", tabindex: 0, role: "listbox", "aria-label": "Units" });
   const detail = h("div", { class: "wb-signal-detail" });
-  let [chosen, sizes, rows] = [null, [], []];
+  let [chosen, told, sizes, rows] = [null, "", [], []];
   const bar = replayBar(() => read()?.reports || 1, () => { body(read()); place(read()); });
   const { now } = bar;
 
+  // Where Python keeps what is chosen, it is told; a name is enough for it.
   function choose(key) {
     chosen = key;
     draw();
+    if (read().selected != null) send({ kind: "site", name: told = key.split("\n").at(-1) });
+  }
+  function follow(model) {
+    if (model.selected == null || model.selected === told) return;
+    told = model.selected;
+    chosen = keyOf(model, told);
   }
   // A concern names a unit or a site; a site's row is only there once its unit is chosen.
   function chooseName(name) {
-    const model = read();
-    const unit = model.units.find((one) => one.name === name || one.layer === name) || model.units.find((one) => one.sites.some((site) => site.name === name));
-    if (unit) choose(unit.name === name || unit.layer === name || !unit.sites.length ? unit.name : `${unit.name}\n${name}`);
+    const key = keyOf(read(), name);
+    if (key) choose(key);
   }
   function body(model) {
     const wanted = model.units.find((unit) => chosen && unit.name === chosen.split("\n")[0]) || model.units.find((unit) => unit.current) || model.units.find(hasOwn) || model.units[0];
@@ -198,6 +211,7 @@ export function mountSignals(element, { get: read, on }) {
   function draw() {
     const model = read() || {};
     if (!model.units) { replace(root); return; }
+    follow(model);
     const line = model.running ? h("div", { class: "wb-progress" }, h("i")) : null;
     if (line) line.firstChild.style.width = `${(model.fraction * 100).toFixed(1)}%`;
     const head = h("div", { class: "wb-plot-head" }, h("h2", {}, model.title), h("span", { class: "wb-dim wb-num" }, model.status));

@@ -120,7 +120,8 @@ export function mountStudy(element, { get, on, send }) {
       ...(body.charts.length ? [h("div", { class: "wb-charts" }, ...body.charts.map((chart) => chartOf(chart, send, ends)))] : []),
       ...body.tables.map((table) => tableOf(table, tags, draw, send)));
     const actions = body.actions.length ? h("div", { class: "wb-study-actions" }, ...body.actions.map((action) => button(action, send))) : null;
-    replace(root, navigation(model, send), h("div", { class: "wb-study-part" },
+    root.classList.toggle("wb-alone", model.parts.length < 2);
+    replace(root, model.parts.length > 1 ? navigation(model, send) : null, h("div", { class: "wb-study-part" },
       h("header", {}, findings(body), actions), choicesOf(body, send), body.progress ? progressOf(body.progress) : null, list));
     list.scrollTop = top;
   }

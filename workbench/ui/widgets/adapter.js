@@ -1,0 +1,49 @@
+// A widget in a notebook cell. PARTS says which trait holds the view-model of which picture, and what
+// mounts it; whatever is done in a picture goes to Python as a message, and Python's traits are what
+// all views of a widget show.
+
+const decode = (value) => JSON.parse(new TextDecoder().decode(value));
+function render({ model, el }) {
+  const waiting = new Map();
+  const mine = Math.random().toString(36).slice(2); // each view hears the answers to all of them
+  let asked = 0;
+  const answer = (message) => {
+    const settle = waiting.get(message.id);
+    waiting.delete(message.id);
+    if (settle) settle(message.value);
+  };
+  const note = document.createElement("p");
+  note.className = "wb-widget-note";
+  note.setAttribute("role", "alert");
+  const say = (text) => { note.textContent = text; note.hidden = !text; };
+  const told = () => say(model.get("problem") || "");
+  const send = (message) => {
+    asked += 1;
+    const id = `${mine}-${asked}`;
+    try {
+      model.send({ ...message, id });
+    } catch {
+      say("The kernel that made this is gone: run the cell again.");
+      return undefined;
+    }
+    return message.kind === "clip" ? new Promise((done) => waiting.set(id, done)) : undefined;
+  };
+  const box = document.createElement("div");
+  box.className = `wb-widget wb-widget-${model.get("_look")}`;
+  const stops = [];
+  const follow = (name) => (f) => {
+    model.on(`change:${name}`, f);
+    stops.push(() => model.off(`change:${name}`, f));
+  };
+  el.replaceChildren(box, note);
+  model.on("msg:custom", answer);
+  follow("problem")(told);
+  for (const [name, mount] of PARTS) {
+    const place = document.createElement("div");
+    box.append(place);
+    stops.push(mount(place, { get: () => decode(model.get(name)), on: follow(name), send }));
+  }
+  told();
+  return () => { stops.forEach((stop) => stop()); model.off("msg:custom", answer); };
+}
+export default { render };
