@@ -16,7 +16,7 @@ from rich.console import Console
 from workbench.session import zoo
 from workbench.session.execute import Extent
 from workbench.session.store import write_bytes
-from workbench.ui.gradio import api, lessons, theme
+from workbench.ui.gradio import api, lessons, theme, wire
 from workbench.ui.gradio.exact import exact_range
 from workbench.ui.gradio.handlers import Handlers
 from workbench.ui.gradio.layout import Page, page
@@ -26,6 +26,7 @@ from workbench.ui.gradio.screen import screen
 from workbench.ui.gradio.serving import Serving
 from workbench.ui.gradio.serving import serving as from_environment
 from workbench.ui.gradio.settings import FIRST_MODEL, Settings
+from workbench.ui.gradio.wire import Wire
 from workbench.ui.gradio.workspace import Desk
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ def launch(demo: gr.Blocks, serving: Serving | None = None, *, open_browser: boo
         share=False,
         quiet=True,
         theme=theme.theme(),
-        head=theme.head(),
+        head=theme.head() + wire.head(),
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
@@ -133,69 +134,57 @@ def _secret(folder: Path) -> str:
 
 def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
     """Wire components to handlers."""
-    key, controls = drawn.key, drawn.controls
-    pictures = list(drawn.pictures.values())
-    buttons = [controls.run, controls.stop, controls.resume]
-    form = [drawn.view, *controls.drawn]
-    files = [*drawn.downloads.values(), drawn.cured]
-    everything = [*pictures, *files, drawn.seen, drawn.timer, *buttons]
+    controls = drawn.controls
+
+    def look(question: Any) -> str | None:
+        return handlers.look(question)
+
+    def pulse(question: Any) -> str | None:
+        return handlers.pulse(question)
+
+    lines = Wire(
+        drawn.key, handlers.packer, drawn.parts, len(drawn.few), controls.recipe, [look, pulse]
+    )
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     light: dict[str, Any] = {**quiet, "concurrency_limit": None}
-    recipe = [key, *controls.recipe]
+    last: dict[str, Any] = {**light, "trigger_mode": "always_last"}
 
-    demo.load(handlers.load, [key], [key, *form, *everything], **light)
-    drawn.timer.tick(handlers.poll, [key, drawn.seen], [*form, *everything], **light)
-    controls.model.input(
-        handlers.choose_model, [key, controls.model], [*form, *everything], **quiet
-    )
+    lines.listen(demo.load, handlers.load, form=True, outputs=[drawn.key], **light)
+    lines.listen(lines.hub.tick, handlers.refresh, form=True, **light)
+    lines.listen(
+        controls.model.input, handlers.choose_model, [controls.model], form=True,
+        preprocess=False, **quiet,
+    )  # fmt: skip
     for button, handler in (
         (controls.upload_model, handlers.upload_model),
         (controls.upload_data, handlers.upload_data),
         (controls.upload_recipe, handlers.upload_recipe),
         (controls.upload_teacher, handlers.upload_teacher),
     ):
-        button.upload(handler, [key, button], [*form, *everything], **quiet)
+        lines.listen(button.upload, handler, [button], form=True, **quiet)
     for zone, handler in (
         (drawn.drop_model, handlers.drop_model),
         (drawn.drop_data, handlers.drop_data),
     ):
-        zone.upload(handler, [key, zone], [*form, *everything, zone], **quiet)
-    hints = ("meaning", "refusal", "exceptions", "export")
-    possible = [*(drawn.pictures[name] for name in hints), controls.run]
-    for component in controls.plain:
-        component.input(handlers.change_form, recipe, possible, trigger_mode="always_last", **light)
-    controls.more.blur(handlers.change_form, recipe, possible, **light)
+        lines.listen(zone.upload, handler, [zone], form=True, outputs=[zone], **quiet)
+    plain = [component.input for component in controls.plain]
+    lines.say([*plain, controls.more.blur], handlers.change_form, **last)
     for component, kinds in controls.choices.items():
-        chosen = [*possible, *controls.following(kinds)]
-        if component is controls.transforms:
-            chosen.append(drawn.pictures["changed"])
-        component.input(handlers.choose(kinds), recipe, chosen, **light)
-    drawn.view.input(handlers.choose_view, [key, drawn.view], everything, **light)
-    _connect_pictures(drawn, handlers, form, everything, light)
-    controls.run.click(handlers.run, recipe, everything, **quiet)
-    controls.stop.click(handlers.stop, [key], everything, **quiet)
-    controls.resume.click(handlers.resume, [key], everything, **quiet)
-    controls.code.click(handlers.show_code, recipe, [drawn.code, drawn.pictures["notice"]], **light)
-
-
-def _connect_pictures(
-    drawn: Page, handlers: Handlers, form: list[Any], everything: list[Any], light: dict[str, Any]
-) -> None:
-    """What is clicked in a picture."""
-    whole = [*form, *everything]
-    for name, handler, wanted in (
-        ("open", handlers.select_open, whole),
-        ("loaded", handlers.select_open, whole),
-        ("tries", handlers.select_open, whole),
-        ("export", handlers.select_export, whole),
-        ("bits", handlers.select_bits, whole),
-        ("compare", handlers.select_compared, whole),
-        ("why", handlers.select_why, whole),
-        ("runs", handlers.select, whole),
-        ("layers", handlers.select, everything),
-        ("inspector", handlers.select, everything),
-        ("curves", handlers.select, everything),
+        lines.say([component.input], handlers.choose(kinds), form=True, **last)
+    lines.listen(drawn.view.input, handlers.choose_view, [drawn.view], **last)
+    for name, handler in (
+        ("open", handlers.select_open),
+        ("loaded", handlers.select_open),
+        ("tries", handlers.select_open),
+        ("export", handlers.select_export),
+        ("bits", handlers.select_bits),
+        ("compare", handlers.select_compared),
+        ("why", handlers.select_why),
+        ("runs", handlers.select),
+        ("layers", handlers.select),
     ):
-        drawn.pictures[name].select(
-            handler, [drawn.key], wanted, trigger_mode="always_last", **light
-        )
+        lines.listen(drawn.pictures[name].select, handler, form=True, **last)
+    lines.say([controls.run.click], handlers.run, **quiet)
+    lines.listen(controls.stop.click, handlers.stop, **quiet)
+    lines.listen(controls.resume.click, handlers.resume, **quiet)
+    lines.say([controls.code.click], handlers.show_code, **light)
