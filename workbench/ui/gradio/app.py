@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# around each event Gradio asks for matplotlib's backend; unnamed, it takes seconds to be found
+os.environ.setdefault("MPLBACKEND", "agg")
 
 import gradio as gr
 from rich.console import Console
@@ -16,7 +18,7 @@ from rich.console import Console
 from workbench.session import zoo
 from workbench.session.execute import Extent
 from workbench.session.store import write_bytes
-from workbench.ui.gradio import api, lessons, theme, wire
+from workbench.ui.gradio import api, lessons, sessions, theme, wire
 from workbench.ui.gradio.exact import exact_range
 from workbench.ui.gradio.handlers import Handlers
 from workbench.ui.gradio.layout import Page, page
@@ -65,6 +67,8 @@ def build(
             drawn.pictures[name].value = payload(view)
         api.publish(desk)  # first: what is connected later cannot take its names
         _connect(demo, drawn, Handlers(desk, drawn))
+        sessions.forget_closed(demo)
+    sessions.share_configurations(demo)
     demo.queue(default_concurrency_limit=16, max_size=256)
     return demo
 
@@ -90,6 +94,7 @@ def launch(demo: gr.Blocks, serving: Serving | None = None, *, open_browser: boo
         ssr_mode=False,
         max_file_size=serving.max_upload,
         strict_cors=True,
+        state_session_capacity=sessions.CAPACITY,
         _frontend=False,  # no second look at the server, which gives up after three slow seconds
     )
     return url
