@@ -2,9 +2,9 @@
 
     python -m benchmarks.ui [--browsers N] [--minutes M] [--only person|class] [--out FOLDER]
 
-The app is started as `make app` starts it, in a folder of its own, and warmed up once: a first start
-measures the sample's baseline, which a warm machine has. The person comes first, alone; then the
-class. Records go to `ui.json` and `ui.md` in the folder.
+The app is started as `make app` starts it, in a folder of its own, and warmed up once: a first
+start measures the sample's baseline, which a warm machine has. The person comes first, alone; then
+the class. Records go to `ui.json` and `ui.md` in the folder.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Memory:
 
 
 def _cheap(kind: str) -> bool:
-    return kind.split()[0] in CHEAP
+    return kind.split(maxsplit=1)[0] in CHEAP
 
 
 def _summary(seconds: list[float], sizes: list[int]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from benchmarks.ui.tab import Answer, BrokenTab, Tab
+from benchmarks.ui.tab import Answer, BrokenTabError, Tab
 
 VIEWS = ("layers", "learning", "compare", "export", "lessons", "open")
 THINK = (1.0, 4.0)  # seconds
@@ -47,7 +47,7 @@ class Student:
 
     def __init__(self, url: str, seed: int, diary: Diary) -> None:
         self._url, self._diary = url, diary
-        self._chance = random.Random(seed)  # noqa: S311 - habits, no secrets
+        self._chance = random.Random(seed)
         self._tab: Tab | None = None
 
     async def work(self, delay: float, seconds: float) -> None:
@@ -114,7 +114,7 @@ class Student:
     async def _do(self, kind: str, act: Callable[[], Awaitable[Answer]]) -> None:
         try:
             self._diary.note(kind, await act())
-        except (BrokenTab, httpx.HTTPError, TimeoutError, KeyError, ValueError) as error:
+        except (BrokenTabError, httpx.HTTPError, TimeoutError, KeyError, ValueError) as error:
             self._diary.errors.append(f"{kind}: {error!r}")
 
 

@@ -26,7 +26,7 @@ _LONG = httpx.Timeout(60.0, read=600.0)
 _PATIENCE = 120.0
 
 
-class BrokenTab(Exception):
+class BrokenTabError(Exception):
     """The server did not answer as it should have."""
 
 
@@ -124,7 +124,8 @@ class Tab:
             name: element id; event: such as "click"; data: what the event carries.
         """
         answers: list[Answer] = []
-        for listener in self.layout.listeners[name, event]:
+        for first in self.layout.listeners[name, event]:
+            listener: Listener | None = first
             while listener is not None:
                 answers.append(await self._run(listener, self.layout.ids.get(name), data))
                 listener = self.layout.following.get(listener.number)
@@ -171,7 +172,7 @@ class Tab:
         }
         found = await self.client.post("/gradio_api/component_server/", json=body, timeout=_LONG)
         if found.status_code != httpx.codes.OK:
-            raise BrokenTab(f"{function} answered {found.status_code}: {found.text[:200]}")
+            raise BrokenTabError(f"{function} answered {found.status_code}: {found.text[:200]}")
         return time.perf_counter() - began, found
 
     def _have(self) -> str:
@@ -209,7 +210,7 @@ class Tab:
         pending = _Pending(time.perf_counter(), asyncio.get_running_loop().create_future())
         joined = await self.client.post("/gradio_api/queue/join", json=body, timeout=_LONG)
         if joined.status_code != httpx.codes.OK:
-            raise BrokenTab(f"queue/join answered {joined.status_code}: {joined.text[:200]}")
+            raise BrokenTabError(f"queue/join answered {joined.status_code}: {joined.text[:200]}")
         event = joined.json()["event_id"]
         self._pending[event] = pending
         for when, size, message in self._early.pop(event, ()):
@@ -223,7 +224,9 @@ class Tab:
 
     def _answer(self, listener: Listener, pending: _Pending, message: Message) -> Answer:
         if not message.get("success"):
-            raise BrokenTab(f"event {listener.number} failed: {str(message.get('output'))[:200]}")
+            raise BrokenTabError(
+                f"event {listener.number} failed: {str(message.get('output'))[:200]}"
+            )
         now, new = time.perf_counter(), 0
         for number, value in zip(listener.outputs, message["output"]["data"], strict=True):
             if number in self.layout.news:
@@ -239,10 +242,10 @@ class Tab:
             while any(not pending.done.done() for pending in self._pending.values()):
                 async for size, message in self._messages():
                     self._route(size, message)
-        except (httpx.HTTPError, BrokenTab) as error:
+        except (httpx.HTTPError, BrokenTabError) as error:
             for pending in self._pending.values():
                 if not pending.done.done():
-                    pending.done.set_exception(BrokenTab(f"the stream broke: {error!r}"))
+                    pending.done.set_exception(BrokenTabError(f"the stream broke: {error!r}"))
 
     def _route(self, size: int, message: Message) -> None:
         event, now = message.get("event_id"), time.perf_counter()
@@ -260,7 +263,7 @@ class Tab:
             "GET", "/gradio_api/queue/data", params=asked, timeout=_LONG
         ) as answer:
             if answer.status_code != httpx.codes.OK:
-                raise BrokenTab(f"queue/data answered {answer.status_code}")
+                raise BrokenTabError(f"queue/data answered {answer.status_code}")
             async for line in answer.aiter_lines():
                 if line.startswith("data:"):
                     message = json.loads(line[5:])

@@ -57,7 +57,8 @@ def _class(crowd: Mapping[str, Any]) -> Iterator[str]:
         f"Server: {crowd['server_cores']} cores on average; {memory['before']} MiB before,"
         f" {memory['during']} MiB at most, {memory['after']} MiB after the tabs were closed."
         f" Longest queue of jobs seen by a page: {crowd['longest_queue']};"
-        f" highest place in Gradio's queue: {crowd['highest_rank']}; errors: {len(crowd['errors'])}."
+        f" highest place in Gradio's queue: {crowd['highest_rank']};"
+        f" errors: {len(crowd['errors'])}."
     )
     for error in crowd["errors"][:10]:
         yield f"- `{error}`"

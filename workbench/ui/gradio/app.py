@@ -33,6 +33,10 @@ from workbench.ui.gradio.workspace import Desk
 
 log = logging.getLogger(__name__)
 
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+LIGHT: dict[str, Any] = {**QUIET, "concurrency_limit": None}
+LAST: dict[str, Any] = {**LIGHT, "trigger_mode": "always_last"}
+
 
 def build(
     root: str | Path | None = None,
@@ -139,7 +143,6 @@ def _secret(folder: Path) -> str:
 
 def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
     """Wire components to handlers."""
-    controls = drawn.controls
 
     def look(question: Any) -> str | None:
         return handlers.look(question)
@@ -147,36 +150,13 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
     def pulse(question: Any) -> str | None:
         return handlers.pulse(question)
 
-    lines = Wire(
-        drawn.key, handlers.packer, drawn.parts, len(drawn.few), controls.recipe, [look, pulse]
-    )
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    light: dict[str, Any] = {**quiet, "concurrency_limit": None}
-    last: dict[str, Any] = {**light, "trigger_mode": "always_last"}
-
-    lines.listen(demo.load, handlers.load, form=True, outputs=[drawn.key], **light)
-    lines.listen(lines.hub.tick, handlers.refresh, form=True, **light)
-    lines.listen(
-        controls.model.input, handlers.choose_model, [controls.model], form=True,
-        preprocess=False, **quiet,
-    )  # fmt: skip
-    for button, handler in (
-        (controls.upload_model, handlers.upload_model),
-        (controls.upload_data, handlers.upload_data),
-        (controls.upload_recipe, handlers.upload_recipe),
-        (controls.upload_teacher, handlers.upload_teacher),
-    ):
-        lines.listen(button.upload, handler, [button], form=True, **quiet)
-    for zone, handler in (
-        (drawn.drop_model, handlers.drop_model),
-        (drawn.drop_data, handlers.drop_data),
-    ):
-        lines.listen(zone.upload, handler, [zone], form=True, outputs=[zone], **quiet)
-    plain = [component.input for component in controls.plain]
-    lines.say([*plain, controls.more.blur], handlers.change_form, **last)
-    for component, kinds in controls.choices.items():
-        lines.say([component.input], handlers.choose(kinds), form=True, **last)
-    lines.listen(drawn.view.input, handlers.choose_view, [drawn.view], **last)
+    functions, form = [look, pulse], drawn.controls.recipe
+    lines = Wire(drawn.key, handlers.packer, drawn.parts, len(drawn.few), form, functions)
+    lines.listen(demo.load, handlers.load, form=True, outputs=[drawn.key], first=True, **LIGHT)
+    lines.listen(lines.hub.tick, handlers.refresh, form=True, **LIGHT)
+    lines.listen(drawn.view.input, handlers.choose_view, [drawn.view], **LAST)
+    _connect_files(lines, drawn, handlers)
+    _connect_form(lines, drawn, handlers)
     for name, handler in (
         ("open", handlers.select_open),
         ("loaded", handlers.select_open),
@@ -188,8 +168,36 @@ def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
         ("runs", handlers.select),
         ("layers", handlers.select),
     ):
-        lines.listen(drawn.pictures[name].select, handler, form=True, **last)
-    lines.say([controls.run.click], handlers.run, **quiet)
-    lines.listen(controls.stop.click, handlers.stop, **quiet)
-    lines.listen(controls.resume.click, handlers.resume, **quiet)
-    lines.say([controls.code.click], handlers.show_code, **light)
+        lines.listen(drawn.pictures[name].select, handler, form=True, **LAST)
+
+
+def _connect_files(lines: Wire, drawn: Page, handlers: Handlers) -> None:
+    """Models and data that are chosen or dropped."""
+    controls = drawn.controls
+    model: dict[str, Any] = {"preprocess": False, **QUIET}  # an upload is among its choices
+    lines.listen(controls.model.input, handlers.choose_model, [controls.model], form=True, **model)
+    for button, handler in (
+        (controls.upload_model, handlers.upload_model),
+        (controls.upload_data, handlers.upload_data),
+        (controls.upload_recipe, handlers.upload_recipe),
+        (controls.upload_teacher, handlers.upload_teacher),
+    ):
+        lines.listen(button.upload, handler, [button], form=True, **QUIET)
+    for zone, handler in (
+        (drawn.drop_model, handlers.drop_model),
+        (drawn.drop_data, handlers.drop_data),
+    ):
+        lines.listen(zone.upload, handler, [zone], form=True, outputs=[zone], **QUIET)
+
+
+def _connect_form(lines: Wire, drawn: Page, handlers: Handlers) -> None:
+    """The recipe, and what is done with it."""
+    controls = drawn.controls
+    plain = [component.input for component in controls.plain]
+    lines.say([*plain, controls.more.blur], handlers.change_form, **LAST)
+    for component, kinds in controls.choices.items():
+        lines.say([component.input], handlers.choose(kinds), form=True, **LAST)
+    lines.say([controls.run.click], handlers.run, **QUIET)
+    lines.listen(controls.stop.click, handlers.stop, **QUIET)
+    lines.listen(controls.resume.click, handlers.resume, **QUIET)
+    lines.say([controls.code.click], handlers.show_code, **LIGHT)

@@ -27,10 +27,10 @@ from workbench.ui.gradio import (
     recipe_card,
     screen,
 )
+from workbench.ui.gradio.downloads import served
 from workbench.ui.gradio.layout import Page
 from workbench.ui.gradio.pictures import payload
 from workbench.ui.gradio.recipe_form import Form
-from workbench.ui.gradio.downloads import served
 from workbench.ui.gradio.settings import VIEWS
 from workbench.ui.gradio.wire import (
     AT,

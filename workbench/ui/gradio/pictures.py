@@ -1,8 +1,8 @@
 """The ES modules of `workbench.views` inside `gr.HTML`.
 
 The template is a fixed, empty element: `gr.HTML` would evaluate what it finds in data, and names
-come from strangers' files. Views travel as JSON text over the wire (`wire`) and are drawn by the modules;
-the value of a component is no more than what is drawn first.
+come from strangers' files. Views travel as JSON text over the wire (`wire`) and are drawn by the
+modules; the value of a component is no more than what is drawn first.
 """
 
 from __future__ import annotations

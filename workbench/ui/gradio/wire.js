@@ -6,6 +6,8 @@ window.workbenchWire ??= (() => {
   const pictures = {}; // by picture: the function that draws a text
   const waiting = []; // looks, in order
   const state = { key: null, seen: "", busy: false, pause: 700, server: null, tick: null };
+  let keyed;
+  const key = new Promise((known) => (keyed = known)); // what is clicked before is not lost
   let asking = false;
   let timer = null;
 
@@ -19,7 +21,7 @@ window.workbenchWire ??= (() => {
   const take = (text) => {
     if (!text) return {};
     const news = JSON.parse(text);
-    if (news.key) state.key = news.key;
+    if (news.key) keyed((state.key = news.key));
     if (news.seen !== undefined) state.seen = news.seen;
     if (news.pause) state.pause = news.pause;
     for (const [name, [version, value]] of Object.entries(news.pictures)) {
@@ -93,5 +95,5 @@ window.workbenchWire ??= (() => {
     if (shown[name]) draw(shown[name].text);
   };
 
-  return { have, take, parts, look, connect, join };
+  return { key, have, take, parts, look, connect, join };
 })();

@@ -6,9 +6,9 @@ than what the workbench itself computes. So a listener has one output, the news:
 page's own script takes apart (`wire.js`). With every question the page says which version of each
 picture it has, so pictures that did not change are left out; the server keeps nothing of it.
 
-News, as JSON: `at` (when it was seen, so that what was asked earlier cannot overwrite what was asked
-later), `pictures` (name -> version and text), `parts` (place among `Wire.parts` -> properties), and,
-where they are known, `seen`, `busy`, `pause`, `key` and `more`.
+News, as JSON: `at` (when it was seen, so that what was asked earlier cannot overwrite what was
+asked later), `pictures` (name -> version and text), `parts` (place -> properties), and, where they
+are known, `seen`, `busy`, `pause`, `key` and `more`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ watch("value", () => window.workbenchWire.take(props.value));
 _HUB = """
 window.workbenchWire.connect(server, () => trigger("tick", {}));
 """
-_HAVE = "(key, have, ...rest) => [key, window.workbenchWire.have(), ...rest]"
+_FIRST = "(key, have) => [key, window.workbenchWire.have()]"
+_HAVE = """async (key, have, ...rest) =>
+  [await window.workbenchWire.key, window.workbenchWire.have(), ...rest]"""
 _GATHER = "(...values) => [JSON.stringify(values)]"
 _PARTS = "(text) => window.workbenchWire.parts(text)"
 
@@ -88,6 +90,7 @@ class Wire:
         *,
         form: bool = False,
         outputs: Sequence[Any] = (),
+        first: bool = False,
         **how: Any,
     ) -> None:
         """Have `handler(key, *inputs)` called when `trigger` is heard.
@@ -98,6 +101,7 @@ class Wire:
             inputs: components whose values it takes.
             form: whether it may change the form, too.
             outputs: components that are updated in Gradio's own way.
+            first: the page has no key yet; all others wait until it has.
             how: options of Gradio's.
         """
         news = _hidden("", _TAKE)
@@ -105,7 +109,7 @@ class Wire:
             self._packer.packed(handler, list(outputs)),
             [self._key, self._have, *inputs],
             [news, *outputs],
-            js=_HAVE,
+            js=_FIRST if first else _HAVE,
             **how,
         )
         parts = self._parts if form else self._parts[: self._few]
