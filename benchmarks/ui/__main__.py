@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.keeping import RESULTS
 from benchmarks.machine import stamp
-from benchmarks.ui import crowd, person, tables, warming
+from benchmarks.ui import crowd, newcomer, person, tables, warming
 from benchmarks.ui.budgets import verdicts
 from benchmarks.ui.server import running
 
@@ -46,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             log.info("one person in Chromium")
             with running(runs) as server:
                 record["person"] = person.measure(server)
+            log.info("one who has never seen it")
+            with running(runs) as server:
+                record["newcomer"] = newcomer.measure(server, runs)
         if given.only != "person":
             log.info("%d browsers for %g minutes", given.browsers, given.minutes)
             with running(runs) as server:

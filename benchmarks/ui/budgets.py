@@ -18,6 +18,7 @@ PERSON = {
 }
 FIRST = 3.0  # seconds
 CHEAP = 250  # milliseconds
+CLICKS, SECONDS = 12, 120
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ def verdicts(record: Mapping[str, Any]) -> Iterator[Verdict]:
         yield Verdict("first screen after the address", person["first_screen_s"], FIRST, "s")
         for (part, name), (words, most) in PERSON.items():
             yield Verdict(words, person.get(part, {}).get(name), most, "ms")
+    if newcomer := record.get("newcomer"):
+        yield Verdict("clicks of a newcomer to a verified file", newcomer["count"], CLICKS, "")
+        yield Verdict("their time", newcomer["seconds"], SECONDS, "s")
     if crowd := record.get("class"):
         words = f"cheap interactions of {crowd['browsers']} browsers, median"
         yield Verdict(words, crowd["cheap"].get("median_ms"), CHEAP, "ms")

@@ -55,7 +55,7 @@ _LAYER = """async ([rows, number]) => {
 
 def measure(server: Server) -> dict[str, Any]:
     """Milliseconds of what one person does, alone and while a job runs."""
-    with _page() as page:
+    with chromium() as page:
         first = _first(page, server)
         alone, layers = _drag(page), _layers(page)
         lesson = _lesson(page)
@@ -70,7 +70,8 @@ def measure(server: Server) -> dict[str, Any]:
 
 
 @contextmanager
-def _page() -> Iterator[Page]:
+def chromium() -> Iterator[Page]:
+    """A page of a headless Chromium."""
     from playwright.sync_api import sync_playwright
 
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)

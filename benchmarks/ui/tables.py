@@ -15,6 +15,9 @@ def page(record: Mapping[str, Any]) -> str:
     lines = ["## How fast the app is: `make bench-ui`", "", head, "", *_budgets(record)]
     if person := record.get("person"):
         lines += ["", *_person(person)]
+    if newcomer := record.get("newcomer"):
+        clicks = "; ".join(f"{k}. {words}" for k, words in enumerate(newcomer["clicks"], 1))
+        lines += ["", f"A newcomer's clicks, {newcomer['seconds']:g} s: {clicks}."]
     if crowd := record.get("class"):
         lines += ["", *_class(crowd)]
     return "\n".join(lines) + "\n"
