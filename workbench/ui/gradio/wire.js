@@ -5,7 +5,8 @@ window.workbenchWire ??= (() => {
   const shown = {}; // by picture: {version, text, at}
   const pictures = {}; // by picture: the function that draws a text
   const waiting = []; // looks, in order
-  const state = { key: null, seen: "", busy: false, pause: 700, server: null, tick: null };
+  const state = { at: 0, key: null, seen: "", busy: false, pause: 700, server: null, tick: null };
+  let after = 0; // pulses that still follow when nothing is made any more: a job may just be starting
   let keyed;
   const key = new Promise((known) => (keyed = known)); // what is clicked before is not lost
   let asking = false;
@@ -22,14 +23,16 @@ window.workbenchWire ??= (() => {
     if (!text) return {};
     const news = JSON.parse(text);
     if (news.key) keyed((state.key = news.key));
-    if (news.seen !== undefined) state.seen = news.seen;
     if (news.pause) state.pause = news.pause;
     for (const [name, [version, value]] of Object.entries(news.pictures)) {
       if (shown[name] && shown[name].at > news.at) continue; // what was asked later came sooner
       shown[name] = { version, text: value, at: news.at };
       pictures[name]?.(value);
     }
-    if (news.busy !== undefined) state.busy = news.busy;
+    if (news.busy !== undefined && news.at >= state.at) {
+      Object.assign(state, { at: news.at, busy: news.busy, seen: news.seen ?? state.seen });
+      if (news.busy) after = 4;
+    }
     beat();
     ask();
     return news;
@@ -70,7 +73,8 @@ window.workbenchWire ??= (() => {
   };
 
   const beat = () => {
-    if (!state.busy || timer !== null || !state.server) return;
+    if (timer !== null || !state.server || !(state.busy || after > 0)) return;
+    if (!state.busy) after -= 1;
     timer = setTimeout(async () => {
       let found = {};
       try {
