@@ -65,7 +65,10 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
 def _end_jobs(runs: Path) -> None:
     """End what still learns for tabs that were closed."""
     from workbench.session.jobs import Job
+    from workbench.session.studies import Study
 
+    for folder in (*runs.glob("baselines/*"), *runs.glob("users/*/runs/*")):
+        Study(folder, "causes").stop()
     for run in runs.glob("users/*/runs/*"):
         (run / "queued.json").unlink(missing_ok=True)
         Job(run).stop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,10 +26,15 @@ def drag_clip(page: Page) -> None:
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
     page.mouse.down()
-    for step in range(1, 6):
+    readout, took = panel.locator(".wb-readout"), []
+    for step in range(1, 13):
+        before, started = readout.inner_text(), time.monotonic()
         page.mouse.move(x - 6 * step, y)
+        assert readout.inner_text() != before
+        took.append(1000 * (time.monotonic() - started))
     page.mouse.up()
-    expect(panel.locator(".wb-readout")).to_contain_text("exact")
+    expect(readout).to_contain_text("exact")
+    assert statistics.median(took) < 250, took
 
 
 def cure_the_worst(page: Page) -> None:
@@ -52,7 +59,9 @@ def learn_stop_resume(page: Page) -> None:
     expect(page.locator("#wb-stop")).to_be_visible()
     choose(page, "wb-view", "Learning")
     expect(page.locator("#wb-learned h2").first).to_contain_text("lsq", timeout=PATIENCE)
-    expect(page.locator("#wb-learned .wb-signal-row").first).to_be_visible()
+    page.locator('#wb-learned .wb-signal-row[data-name="head"]').click()
+    detail = page.locator("#wb-learned .wb-signal-detail h3").first
+    expect(detail).to_have_text("Loss and its parts")
     page.locator("#wb-stop").click()
     expect(page.locator("#wb-resume")).to_be_visible()
     expect(page.locator(RUNS).first).to_contain_text("stopped")

@@ -17,7 +17,8 @@ CAPACITY = 512  # tabs whose session is kept
 
 def share_configurations(demo: gr.Blocks) -> None:
     """Let all tabs share the configuration of a component that no event has replaced."""
-    usual = demo.default_config.config_for_block
+    configuration: Any = demo.default_config
+    usual = configuration.config_for_block
     known: dict[int, tuple[Any, dict[str, Any]]] = {}
 
     def config_for_block(
@@ -34,7 +35,7 @@ def share_configurations(demo: gr.Blocks) -> None:
         # a tab writes values into its own
         return {**config, "props": {**config["props"]}} if "props" in config else dict(config)
 
-    demo.default_config.config_for_block = config_for_block
+    configuration.config_for_block = config_for_block
 
 
 def forget_closed(demo: gr.Blocks) -> None:
