@@ -1,6 +1,7 @@
 """Measure the app as a person and as a class feel it; the exit code says whether budgets hold.
 
-    python -m benchmarks.ui [--browsers N] [--minutes M] [--only person|class] [--out FOLDER]
+    python -m benchmarks.ui [--browsers N] [--minutes M] [--only person|class]
+                            [--runs FOLDER] [--out FOLDER]
 
 The app is started as `make app` starts it, in a folder of its own, and warmed up once: a first
 start measures the sample's baseline, which a warm machine has. The person comes first, alone; then
@@ -33,13 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--browsers", type=int, default=30, help="simulated ones; default 30")
     parser.add_argument("--minutes", type=float, default=5.0, help="they stay; default 5")
     parser.add_argument("--only", choices=("person", "class"))
+    parser.add_argument("--runs", type=Path, help="folder of the app, warm if it was used before")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     log.setLevel(logging.INFO)
     record: dict[str, Any] = {"about": stamp()}
     with tempfile.TemporaryDirectory(prefix="bench-ui-") as name:
-        runs = Path(name)
+        runs = given.runs or Path(name)
         log.info("warming up")
         warming.warm(runs)
         if given.only != "class":

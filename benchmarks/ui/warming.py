@@ -22,4 +22,6 @@ def warm(runs: Path) -> None:
     from workbench.session.studies import Study
 
     for run in runs.glob("baselines/*"):
-        Study(run, "causes").make()
+        study = Study(run, "causes")
+        if study.state != "done":
+            study.make()
