@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pyth
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-browser demo app lab test test-fast lint format hostile export-matrix bench operators methods notebooks zoo ray zoo-check pins wheel clean
+.PHONY: help setup setup-browser demo app lab test test-fast lint format hostile export-matrix bench bench-ui operators methods notebooks zoo ray zoo-check pins wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -58,6 +58,9 @@ export-matrix: setup ## export every layer x grid x opset, run it in ONNX Runtim
 
 bench: setup ## measure accuracy, cost and speed, write benchmarks/results/tables.md (resumes)
 	@$(BIN)/python -m benchmarks
+
+bench-ui: setup-browser ## measure how fast the app is, for one person and for a class of 30 (10 minutes)
+	@$(BIN)/python -m benchmarks.ui $(BENCH_UI)
 
 operators: setup ## run the ONNX project's operator tests, and write docs/operators.md
 	@$(BIN)/python -m scripts.operators

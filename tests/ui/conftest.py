@@ -26,6 +26,8 @@ HOSTILE = (
 )
 PLAIN = ("stem", "blocks.0.depthwise", "blocks.0.project", "head")
 EXAMPLES = 160
+#: what runs of the app under test measure
+SHORT = {"layer_examples": 32, "verify_examples": 32, "latency": False}
 
 
 def tiny_model(names: tuple[str, ...] = PLAIN) -> onnx.ModelProto:
@@ -109,40 +111,33 @@ class Served:
     root: Path
 
 
+@pytest.fixture(scope="session")
+def made(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The baseline of the tiny model with its causes: made once, every app gets a copy."""
+    from workbench.session.execute import Extent
+    from workbench.session.studies import Study
+    from workbench.ui.gradio.baselines import Baselines
+
+    folder = tmp_path_factory.mktemp("made") / "baselines"
+    run = Baselines(folder, Extent(**SHORT)).make(str(tiny.model), str(tiny.data))
+    Study(run.directory, "causes").make()
+    return folder
+
+
 @pytest.fixture(scope="module")
-def served(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tiny: Tiny, made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The app on a free port, opened on the tiny model, its baseline made."""
     from workbench.session.execute import Extent
     from workbench.session.jobs import Job
-    from workbench.session.studies import Study
     from workbench.ui.gradio.app import build, launch
-    from workbench.ui.gradio.baselines import Baselines
 
     root = tmp_path_factory.mktemp("app")
     os.environ["GRADIO_TEMP_DIR"] = str(root / "gradio")
-    extent = Extent(layer_examples=32, verify_examples=32, latency=False)
-    baselines = Baselines(root / "baselines", extent)
-    baselines.ensure(str(tiny.model), str(tiny.data))
-    asked = str(tiny.model), str(tiny.data)
-    # written down, a run counts as stopped until its process is started
-    wait_until(lambda: (run := baselines.find(*asked)) is not None and run.state != "stopped")
-    made = baselines.find(*asked)
-    assert Job(made.directory).wait(240) == "done", made.message
-    Study(made.directory, "causes").make()
-    demo = build(root, extent, str(tiny.model), str(tiny.data))
+    shutil.copytree(made, root / "baselines")
+    demo = build(root, Extent(**SHORT), str(tiny.model), str(tiny.data))
     url = launch(demo)
     yield Served(url, root)
     demo.close()
     for run in root.glob("users/*/runs/*"):
         Job(run).stop()
     shutil.rmtree(root, ignore_errors=True)
-
-
-def wait_until(found, seconds: float = 120.0) -> None:
-    """Poll until `found()` is true."""
-    import time
-
-    end = time.monotonic() + seconds
-    while not found():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import statistics
 import time
 from pathlib import Path
 
@@ -98,26 +96,6 @@ def test_channels_of_a_layer(page, served):
     ).not_to_contain_text("×", timeout=PATIENCE)  # the run's simulation is read first
 
 
-def test_dragging_answers_at_once_and_exactly(page, served):
-    opened(page, served)
-    panel = page.locator("#wb-inspector .wb-panel").first
-    readout = panel.locator(".wb-readout")
-    box = panel.locator(".wb-handle").last.locator("circle").bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x, y)
-    page.mouse.down()
-    took = []
-    for step in range(1, 13):
-        before = readout.inner_text()
-        started = time.monotonic()
-        page.mouse.move(x - 6 * step, y)
-        assert readout.inner_text() != before
-        took.append(1000 * (time.monotonic() - started))
-    page.mouse.up()
-    expect(readout).to_contain_text("exact")
-    assert statistics.median(took) < 250, took
-
-
 def test_a_run_survives_a_reload_and_gives_files(page, served, watch, tmp_path: Path):
     opened(page, served)
     choose(page, "wb-weights", "3")
@@ -139,48 +117,6 @@ def test_a_run_survives_a_reload_and_gives_files(page, served, watch, tmp_path: 
     assert "bits = 3" in (tmp_path / "recipe.toml").read_text()
     page.goto((tmp_path / "report.html").as_uri())
     expect(page.locator(".wb-list .wb-row")).to_have_count(4)
-
-
-def test_what_each_site_learned_is_drawn_and_comes_back(page, served):
-    opened(page, served)
-    choose(page, "wb-view", "Learning")
-    rows = page.locator("#wb-learned .wb-signal-list .wb-signal-row")
-    expect(rows.first).to_be_visible(timeout=PATIENCE)
-    expect(page.locator("#wb-layers-card")).not_to_be_visible()
-    page.locator("#wb-run").click(timeout=PATIENCE)
-    expect(page.locator("#wb-learned h2").first).to_contain_text("W4A8 gram", timeout=PATIENCE)
-    expect(page.locator("#wb-stop")).not_to_be_visible(timeout=120_000)
-    expect(page.locator('#wb-learned .wb-signal-row[data-name="head"]')).to_be_visible(
-        timeout=PATIENCE
-    )
-    page.locator('#wb-learned .wb-signal-row[data-name="head"]').click()
-    expect(page.locator("#wb-learned .wb-signal-detail h3").first).to_have_text(
-        "Loss and its parts"
-    )
-    if shot := os.environ.get("WORKBENCH_SCREENSHOT"):
-        page.screenshot(path=shot)
-    page.reload()
-    expect(page.locator('#wb-learned .wb-signal-row[data-name="head"]')).to_be_visible(
-        timeout=PATIENCE
-    )
-    choose(page, "wb-view", "Layers")
-    expect(page.locator("#wb-layers-card")).to_be_visible()
-
-
-def test_stop_and_resume(page, served):
-    opened(page, served)
-    choose_method(page, "LSQ: learned")
-    page.locator("#wb-options > button").click()
-    page.locator("#wb-option-lsq-epochs input").fill("900")
-    page.locator("#wb-option-lsq-epochs input").blur()
-    page.locator("#wb-run").click()
-    page.locator("#wb-stop").click()
-    expect(page.locator("#wb-resume")).to_be_visible()
-    expect(page.locator("#wb-runs tbody tr").first).to_contain_text("stopped")
-    page.locator("#wb-resume").click()
-    expect(page.locator("#wb-stop")).to_be_visible()
-    page.locator("#wb-stop").click()
-    expect(page.locator("#wb-resume")).to_be_visible()
 
 
 def test_show_code_is_the_recipe_on_screen(page, served):

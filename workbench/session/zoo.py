@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,12 @@ _WINDOWS = (1024, 1024, 8192)
 
 def known() -> dict[str, Known]:
     """All models with a name: the samples first."""
-    entries = [*_samples(), *pretrained.entries()]
+    return dict(_known(samples_dir()))
+
+
+@cache
+def _known(folder: Path) -> dict[str, Known]:
+    entries = [*_samples(folder), *pretrained.entries()]
     return {entry.name: entry for entry in entries}
 
 
@@ -69,8 +74,7 @@ def sample_data(task: str, name: str, inputs: Sequence[InputSpec]) -> Data:
     raise DataError(f"sample '{name}' has data of an unknown kind '{task}'; give data of your own")
 
 
-def _samples() -> list[Known]:
-    folder = samples_dir()
+def _samples(folder: Path) -> list[Known]:
     cards = sorted((folder / "cards").glob("*.json"))
     return [_sample(folder, json.loads(path.read_text(encoding="utf-8"))) for path in cards]
 

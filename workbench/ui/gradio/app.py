@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# around each event Gradio asks for matplotlib's backend; unnamed, it takes seconds to be found
+os.environ.setdefault("MPLBACKEND", "agg")
 
 import gradio as gr
 from rich.console import Console
@@ -16,7 +18,7 @@ from rich.console import Console
 from workbench.session import zoo
 from workbench.session.execute import Extent
 from workbench.session.store import write_bytes
-from workbench.ui.gradio import api, lessons, survey, theme
+from workbench.ui.gradio import api, lessons, sessions, survey, theme, wire
 from workbench.ui.gradio.exact import exact_range
 from workbench.ui.gradio.handlers import Handlers
 from workbench.ui.gradio.layout import Page, page
@@ -26,9 +28,14 @@ from workbench.ui.gradio.screen import screen
 from workbench.ui.gradio.serving import Serving
 from workbench.ui.gradio.serving import serving as from_environment
 from workbench.ui.gradio.settings import FIRST_MODEL, Settings
+from workbench.ui.gradio.wire import Wire
 from workbench.ui.gradio.workspace import Desk
 
 log = logging.getLogger(__name__)
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+LIGHT: dict[str, Any] = {**QUIET, "concurrency_limit": None}
+LAST: dict[str, Any] = {**LIGHT, "trigger_mode": "always_last"}
 
 
 def build(
@@ -64,6 +71,8 @@ def build(
             drawn.pictures[name].value = payload(view)
         api.publish(desk)  # first: what is connected later cannot take its names
         _connect(demo, drawn, Handlers(desk, drawn))
+        sessions.forget_closed(demo)
+    sessions.share_configurations(demo)
     demo.queue(default_concurrency_limit=16, max_size=256)
     return demo
 
@@ -82,13 +91,14 @@ def launch(demo: gr.Blocks, serving: Serving | None = None, *, open_browser: boo
         share=False,
         quiet=True,
         theme=theme.theme(),
-        head=theme.head(),
+        head=theme.head() + wire.head(),
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,
         max_file_size=serving.max_upload,
         strict_cors=True,
+        state_session_capacity=sessions.CAPACITY,
         _frontend=False,  # no second look at the server, which gives up after three slow seconds
     )
     return url
@@ -133,70 +143,62 @@ def _secret(folder: Path) -> str:
 
 def _connect(demo: gr.Blocks, drawn: Page, handlers: Handlers) -> None:
     """Wire components to handlers."""
-    key, controls = drawn.key, drawn.controls
-    pictures = list(drawn.pictures.values())
-    buttons = [controls.run, controls.stop, controls.resume]
-    form = [drawn.view, *controls.drawn]
-    files = [*drawn.downloads.values(), drawn.cured]
-    everything = [*pictures, *files, drawn.seen, drawn.timer, *buttons]
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    light: dict[str, Any] = {**quiet, "concurrency_limit": None}
-    recipe = [key, *controls.recipe]
 
-    demo.load(handlers.load, [key], [key, *form, *everything], **light)
-    drawn.timer.tick(handlers.poll, [key, drawn.seen], [*form, *everything], **light)
-    controls.model.input(
-        handlers.choose_model, [key, controls.model], [*form, *everything], **quiet
-    )
+    def look(question: Any) -> str | None:
+        return handlers.look(question)
+
+    def pulse(question: Any) -> str | None:
+        return handlers.pulse(question)
+
+    functions, form = [look, pulse], drawn.controls.recipe
+    lines = Wire(drawn.key, handlers.packer, drawn.parts, len(drawn.few), form, functions)
+    lines.listen(demo.load, handlers.load, form=True, outputs=[drawn.key], first=True, **LIGHT)
+    lines.listen(lines.hub.tick, handlers.refresh, form=True, **LIGHT)
+    lines.listen(drawn.view.input, handlers.choose_view, [drawn.view], **LAST)
+    _connect_files(lines, drawn, handlers)
+    _connect_form(lines, drawn, handlers)
+    for name, handler in (
+        ("open", handlers.select_open),
+        ("loaded", handlers.select_open),
+        ("tries", handlers.select_open),
+        ("export", handlers.select_export),
+        ("bits", handlers.select_bits),
+        ("compare", handlers.select_compared),
+        ("why", handlers.select_why),
+        ("survey", handlers.select_survey),
+        ("runs", handlers.select),
+        ("layers", handlers.select),
+    ):
+        lines.listen(drawn.pictures[name].select, handler, form=True, **LAST)
+
+
+def _connect_files(lines: Wire, drawn: Page, handlers: Handlers) -> None:
+    """Models and data that are chosen or dropped."""
+    controls = drawn.controls
+    model: dict[str, Any] = {"preprocess": False, **QUIET}  # an upload is among its choices
+    lines.listen(controls.model.input, handlers.choose_model, [controls.model], form=True, **model)
     for button, handler in (
         (controls.upload_model, handlers.upload_model),
         (controls.upload_data, handlers.upload_data),
         (controls.upload_recipe, handlers.upload_recipe),
         (controls.upload_teacher, handlers.upload_teacher),
     ):
-        button.upload(handler, [key, button], [*form, *everything], **quiet)
+        lines.listen(button.upload, handler, [button], form=True, **QUIET)
     for zone, handler in (
         (drawn.drop_model, handlers.drop_model),
         (drawn.drop_data, handlers.drop_data),
     ):
-        zone.upload(handler, [key, zone], [*form, *everything, zone], **quiet)
-    hints = ("meaning", "refusal", "exceptions", "export")
-    possible = [*(drawn.pictures[name] for name in hints), controls.run]
-    for component in controls.plain:
-        component.input(handlers.change_form, recipe, possible, trigger_mode="always_last", **light)
-    controls.more.blur(handlers.change_form, recipe, possible, **light)
+        lines.listen(zone.upload, handler, [zone], form=True, outputs=[zone], **QUIET)
+
+
+def _connect_form(lines: Wire, drawn: Page, handlers: Handlers) -> None:
+    """The recipe, and what is done with it."""
+    controls = drawn.controls
+    plain = [component.input for component in controls.plain]
+    lines.say([*plain, controls.more.blur], handlers.change_form, **LAST)
     for component, kinds in controls.choices.items():
-        chosen = [*possible, *controls.following(kinds)]
-        if component is controls.transforms:
-            chosen.append(drawn.pictures["changed"])
-        component.input(handlers.choose(kinds), recipe, chosen, **light)
-    drawn.view.input(handlers.choose_view, [key, drawn.view], everything, **light)
-    _connect_pictures(drawn, handlers, form, everything, light)
-    controls.run.click(handlers.run, recipe, everything, **quiet)
-    controls.stop.click(handlers.stop, [key], everything, **quiet)
-    controls.resume.click(handlers.resume, [key], everything, **quiet)
-    controls.code.click(handlers.show_code, recipe, [drawn.code, drawn.pictures["notice"]], **light)
-
-
-def _connect_pictures(
-    drawn: Page, handlers: Handlers, form: list[Any], everything: list[Any], light: dict[str, Any]
-) -> None:
-    """What is clicked in a picture."""
-    whole = [*form, *everything]
-    for name, handler, wanted in (
-        ("open", handlers.select_open, whole),
-        ("loaded", handlers.select_open, whole),
-        ("tries", handlers.select_open, whole),
-        ("export", handlers.select_export, whole),
-        ("bits", handlers.select_bits, whole),
-        ("compare", handlers.select_compared, whole),
-        ("why", handlers.select_why, whole),
-        ("survey", handlers.select_survey, whole),
-        ("runs", handlers.select, whole),
-        ("layers", handlers.select, everything),
-        ("inspector", handlers.select, everything),
-        ("curves", handlers.select, everything),
-    ):
-        drawn.pictures[name].select(
-            handler, [drawn.key], wanted, trigger_mode="always_last", **light
-        )
+        lines.say([component.input], handlers.choose(kinds), form=True, **LAST)
+    lines.say([controls.run.click], handlers.run, **QUIET)
+    lines.listen(controls.stop.click, handlers.stop, **QUIET)
+    lines.listen(controls.resume.click, handlers.resume, **QUIET)
+    lines.say([controls.code.click], handlers.show_code, **LIGHT)

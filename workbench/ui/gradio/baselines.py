@@ -86,6 +86,16 @@ class Baselines:
             self._starting[directory] = thread
             thread.start()
 
+    def make(self, model: str, data: str | None) -> Run:
+        """Make it now, in this process: for a machine that is prepared before anyone comes.
+
+        Raises:
+            WorkbenchError: the model or the data cannot be used.
+        """
+        session = open_session(model, data=data)
+        out = self._directory(model, data)
+        return session.quantize(recipe=_recipe(session), out=out, extent=self._extent)
+
     def busy(self, model: str, data: str | None) -> bool:
         """True while it is being made."""
         if self.problem(model, data):

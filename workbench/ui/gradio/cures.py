@@ -51,6 +51,11 @@ def settle(workspace: Workspace) -> bool:
     return True
 
 
+def due(workspace: Workspace) -> bool:
+    """True when `settle` has something to show."""
+    return _waiting(workspace) is not None
+
+
 def ensure(workspace: Workspace) -> None:
     """Have the causes of the run on screen looked for where that is a matter of seconds."""
     run = workspace.shown()

@@ -6,9 +6,7 @@ Handlers are thin: they change the workspace, then say which components are draw
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,17 +28,31 @@ from workbench.ui.gradio import (
     screen,
     survey,
 )
+from workbench.ui.gradio.downloads import served
 from workbench.ui.gradio.layout import Page
 from workbench.ui.gradio.pictures import payload
 from workbench.ui.gradio.recipe_form import Form
 from workbench.ui.gradio.settings import VIEWS
+from workbench.ui.gradio.wire import (
+    AT,
+    BUSY,
+    KEY,
+    MORE,
+    PAUSE,
+    SEEN,
+    Packer,
+    Pages,
+    Updates,
+    had,
+    now,
+    parsed,
+    values_of,
+)
 from workbench.ui.gradio.workspace import Desk, Workspace
 from workbench.views import strings, targets
 from workbench.views.code import code as code_view
 
 log = logging.getLogger(__name__)
-
-Updates = dict[Any, Any]
 
 
 class Handlers:
@@ -54,7 +66,9 @@ class Handlers:
     def __init__(self, desk: Desk, page: Page) -> None:
         self.desk = desk
         self.page = page
+        self.packer = Packer(page.drawn, page.parts)
         self._asked = 0
+        self._pages = Pages()
 
     def load(self, key: str | None, request: gr.Request) -> Updates:
         """A page was opened or reloaded, perhaps at an address that leads somewhere."""
@@ -67,31 +81,63 @@ class Handlers:
         cures.settle(workspace)
         return {
             self.page.key: workspace.key,
+            KEY: workspace.key,
             **self._form(workspace),
             **self._everything(workspace, notice),
         }
 
-    def poll(self, key: str | None, seen: str) -> Updates:
-        """Something is being made: draw its progress, and everything once it is done."""
+    def refresh(self, key: str | None) -> Updates:
+        """More has changed than the pulse can tell: draw everything."""
         workspace = self.desk.workspace(key)
-        cures.ensure(workspace)
         if cures.settle(workspace):
             return {**self._everything(workspace), **self._form(workspace)}
-        if screen.token(workspace) != seen:
-            return self._everything(workspace)
+        return self._everything(workspace)
+
+    def pulse(self, question: object) -> str | None:
+        """Something is being made: its progress; the page asks past the queue, every while.
+
+        Args:
+            question: JSON text with the page's `key` and what it has.
+        """
+        asked = parsed(question)
+        workspace = self.desk.workspace(asked.get("key"))
+        seen, has = had(asked.get("have"))
+        pause = self._pages.pause(workspace.key)
+        cures.ensure(workspace)
+        if cures.due(workspace) or screen.token(workspace) != seen:
+            return self.packer.news({MORE: True}, has)
+        facts = {AT: now(), BUSY: screen.busy(workspace), PAUSE: pause}
+        return self.packer.news({**facts, **self._progress(workspace)}, has)
+
+    def look(self, question: object) -> str | None:
+        """A layer, a channel or the like was chosen: only pictures follow; past the queue, too.
+
+        Args:
+            question: JSON text with the message of the picture, the page's `key`, what it has.
+        """
+        message = parsed(question)
+        if message.get("kind") not in levels.KINDS:
+            return None
+        workspace = self.desk.workspace(message.get("key"))
+        table = levels.move(workspace, message)
+        elsewhere = message.get("picture") != self.page.pictures["layers"].elem_id
+        updates = self._layer(workspace, table=table or (message["kind"] == "layer" and elsewhere))
+        return self.packer.news(updates, had(message.get("have"))[1])
+
+    def _progress(self, workspace: Workspace) -> Updates:
+        """The pictures that tell how far something is."""
+        view = workspace.settings.view
         views = {"curves": screen.learning(workspace)}
         if workspace.jobs():
             views["runs"] = screen.runs(workspace)
+        if view == "export":
+            views["export"] = screen.exported(workspace)
+        if view == "bits":
+            views["bits"] = screen.allotted(workspace)
+        if view == "learning":
+            views["signals"] = screen.learned(workspace)
         updates: Updates = {self.page.pictures[name]: payload(v) for name, v in views.items()}
-        if workspace.settings.view == "layers":
-            updates |= self._why(workspace)
-        if workspace.settings.exporting:
-            updates[self.page.pictures["export"]] = payload(screen.exported(workspace))
-        if workspace.settings.view == "bits":
-            updates[self.page.pictures["bits"]] = payload(screen.allotted(workspace))
-        if workspace.settings.view == "learning":
-            updates[self.page.pictures["signals"]] = payload(screen.learned(workspace))
-        return updates
+        return updates | (self._why(workspace) if view == "layers" else {})
 
     def choose_model(self, key: str | None, model: str) -> Updates:
         """Another model."""
@@ -159,18 +205,18 @@ class Handlers:
         workspace = self.desk.workspace(key)
         return self._after(workspace, lambda: path and workspace.open_teacher(Path(path)))
 
-    def change_form(self, key: str | None, *values: Any) -> Updates:
+    def change_form(self, key: str | None, said: object) -> Updates:
         """Keep what the form says, and say whether it can be."""
         workspace = self.desk.workspace(key)
-        self._read(workspace, values)
+        self._read(workspace, said)
         return self._possible(workspace)
 
     def choose(self, kinds: Collection[str]) -> Callable[..., Iterator[Updates]]:
         """A handler that also shows the options of what was chosen, of these `kinds`."""
 
-        def choose(key: str | None, *values: Any) -> Iterator[Updates]:
+        def choose(key: str | None, said: object) -> Iterator[Updates]:
             workspace = self.desk.workspace(key)
-            form = self._read(workspace, values)
+            form = self._read(workspace, said)
             shown = recipe_card.consequences(self.page.controls, form, kinds)
             yield {**self._possible(workspace), **shown}
             if "transform" in kinds:
@@ -266,19 +312,15 @@ class Handlers:
         updates: Updates = {self.page.pictures[name]: payload(v) for name, v in views.items()}
         return {**updates, self.page.controls.run: self._runnable(workspace)}
 
-    def _runnable(self, workspace: Workspace) -> gr.Button:
+    def _runnable(self, workspace: Workspace) -> Updates:
         active = cures.active(workspace)
-        return gr.Button(interactive=not (active or screen.refusal(workspace)))
+        return gr.update(interactive=not (active or screen.refusal(workspace)))
 
     def select(self, key: str | None, event: gr.EventData) -> Updates:
-        """A layer, channel or run was clicked in a picture."""
+        """A button beside the layers, or a run, was clicked."""
         workspace = self.desk.workspace(key)
         message = dict(event._data or {})
         kind = message.get("kind")
-        if kind in levels.KINDS:
-            table = levels.move(workspace, message)
-            elsewhere = event.target is not self.page.pictures["layers"]
-            return self._layer(workspace, table=table or (kind == "layer" and elsewhere))
         if kind == "errors":
             return self._after(workspace, lambda: cures.measure(workspace), form=False)
         if kind == "remove":
@@ -308,10 +350,10 @@ class Handlers:
             return {}
         return self._after(workspace, action, form=message.get("kind") == "back")
 
-    def run(self, key: str | None, *values: Any) -> Updates:
+    def run(self, key: str | None, said: object) -> Updates:
         """Start a job."""
         workspace = self.desk.workspace(key)
-        self._read(workspace, values)
+        self._read(workspace, said)
         return self._after(workspace, workspace.start, form=False)
 
     def stop(self, key: str | None) -> Updates:
@@ -326,10 +368,10 @@ class Handlers:
         workspace = self.desk.workspace(key)
         return self._after(workspace, workspace.resume, form=False)
 
-    def show_code(self, key: str | None, *values: Any) -> Updates:
+    def show_code(self, key: str | None, said: object) -> Updates:
         """The form as code."""
         workspace = self.desk.workspace(key)
-        form = self._read(workspace, values)
+        form = self._read(workspace, said)
         settings = workspace.settings
         try:
             toml = form.recipe().toml()
@@ -361,7 +403,8 @@ class Handlers:
 
     def _everything(self, workspace: Workspace, notice: str = "", tone: str = "bad") -> Updates:
         """All pictures, buttons and downloads."""
-        # both before the pictures: what ends while these are drawn is then drawn at the next poll
+        # these before the pictures: what ends while they are drawn is then drawn at the next pulse
+        at = now()
         seen, busy = screen.token(workspace), screen.busy(workspace)
         views = screen.screen(workspace, notice, tone)
         updates: Updates = {self.page.pictures[name]: payload(v) for name, v in views.items()}
@@ -372,15 +415,16 @@ class Handlers:
         return {
             **updates,
             **self._files(workspace),
-            self.page.seen: seen,
-            self.page.timer: gr.Timer(active=busy),
+            AT: at,
+            SEEN: seen,
+            BUSY: busy,
             controls.run: self._runnable(workspace),
-            controls.stop: gr.Button(visible=active),
-            controls.resume: gr.Button(visible=halted),
+            controls.stop: gr.update(visible=active),
+            controls.resume: gr.update(visible=halted),
         }
 
     def _layer(self, workspace: Workspace, *, table: bool) -> Updates:
-        run = workspace.shown()
+        at, run = now(), workspace.shown()
         report = {} if run is None else screen.named(workspace, run)
         views = {
             "inspector": screen.detail(workspace, run, report),
@@ -390,7 +434,7 @@ class Handlers:
         if table:
             views["layers"] = screen.layer_table(workspace, run, report)
         updates: Updates = {self.page.pictures[name]: payload(v) for name, v in views.items()}
-        return {**updates, self.page.timer: gr.Timer(active=screen.busy(workspace))}
+        return {**updates, AT: at, BUSY: screen.busy(workspace)}
 
     def _why(self, workspace: Workspace) -> Updates:
         """Causes and cures, and how far the damage of all layers is measured."""
@@ -421,19 +465,23 @@ class Handlers:
         updates: Updates = {}
         for name, button in self.page.downloads.items():
             path = found.get(name)
-            copy = None if path is None or run is None else _copied(path, workspace.key, run.name)
-            updates[button] = gr.DownloadButton(value=copy, interactive=copy is not None)
+            file = None if path is None or run is None else served(path, workspace.key, run.name)
+            updates[button] = gr.update(value=file, interactive=file is not None)
         cured = export.cured(workspace) if workspace.settings.exporting else None
         shown = workspace.settings.part == "verification"
         if cured is None or run is None or not shown:
-            return {**updates, self.page.cured: gr.DownloadButton(visible=False)}
-        copy = _copied(cured, workspace.key, run.name)
-        button = gr.DownloadButton(f"Download {cured.name}", value=copy, visible=True)
-        return {**updates, self.page.cured: button}
+            return {**updates, self.page.cured: gr.update(visible=False)}
+        file = served(cured, workspace.key, run.name)
+        label = f"Download {cured.name}"
+        return {**updates, self.page.cured: gr.update(label=label, value=file, visible=True)}
 
-    def _read(self, workspace: Workspace, values: Sequence[Any]) -> Form:
-        """What the form says, kept."""
-        form = recipe_card.read(self.page.controls, values)
+    def _read(self, workspace: Workspace, said: object) -> Form:
+        """What the form says, kept; what is no form says nothing."""
+        try:
+            form = recipe_card.read(self.page.controls, values_of(said))
+        except (TypeError, ValueError) as error:
+            log.warning("a page said something that is no form: %s", error)
+            return workspace.settings.form
         workspace.update(form=form)
         return form
 
@@ -444,15 +492,6 @@ def _whole(value: object) -> int | None:
 
 def _real(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and abs(value) < 1e15 else None
-
-
-def _copied(path: Path, key: str, run: str) -> str:
-    folder = Path(tempfile.gettempdir()) / "workbench-downloads" / key / run
-    copy = folder / path.name
-    if not copy.exists() or copy.stat().st_mtime_ns < path.stat().st_mtime_ns:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        shutil.copyfile(path, copy)
-    return str(copy)
 
 
 def recipe_words(form: Form) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from workbench.ui.gradio import levels
 from workbench.ui.gradio.pictures import picture
 from workbench.ui.gradio.recipe_card import Controls, recipe_card
 from workbench.ui.gradio.settings import VIEWS, Settings
@@ -27,8 +28,6 @@ class Page:
     """Everything that handlers read or write."""
 
     key: gr.BrowserState
-    seen: gr.State
-    timer: gr.Timer
     pictures: dict[str, gr.HTML]
     code: gr.HTML
     controls: Controls
@@ -37,6 +36,22 @@ class Page:
     cured: gr.DownloadButton
     drop_model: gr.File
     drop_data: gr.File
+
+    @property
+    def drawn(self) -> list[gr.HTML]:
+        """All pictures."""
+        return [*self.pictures.values(), self.code]
+
+    @property
+    def few(self) -> list[Any]:
+        """Gradio's own components that any event may change."""
+        buttons = [self.controls.run, self.controls.stop, self.controls.resume]
+        return [*buttons, *self.downloads.values(), self.cured]
+
+    @property
+    def parts(self) -> list[Any]:
+        """These, then the form."""
+        return [*self.few, self.view, *self.controls.drawn]
 
 
 def page(
@@ -56,8 +71,6 @@ def page(
         first: what a new page shows.
     """
     key = gr.BrowserState(None, storage_key="workbench-key", secret=secret)
-    seen = gr.State("")
-    timer = gr.Timer(0.7, active=False)
     notice = picture("summary", "mountNotice", "wb-notice")
     with gr.Row(elem_id="wb-header"):
         gr.HTML(_BRAND, elem_id="wb-brand", apply_default_css=False)
@@ -86,9 +99,7 @@ def page(
         "tries": tries,
         **hints,
     }
-    return Page(
-        key, seen, timer, pictures, code, controls, downloads, view, cured, drop_model, drop_data
-    )
+    return Page(key, pictures, code, controls, downloads, view, cured, drop_model, drop_data)
 
 
 def _open() -> tuple[dict[str, gr.HTML], gr.File, gr.File]:
@@ -106,7 +117,7 @@ def _footer() -> tuple[dict[str, gr.HTML], dict[str, gr.DownloadButton]]:
     """What is learned now, the runs, and the verdict with its files."""
     with gr.Row(elem_id="wb-footer"):
         with gr.Column(elem_id="wb-curves-card", elem_classes="wb-card", min_width=0):
-            curves = picture("curves", "mountCurves", "wb-curves")
+            curves = picture("curves", "mountCurves", "wb-curves", looks=levels.KINDS)
         with gr.Column(elem_id="wb-runs-card", elem_classes="wb-card", min_width=0):
             runs = picture("summary", "mountRuns", "wb-runs")
         with gr.Column(elem_id="wb-verdict-card", elem_classes="wb-card", min_width=0):
@@ -118,9 +129,11 @@ def _footer() -> tuple[dict[str, gr.HTML], dict[str, gr.DownloadButton]]:
 def _layers(exact_range: Callable[..., Any]) -> dict[str, gr.HTML]:
     """The table of layers, the chosen one, and why it suffers."""
     with gr.Column(elem_id="wb-layers-card", elem_classes="wb-card", min_width=0):
-        layers = picture("layers", "mountLayers", "wb-layers")
+        layers = picture("layers", "mountLayers", "wb-layers", looks=levels.KINDS)
     with gr.Column(elem_id="wb-inspector-card", elem_classes="wb-card", min_width=0):
-        inspector = picture("inspector", "mountInspector", "wb-inspector", [exact_range])
+        inspector = picture(
+            "inspector", "mountInspector", "wb-inspector", [exact_range], levels.KINDS
+        )
         why = picture("causes", "mountCauses", "wb-why")
     return {"layers": layers, "inspector": inspector, "why": why}
 

@@ -1,13 +1,14 @@
 """The ES modules of `workbench.views` inside `gr.HTML`.
 
 The template is a fixed, empty element: `gr.HTML` would evaluate what it finds in data, and names
-come from strangers' files. Values travel as JSON text and are drawn by the modules.
+come from strangers' files. Views travel as JSON text over the wire (`wire`) and are drawn by the
+modules; the value of a component is no more than what is drawn first.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -15,10 +16,10 @@ import gradio as gr
 from workbench.views.assets import script
 
 _ADAPTER = """
+const wire = window.workbenchWire;
 const held = { text: null, value: null, given: null, asked: 0 };
 const listeners = [];
 const tell = () => listeners.forEach((f) => f());
-watch("value", () => { held.given = null; tell(); });
 const get = () => {
   const text = held.given || props.value || "{}";
   if (text !== held.text) { held.text = text; held.value = JSON.parse(text); }
@@ -35,15 +36,21 @@ const send = (message) => {
       if (text && asked === held.asked) { held.given = text; tell(); }
     });
   }
-  trigger("select", message);
+  if (LOOKS.includes(message.kind)) wire.look({ ...message, picture: NAME });
+  else trigger("select", message);
   return undefined;
 };
 MOUNT(element.querySelector(".wb-host"), { get, on: (f) => listeners.push(f), send });
+wire.join(NAME, (text) => { held.given = text; tell(); });
 """
 
 
 def picture(
-    module: str, mount: str, elem_id: str, functions: list[Callable[..., Any]] | None = None
+    module: str,
+    mount: str,
+    elem_id: str,
+    functions: list[Callable[..., Any]] | None = None,
+    looks: Sequence[str] = (),
 ) -> gr.HTML:
     """A component that shows one view-model.
 
@@ -51,11 +58,16 @@ def picture(
         module: ES module with the picture; mount: its function.
         elem_id: id of the element.
         functions: Python functions the browser may call.
+        looks: kinds of messages that go past Gradio's queue, since only pictures follow from them.
     """
+    words = {"MOUNT": mount, "NAME": json.dumps(elem_id), "LOOKS": json.dumps(list(looks))}
+    adapter = _ADAPTER
+    for word, text in words.items():
+        adapter = adapter.replace(word, text)
     return gr.HTML(
         value="{}",
         html_template='<div class="wb-host"></div>',
-        js_on_load=script(module) + _ADAPTER.replace("MOUNT", mount),
+        js_on_load=script(module) + adapter,
         apply_default_css=False,
         elem_id=elem_id,
         elem_classes="wb-picture",

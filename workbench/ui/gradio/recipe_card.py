@@ -138,18 +138,18 @@ def shown(controls: Controls, settings: Settings) -> dict[Any, Any]:
     values = forms.shown(controls.fields, options)
     return {
         **consequences(controls, form),
-        controls.model: gr.Dropdown(choices=model_choices(settings), value=settings.model),
+        controls.model: gr.update(choices=model_choices(settings), value=settings.model),
         controls.target: form.target,
-        controls.weights: gr.Radio(choices=_bits(WEIGHT_BITS, form.weights), value=form.weights),
-        controls.activations: gr.Radio(
+        controls.weights: gr.update(choices=_bits(WEIGHT_BITS, form.weights), value=form.weights),
+        controls.activations: gr.update(
             choices=_bits(ACTIVATION_BITS, form.activations), value=form.activations
         ),
-        controls.edges: gr.Radio(choices=_edges(form.edges), value=form.edges),
+        controls.edges: gr.update(choices=_edges(form.edges), value=form.edges),
         controls.table: form.table,
         controls.synthetic: form.synthetic,
         controls.transforms: list(form.transform_options),
         controls.method: form.method,
-        controls.teacher: gr.Dropdown(choices=_teachers(form.teacher), value=form.teacher),
+        controls.teacher: gr.update(choices=_teachers(form.teacher), value=form.teacher),
         controls.more: form.more,
         **{c: gr.update(value=value, **hints.get(c, {})) for c, value in values.items()},
     }
@@ -164,7 +164,7 @@ def consequences(
         kinds: of the parts that were decided on; all by default.
     """
     groups = controls.groups if kinds is None else controls.groups_of(kinds)
-    found: dict[Any, Any] = {g.column: gr.Column(visible=_counts(g.part, form)) for g in groups}
+    found: dict[Any, Any] = {g.column: gr.update(visible=_counts(g.part, form)) for g in groups}
     if kinds is None or "method" in kinds:
         hints = forms.hints(controls.fields, form.method)
         found |= {component: gr.update(**hint) for component, hint in hints.items()}

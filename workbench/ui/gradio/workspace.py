@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 _KEY = re.compile(r"[0-9a-f]{32}")
 _REPORTS = 256 << 20
 _MODELS = 1 << 30
+_SETTINGS = 1000  # pages whose settings are kept at hand
 PROMPT = Extent(layer_examples=64, verify_examples=64)  # enough to see, soon enough to wait for
 _JOBS = 2  # learning at the same time on this machine
 _JOB_SECONDS = 4 * 3600.0
@@ -82,6 +83,7 @@ class Desk:
         self._models: Shelf[QuantizedGraph] = Shelf(_MODELS, _model_bytes)
         self._sessions: Shelf[Session] = Shelf(_MODELS, _session_bytes)
         self._coverages: Shelf[dict[str, Any]] = Shelf(_REPORTS, _json_bytes)
+        self.choices: Shelf[Settings] = Shelf(_SETTINGS, lambda _: 1)
         self.machine = Study(root / "machine", "machine")
         self._lock = threading.Lock()
         self.queue = Queue(root / "users", _JOBS, _begin, self._cures)
@@ -220,8 +222,14 @@ class Workspace:
     @property
     def settings(self) -> Settings:
         """What was chosen last."""
-        if not self._file.exists():
+        try:
+            about = self._file.stat()
+        except FileNotFoundError:
             return self.desk.first
+        stamp = (self.key, about.st_ino, about.st_mtime_ns)  # each writing makes a new file
+        return self.desk.choices.get(stamp, self._read)
+
+    def _read(self) -> Settings:
         try:
             return Settings.from_record(read_json(self._file, "holds no settings"))
         except (WorkbenchError, TypeError):
@@ -232,7 +240,7 @@ class Workspace:
         """Choose something else."""
         settings = self.settings.changed(**changes)
         self.directory.mkdir(parents=True, exist_ok=True)
-        write_json(self._file, settings.record())
+        write_json(self._file, settings.record(), durable=False)
         return settings
 
     def baseline(self) -> Run | None:

@@ -154,7 +154,7 @@ export function drawHistogram(box, model, send) {
   const chosen = model.grid ? requantize(model, start.scale, start.zero, model.grid).sqnr : null;
   const state = { ...start, log: model.log, result: null, exact: null, asked: 0, columnWidth: 1, moved: false, held: false };
   take(model.dragged);
-  const picture = s("svg", { class: "wb-svg", role: "img", "aria-label": model.spoken });
+  const picture = s("svg", { class: "wb-svg", role: "group", "aria-label": model.spoken });
   const layers = { bars: s("path", { class: "wb-float" }), lines: s("path", { class: "wb-gridline" }), levels: s("path", { class: "wb-level" }) };
   const readout = h("div", { class: "wb-readout wb-num", "aria-live": "polite" });
   const geometry = {};

@@ -22,7 +22,7 @@ function cardOf(card, waiting, choose) {
 
 export function mountOpen(element, { get, on, send }) {
   const { root, stop } = stage(element, "wb-open");
-  const list = h("div", { class: "wb-scroll wb-open-list" });
+  const list = h("div", { class: "wb-scroll wb-open-list", tabindex: 0, role: "region", "aria-label": "Models" });
   function draw() {
     const model = get() || {};
     const top = list.scrollTop;

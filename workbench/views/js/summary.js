@@ -50,7 +50,7 @@ export function mountRuns(element, { get, on, send }) {
       h("thead", {}, h("tr", {}, ...(model.columns || []).map((column) => h("th", { class: column.number ? "wb-right" : "", title: column.help }, column.label)), h("td"))),
       h("tbody", {}, ...(model.rows || []).map((run) => runRow(model, run, armed, send))));
     replace(root, h("div", { class: "wb-plot-head" }, h("h2", {}, model.title || "Runs"), h("span", { class: "wb-dim" }, model.status || "")),
-      (model.rows || []).length ? h("div", { class: "wb-scroll" }, table) : h("p", { class: "wb-empty" }, model.message || ""));
+      (model.rows || []).length ? h("div", { class: "wb-scroll", tabindex: 0, role: "region", "aria-label": "Runs" }, table) : h("p", { class: "wb-empty" }, model.message || ""));
     const again = row == null ? null : [...root.querySelectorAll("tbody tr")].find((each) => each.dataset.run === row);
     (inner ? again?.querySelector("button") : again)?.focus({ preventScroll: true });
   }
@@ -73,7 +73,7 @@ export function mountVerdict(element, { get, on }) {
     const lines = (model.lines || []).map((line) => h("li", { class: `wb-line wb-${line.tone}`, title: line.tip },
       h("b", { "aria-hidden": true }, MARKS[line.tone] || "·"), h("span", {}, line.text)));
     replace(root, h("div", { class: "wb-plot-head" }, h("h2", {}, model.title || "Verification"), h("span", { class: "wb-dim" }, model.status || "")),
-      lines.length ? h("ul", { class: "wb-scroll" }, ...lines) : h("p", { class: "wb-empty" }, model.message || ""));
+      lines.length ? h("ul", { class: "wb-scroll", tabindex: 0, "aria-label": "What was verified" }, ...lines) : h("p", { class: "wb-empty" }, model.message || ""));
   }
   on(update);
   update();

@@ -1,0 +1,103 @@
+// The page's half of the wire: keeps what each picture was given, says so when it asks for more, and
+// takes what the server sends. Questions that only change pictures go straight to the server, past
+// Gradio's queue: looks (a layer, a channel, ...) and, while something is being made, the pulse.
+window.workbenchWire ??= (() => {
+  const shown = {}; // by picture: {version, text, at}
+  const pictures = {}; // by picture: the function that draws a text
+  const waiting = []; // looks, in order
+  const state = { at: 0, key: null, seen: "", busy: false, pause: 700, server: null, tick: null };
+  let after = 0; // pulses that still follow when nothing is made any more: a job may just be starting
+  let keyed;
+  const key = new Promise((known) => (keyed = known)); // what is clicked before is not lost
+  let asking = false;
+  let timer = null;
+
+  const have = () => {
+    const has = Object.entries(shown).map(([name, it]) => [name, it.version]);
+    return JSON.stringify({ seen: state.seen, has: Object.fromEntries(has) });
+  };
+
+  const question = (message) => JSON.stringify({ ...message, key: state.key, have: have() });
+
+  const take = (text) => {
+    if (!text) return {};
+    const news = JSON.parse(text);
+    if (news.key) keyed((state.key = news.key));
+    if (news.pause) state.pause = news.pause;
+    for (const [name, [version, value]] of Object.entries(news.pictures)) {
+      if (shown[name] && shown[name].at > news.at) continue; // what was asked later came sooner
+      shown[name] = { version, text: value, at: news.at };
+      pictures[name]?.(value);
+    }
+    if (news.busy !== undefined && news.at >= state.at) {
+      Object.assign(state, { at: news.at, busy: news.busy, seen: news.seen ?? state.seen });
+      if (news.busy) after = 4;
+    }
+    beat();
+    ask();
+    return news;
+  };
+
+  // Updates of Gradio's own components, by their place among the outputs; others are left alone.
+  const parts = (text) => {
+    const found = [];
+    for (const [place, update] of Object.entries(text ? JSON.parse(text).parts : {})) {
+      const file = update.value?.path;
+      if (file) {
+        const { root = "", api_prefix = "" } = window.gradio_config;
+        update.value = { ...update.value, url: `${root}${api_prefix}/file=${file}` };
+      }
+      found[place] = { __type__: "update", ...update };
+    }
+    return found;
+  };
+
+  const look = (message) => {
+    const last = waiting.at(-1);
+    if (last && last.kind === message.kind && message.kind !== "fold") waiting.pop();
+    waiting.push(message);
+    ask();
+  };
+
+  const ask = async () => {
+    if (asking || !state.key || !state.server || !waiting.length) return;
+    asking = true;
+    try {
+      const text = await state.server.look(question(waiting.shift()));
+      asking = false;
+      take(text);
+    } catch {
+      asking = false; // the page says by itself that the server is gone
+    }
+    ask();
+  };
+
+  const beat = () => {
+    if (timer !== null || !state.server || !(state.busy || after > 0)) return;
+    if (!state.busy) after -= 1;
+    timer = setTimeout(async () => {
+      let found = {};
+      try {
+        found = take(await state.server.pulse(question({})));
+      } catch {
+        state.pause = 2000;
+      }
+      timer = null;
+      if (found.more) state.tick();
+      beat();
+    }, state.pause);
+  };
+
+  const connect = (server, tick) => {
+    Object.assign(state, { server, tick });
+    beat();
+    ask();
+  };
+
+  const join = (name, draw) => {
+    pictures[name] = draw;
+    if (shown[name]) draw(shown[name].text);
+  };
+
+  return { key, have, take, parts, look, connect, join };
+})();
