@@ -132,7 +132,7 @@ export function graphView(send, choose) {
   function label(item, text, cell, tall) {
     const value = item.role === "layer" || item.kind ? (cell ? cell.text : "–") : "";
     return [
-      s("text", { x: item.kind ? 20 : 8, y: tall / 2 + 3.5, class: "wb-graph-name" }, text),
+      s("text", { x: item.kind ? 20 : 8, y: tall / 2 + 3.5, class: "wb-graph-name", translate: "no" }, text),
       value ? s("text", { x: item.w - 8, y: tall / 2 + 3.5, "text-anchor": "end", class: "wb-graph-value" }, value) : null,
     ];
   }
