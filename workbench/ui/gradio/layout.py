@@ -90,7 +90,7 @@ def page(
 
 def _switches() -> str:
     """The language and larger type; `page.js` does what they say."""
-    known = [(ENGLISH, "English"), *((each.code, each.name) for each in languages())]
+    known = [(ENGLISH, "EN"), *((each.code, each.name) for each in languages())]
     options = "".join(f'<option value="{code}" translate="no">{name}</option>' for code, name in known)
     return (
         f'<div class="wb-switches"><button type="button" data-wb-teach aria-pressed="false"'

@@ -1,6 +1,6 @@
 // Small charts of a view: lines over names, and points of cost against gain with their front.
 
-import { decimal, h, linePath, onSize, replace, s, short, ticks } from "./dom.js";
+import { decimal, h, linePath, onSize, pointIn, replace, s, short, ticks } from "./dom.js";
 
 const ROOM = { top: 8, right: 14, bottom: 30, left: 44 };
 
@@ -61,7 +61,7 @@ function drawLines(box, chart, send) {
     size(width, height);
   }
   const nearest = (event) => {
-    const px = event.clientX - picture.getBoundingClientRect().left;
+    const px = pointIn(picture, event).x;
     return columns.reduce((best, c, i) => (Math.abs(c - px) < Math.abs(columns[best] - px) ? i : best), 0);
   };
   function describe(index) {

@@ -158,7 +158,7 @@ function lessonHead(model, send, teach) {
     model.single ? null : h("button", { type: "button", class: "wb-button wb-lesson-all", onclick: () => send({ kind: "list" }) }, "All demos"),
     h("div", { class: "wb-lesson-title" }, h("h2", {}, model.title), h("p", { class: "wb-dim" }, model.description)),
     model.single ? null : go("‹", "The demo before", model.before), model.single ? null : go("›", "The next demo", model.next),
-    h("button", { type: "button", class: "wb-button", "aria-label": "Larger type, for a class", title: "Larger type, for a class", onclick: teach }, "Aa"));
+    model.single ? h("button", { type: "button", class: "wb-button", "aria-label": "Larger type, for a class", title: "Larger type, for a class", onclick: teach }, "Aa") : null);
 }
 
 export function mountLesson(element, { get, on, send }) {
