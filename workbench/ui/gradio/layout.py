@@ -91,7 +91,9 @@ def page(
 def _switches() -> str:
     """The language and larger type; `page.js` does what they say."""
     known = [(ENGLISH, "EN"), *((each.code, each.name) for each in languages())]
-    options = "".join(f'<option value="{code}" translate="no">{name}</option>' for code, name in known)
+    options = "".join(
+        f'<option value="{code}" translate="no">{name}</option>' for code, name in known
+    )
     return (
         f'<div class="wb-switches"><button type="button" data-wb-teach aria-pressed="false"'
         f' aria-label="{strings.LARGER_TYPE}" title="{strings.LARGER_TYPE}">Aa</button>'

@@ -2,14 +2,14 @@
 // appears, in text, in what is read aloud and in hints. Names from files (class wb-name, translate="no") and
 // code stay. A key may have holes: `{n}` takes a number, `{name…}` anything as it is, others are translated too.
 
-const WORD = /[A-Za-z]{2}/;
+const WORD = /[A-Za-z]/;
 const UNITS = /\b(?:k?B|[MG]B|dB|ms|m?nats?|KL|SQNR|MACs|KiB|MiB)\b/g;
 const NUMBER = "([+−-]?[\\d.,–]*\\d(?:e[+−-]?\\d+)?|∞|−∞|–)";
 const ANY = "((?:(?!; |\\. | · ).)+?)"; // no more than one part
 const SPOKEN = ["title", "aria-label", "placeholder", "aria-valuetext", "alt"];
 const KEPT = ".wb-name, [translate=no], pre, code, textarea, script, style";
 // what joins the parts of a text that was put together, and whether all of them have to be known
-const JOINTS = [[" · ", false], [" + ", true], ["; ", false], [". ", false], [": ", true], [", ", true]];
+const JOINTS = [[". ", false], [" · ", false], [" + ", true], ["; ", false], [": ", true], [", ", true]];
 const MOST = 4000; // texts that are remembered
 
 const isNumber = (hole) => hole?.length === 1;
@@ -42,9 +42,10 @@ export function translator(texts) {
   function pieces(given) {
     for (const [joint, strict] of JOINTS) {
       if (!given.includes(joint)) continue;
-      const parts = given.split(joint);
       const sentences = joint === ". ";
-      const said = parts.map((part, i) => (sentences && i < parts.length - 1 ? sentence(part) : say(part)));
+      const first = given.indexOf(joint); // what a catalogue says in several sentences comes last
+      const parts = sentences ? [given.slice(0, first), given.slice(first + joint.length)] : given.split(joint);
+      const said = parts.map((part, i) => (sentences && i === 0 ? sentence(part) : say(part)));
       const left = said.filter((part, i) => part.replace(/\. $/, "") === parts[i] && hasWords(part)).length;
       if (left === said.length || (strict && left)) continue;
       return said.join(sentences ? "" : plain.get(joint) ?? joint);
@@ -110,7 +111,7 @@ export function keepTranslated(root, say) {
     if (node.nodeType === Node.TEXT_NODE) { if (!kept(node.parentElement)) text(node); return; }
     if (node.nodeType !== Node.ELEMENT_NODE || kept(node)) return;
     for (const name of SPOKEN) attribute(node, name);
-    if (node.matches("input[role=listbox]") && !fields.has(node)) { fields.add(node); overField(node, say); }
+    if (node.matches("input[role=combobox]") && !fields.has(node)) { fields.add(node); overField(node, say); }
     for (const child of node.childNodes) all(child);
   }
   const observer = new MutationObserver((records) => {
