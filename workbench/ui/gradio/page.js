@@ -3,7 +3,9 @@
 const LANGUAGE = "workbench-language";
 const TEACHING = "workbench-teaching";
 const SMALLEST = [1024, 640]; // pixels that the page needs at its usual size
-const LARGEST = 1.6;
+const LARGEST = 1.65;
+const ROOMY = [2100, 1180]; // pixels above which everything is shown larger, up to a quarter
+const FULLER = 1.25;
 
 function startLanguage() {
   const all = JSON.parse(document.getElementById("wb-languages").textContent);
@@ -18,10 +20,10 @@ function startLanguage() {
 // As large as the smallest page that holds everything can be shown.
 function fitType() {
   const teaching = localStorage.getItem(TEACHING) === "yes";
-  const room = Math.min(innerWidth / SMALLEST[0], innerHeight / SMALLEST[1], LARGEST);
+  const times = ([width, height], most) => Math.max(1, Math.min(innerWidth / width, innerHeight / height, most));
   const root = document.documentElement;
   root.classList.toggle("wb-teach", teaching);
-  root.style.setProperty("--zoom", teaching ? Math.max(1, room).toFixed(3) : 1);
+  root.style.setProperty("--zoom", (teaching ? times(SMALLEST, LARGEST) : times(ROOMY, FULLER)).toFixed(3));
   for (const each of document.querySelectorAll("[data-wb-teach]")) each.setAttribute("aria-pressed", teaching);
 }
 
