@@ -1,7 +1,8 @@
 """The pictures of docs/gallery.md and README.md: `python -m scripts.gallery` draws them anew.
 
 It serves the app, does in a browser what a person would do, and photographs the page. Runs are kept
-in the folder `--root`, so that a second time only the pictures are made.
+in the folder `--root`, so that a second time only the pictures are made. The system needs a font
+with Chinese letters.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
-COLOURS = 96
+COLOURS = 200
 PATIENCE = 600_000
 PORT = 7877
 
@@ -48,17 +49,20 @@ def layers(page: Page, form: str = "table") -> None:
     """The layer that hurts most in the run with nearest rounding, with its causes."""
     view(page, "layers")
     page.locator("#wb-runs tbody tr").last.click()
+    page.locator("#wb-runs tbody tr[aria-selected=true]").last.wait_for()
+    page.wait_for_timeout(2500)
+    page.locator("#wb-layers [data-form=table]").click()
+    row = page.locator("#wb-layers .wb-list .wb-row").first
+    row.click()
+    name = row.get_attribute("data-name")
+    page.locator(f'#wb-inspector .wb-crumb .wb-name[title="{name}"]').wait_for()
+    page.locator("#wb-why .wb-cause").first.wait_for()
     page.locator(f"#wb-layers [data-form={form}]").click()
-    page.locator("#wb-layers [data-form=table][aria-pressed=true], .wb-graph-layer").first.wait_for()
-    if form == "table":
-        page.locator("#wb-layers .wb-list .wb-row").first.click()
-    page.locator("#wb-why .wb-cause, #wb-why .wb-why-message").first.wait_for()
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(2500)
 
 
 def graph(page: Page) -> None:
     """The same as a graph."""
-    layers(page)
     layers(page, "graph")
 
 

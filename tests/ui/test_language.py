@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 UNITS = r"k?B|[MG]B|dB|ms|m?nats?|bits?|MACs?|BOPs|KL|SQNR|top-1|log|EN|Aa"
 NAMES = (
     r"Workbench|ONNX|Runtime|ORT|ort-cpu|CPU|x86|Arm|VNNI|NPU|avx\S*|AMD|EPYC|Intel\S*|Xeon\S*|IR"
-    r"|Apache-2\.0|MIT|MNIST|Python|TOML|CSV|labels\.csv|model\.onnx|recipe\.toml|report\.html|store|\.\w{2,4}\b|make zoo|LayerNorm|GELU|ReLU6?"
+    r"|Apache-2\.0|MIT|MNIST|Python|TOML|CSV|\w*\.\w{2,4}\b|store|make zoo|LayerNorm|GELU|ReLU6?"
     r"|float32|u?int\d+|W\d\w*|A\d+|Conv|Gemm|Relu|GlobalAveragePool|Flatten|[Gg]ram|rtn|minmax"
     r"|LSQ|ResNet|MobileNet|ViT|ByteGPT|Transformer|arXiv\S*|[A-Z]\w+ et al\.|sqrt|Qp|FIX"
     r"|efficientnet-lite0|EfficientNet-Lite0|ImageNet|minilm|all-MiniLM-L6-v2|tsv|smollm2-135m"
