@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
-COLOURS = 200
+COLOURS = 128
 PATIENCE = 600_000
 PORT = 7877
 
@@ -150,7 +150,8 @@ def work(page: Page) -> None:
 def saved(png: bytes, path: Path) -> int:
     """Write a picture with few colours; its bytes."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    found = image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    found.save(path, optimize=True)
     return path.stat().st_size
 
 

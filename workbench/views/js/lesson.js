@@ -237,11 +237,13 @@ export function mountLesson(element, { get, on, send }) {
 
 // Draw a part only when what it shows has changed; the focus stays with a button of the same words.
 const drawnOf = new WeakMap();
+const wordsOf = new WeakMap(); // of buttons as they were drawn: the page may be in another language
 function replaceIfNew(part, value, make) {
   const text = JSON.stringify(value);
   if (drawnOf.get(part) === text) return;
   drawnOf.set(part, text);
-  const focused = part.contains(document.activeElement) ? document.activeElement.textContent : null;
+  const focused = part.contains(document.activeElement) ? wordsOf.get(document.activeElement) : null;
   replace(part, ...make());
-  if (focused) [...part.querySelectorAll("button")].find((one) => one.textContent === focused && !one.disabled)?.focus();
+  for (const one of part.querySelectorAll("button")) wordsOf.set(one, one.textContent);
+  if (focused) [...part.querySelectorAll("button")].find((one) => wordsOf.get(one) === focused && !one.disabled)?.focus();
 }
