@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pyth
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-browser demo app lab test test-fast lint format hostile export-matrix bench bench-ui operators methods notebooks zoo ray zoo-check pins wheel clean
+.PHONY: help setup setup-browser demo app lab test test-fast lint format hostile export-matrix bench bench-ui operators methods notebooks gallery zoo ray zoo-check pins wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -70,6 +70,9 @@ notebooks: setup ## write the course's notebooks from their sources
 
 methods: setup ## write docs/methods.md from what is registered
 	@$(BIN)/python -m scripts.methods
+
+gallery: setup-browser ## draw the pictures of docs/gallery.md and README.md (needs a Chinese font)
+	@$(BIN)/python -m scripts.gallery
 
 zoo: ## add the larger pretrained models
 	@$(PYTHON) scripts/setup.py --zoo

@@ -100,6 +100,29 @@ def test_graph_and_table_are_in_step(page, served, watch):
     watch.assert_clean()
 
 
+def test_a_graph_behind_another_view_is_drawn_in_its_place(page, served):
+    opened(page, served.url)
+    show(page, "graph")
+    page.locator("#wb-view input[value=lessons]").check()
+    expect(page.locator("#wb-lessons h2").first).to_be_visible()
+    page.reload()
+    expect(page.locator("#wb-view input[value=lessons]")).to_be_checked(timeout=PATIENCE)
+    page.locator("#wb-view input[value=layers]").check()
+    plot = page.locator(".wb-graph-plot").bounding_box()
+    node = page.locator(".wb-graph-layer[aria-pressed=true]").bounding_box()
+    assert plot["x"] < node["x"] < node["x"] + node["width"] < plot["x"] + plot["width"]
+    assert plot["y"] < node["y"] < node["y"] + node["height"] < plot["y"] + plot["height"]
+
+
+def test_a_click_on_the_selected_layer_leaves_the_summary(page, served):
+    opened(page, served.url)
+    show(page, "table")
+    page.locator("#wb-inspector .wb-level-up").first.click()
+    expect(page.locator("#wb-inspector .wb-overview-facts")).to_be_visible()
+    page.locator("#wb-layers .wb-row[aria-selected=true]").first.click()
+    expect(page.locator("#wb-inspector .wb-handle").first).to_be_visible()
+
+
 def test_keys_walk_zoom_and_fold(page, served):
     opened(page, served.url)
     show(page, "graph")

@@ -212,6 +212,8 @@ VERIFY_EMPTY = (
     " tensor, in quantization steps."
 )
 
+LANGUAGE = "Language"
+LARGER_TYPE = "Larger type, for a class"
 VIEWS = {
     "open": "Open",
     "layers": "Layers",

@@ -456,7 +456,8 @@ class Handlers:
         if run is None:
             return {}
         workspace.update(form=Form.of(run.recipe))
-        return self._form(workspace)
+        # not the view: it may have been changed while this was drawn
+        return recipe_card.shown(self.page.controls, workspace.settings)
 
     def _files(self, workspace: Workspace) -> Updates:
         """Copies for download: Gradio serves only what lies in the temporary folder."""

@@ -13,6 +13,7 @@ from workbench.ui.gradio.pictures import picture
 from workbench.ui.gradio.recipe_card import Controls, recipe_card
 from workbench.ui.gradio.settings import VIEWS, Settings
 from workbench.views import strings
+from workbench.views.language import ENGLISH, languages
 
 _MARK = (
     '<svg viewBox="0 0 16 16" width="17" height="17" aria-hidden="true">'
@@ -76,6 +77,7 @@ def page(
         gr.HTML(_BRAND, elem_id="wb-brand", apply_default_css=False)
         view = _view()
         scores = picture("summary", "mountScores", "wb-scores")
+        gr.HTML(_switches(), elem_id="wb-switches", apply_default_css=False)
     tries = picture("opening", "mountTries", "wb-tries")
     with gr.Row(elem_id="wb-main"):
         start, drop_model, drop_data = _open()
@@ -100,6 +102,20 @@ def page(
         **hints,
     }
     return Page(key, pictures, code, controls, downloads, view, cured, drop_model, drop_data)
+
+
+def _switches() -> str:
+    """The language and larger type; `page.js` does what they say."""
+    known = [(ENGLISH, "EN"), *((each.code, each.name) for each in languages())]
+    options = "".join(
+        f'<option value="{code}" translate="no">{name}</option>' for code, name in known
+    )
+    return (
+        f'<div class="wb-switches"><button type="button" data-wb-teach aria-pressed="false"'
+        f' aria-label="{strings.LARGER_TYPE}" title="{strings.LARGER_TYPE}">Aa</button>'
+        f'<select data-wb-language aria-label="{strings.LANGUAGE}">{options}'
+        "</select></div>"
+    )
 
 
 def _open() -> tuple[dict[str, gr.HTML], gr.File, gr.File]:

@@ -6,7 +6,8 @@ from importlib import resources
 
 import gradio as gr
 
-from workbench.views.assets import style
+from workbench.views.assets import script, style
+from workbench.views.language import catalogues
 
 _FONTS = ("Inter", "system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
@@ -26,6 +27,14 @@ def theme() -> gr.themes.Base:
 
 
 def head() -> str:
-    """The pictures' style and the page's; in the head, so that nothing is drawn without it."""
-    page = (resources.files("workbench.ui.gradio") / "app.css").read_text(encoding="utf-8")
-    return f"<style>{style()}{page}</style>"
+    """The style of pictures and page, languages, and what the page remembers for itself.
+
+    In the head, so that nothing is drawn before it is there.
+    """
+    texts = f'<script type="application/json" id="wb-languages">{catalogues()}</script>'
+    code = f"<script>(() => {{\n{script('language')}\n{_file('page.js')}}})();</script>"
+    return f"<style>{style()}{_file('app.css')}</style>{texts}{code}"
+
+
+def _file(name: str) -> str:
+    return (resources.files("workbench.ui.gradio") / name).read_text(encoding="utf-8")

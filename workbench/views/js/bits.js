@@ -1,7 +1,7 @@
 // Bits where they matter: a slider over choices, what each does, and which layer gets how many.
 
 import { scale, ticked } from "./charts.js";
-import { h, linePath, nameElement, onSize, replace, s, stage } from "./dom.js";
+import { h, linePath, nameElement, onSize, pointIn, replace, s, sizeOf, stage } from "./dom.js";
 
 const EDGE = { top: 10, right: 14, bottom: 34, left: 50 };
 
@@ -45,8 +45,8 @@ function curveOf(model, chosen, choose) {
     picture.setAttribute("height", height);
   }
   picture.addEventListener("click", (event) => {
-    const { left, top } = picture.getBoundingClientRect();
-    const away = (p) => Math.hypot(x(p.x) - event.clientX + left, y(p.y) - event.clientY + top);
+    const at = pointIn(picture, event);
+    const away = (p) => Math.hypot(x(p.x) - at.x, y(p.y) - at.y);
     const best = places.reduce((one, p) => (away(p) < away(one) ? p : one));
     choose(model.choices.findIndex((choice) => choice.key === best.key));
   });
@@ -108,7 +108,7 @@ export function mountBits(element, { get, on, send }) {
       sentence.textContent = choice.sentence;
       slider.setAttribute("aria-valuetext", choice.sentence);
       replace(list, ...layersOf(model, choice, send));
-      const { width, height } = curve.plot.getBoundingClientRect();
+      const { width, height } = sizeOf(curve.plot);
       if (width > 20) curve.draw(width, height);
     }
     slider.addEventListener("input", () => { pick(Number(slider.value)); tell(model.choices[current].key); });

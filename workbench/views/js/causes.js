@@ -77,11 +77,13 @@ export function mountCauses(element, { get, on, send }) {
   const list = h("div", { class: "wb-scroll wb-causes", tabindex: 0, role: "region", "aria-label": "Causes and cures" });
   const once = (message) => { for (const each of root.querySelectorAll(".wb-cure")) each.disabled = true; send(message); };
   let shown = "";
-  const spoken = (each) => each.getAttribute("aria-label") || each.textContent;
+  const focusable = () => [...root.querySelectorAll("button, select, [tabindex]")];
+  const words = new WeakMap(); // as they were drawn: the page may be in another language
   function draw() {
-    const held = root.contains(document.activeElement) ? spoken(document.activeElement) : null;
+    const held = root.contains(document.activeElement) ? words.get(document.activeElement) : null;
     redraw();
-    if (held) [...root.querySelectorAll("button, select, [tabindex]")].find((each) => spoken(each) === held && !each.disabled)?.focus();
+    for (const each of focusable()) words.set(each, each.getAttribute("aria-label") || each.textContent);
+    if (held) focusable().find((each) => words.get(each) === held && !each.disabled)?.focus();
   }
   function redraw() {
     const model = get();

@@ -1,7 +1,7 @@
 // The weights of one channel: a cell each, blue where rounding made it smaller, orange where larger,
 // a dot where learning went against the nearest level; the chosen one between its two levels.
 
-import { decimal, h, onSize, replace, s } from "./dom.js";
+import { decimal, h, onSize, pointIn, replace, s } from "./dom.js";
 
 const LARGEST = 18;
 
@@ -79,8 +79,8 @@ export function drawCells(box, model, send) {
     });
   }
   function index(event) {
-    const { left, top } = map.getBoundingClientRect();
-    const [column, row] = [Math.floor((event.clientX - left) / grid.side), Math.floor((event.clientY - top) / grid.side)];
+    const { x, y } = pointIn(map, event);
+    const [column, row] = [Math.floor(x / grid.side), Math.floor(y / grid.side)];
     const k = row * grid.columns + column;
     return column < grid.columns && k >= 0 && k < model.codes.length ? k : null;
   }

@@ -1,6 +1,6 @@
 // One bar per output channel: how wide it is, and in orange those that carry most of the error.
 
-import { decimal, h, onSize, replace, s } from "./dom.js";
+import { decimal, h, onSize, pointIn, replace, s } from "./dom.js";
 
 const FOOT = 16;
 
@@ -31,7 +31,7 @@ export function drawChannels(box, model, send) {
     picture.setAttribute("width", width);
     picture.setAttribute("height", height);
   }
-  const index = (event) => Math.min(count - 1, Math.max(0, Math.floor((event.clientX - picture.getBoundingClientRect().left) / wide)));
+  const index = (event) => Math.min(count - 1, Math.max(0, Math.floor(pointIn(picture, event).x / wide)));
   picture.addEventListener("pointermove", (event) => {
     const k = index(event);
     note.textContent = `channel ${k}: widest weight ${model.ranges[k].toPrecision(3)}, ${decimal(model.share[k] * 100)} % of the error`;

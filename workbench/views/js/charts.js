@@ -1,6 +1,6 @@
 // Small charts of a view: lines over names, and points of cost against gain with their front.
 
-import { decimal, h, linePath, onSize, replace, s, short, ticks } from "./dom.js";
+import { decimal, h, linePath, onSize, pointIn, replace, s, short, ticks } from "./dom.js";
 
 const ROOM = { top: 8, right: 14, bottom: 30, left: 44 };
 
@@ -52,8 +52,8 @@ function drawLines(box, chart, send) {
     band.setAttribute("width", Math.max(6, (width - ROOM.left - ROOM.right) / count));
     const at = (series) => series.values.map((value, i) => [x(i), value == null ? null : y(value)]);
     replace(picture, s("g", { class: "wb-axis" }, ...rules([chart.low, chart.high], y, width),
-      s("text", { x: ROOM.left, y: height - 8 }, chart.names[0] || ""),
-      s("text", { x: width - ROOM.right, y: height - 8, "text-anchor": "end" }, chart.names.at(-1) || "")), band,
+      s("text", { x: ROOM.left, y: height - 8, translate: "no" }, chart.names[0] || ""),
+      s("text", { x: width - ROOM.right, y: height - 8, "text-anchor": "end", translate: "no" }, chart.names.at(-1) || "")), band,
     ...chart.series.flatMap((series, i) => [
       s("path", { class: `wb-chart-line ${colour(i)}`, d: linePath(at(series)) }),
       ...at(series).filter((p) => p[1] != null).map(([cx, cy]) => s("circle", { class: `wb-chart-dot ${colour(i)}`, cx, cy, r: 2.6 })),
@@ -61,7 +61,7 @@ function drawLines(box, chart, send) {
     size(width, height);
   }
   const nearest = (event) => {
-    const px = event.clientX - picture.getBoundingClientRect().left;
+    const px = pointIn(picture, event).x;
     return columns.reduce((best, c, i) => (Math.abs(c - px) < Math.abs(columns[best] - px) ? i : best), 0);
   };
   function describe(index) {

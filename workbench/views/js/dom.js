@@ -89,12 +89,28 @@ export function stage(element, className) {
   return { root, stop: followScheme(root) };
 }
 
+// How much larger than its own pixels the page shows an element: larger type is a zoom of the page.
+const zoomOf = (element) => element.currentCSSZoom ?? 1;
+
+// The size of an element, and the place of the pointer in it, in its own pixels.
+export function sizeOf(element) {
+  const { width, height } = element.getBoundingClientRect();
+  const zoom = zoomOf(element);
+  return { width: width / zoom, height: height / zoom };
+}
+
+export function pointIn(element, event) {
+  const { left, top } = element.getBoundingClientRect();
+  const zoom = zoomOf(element);
+  return { x: (event.clientX - left) / zoom, y: (event.clientY - top) / zoom };
+}
+
 // Call `draw(width, height)` now and at each change of size, at most once a frame.
 export function onSize(element, draw) {
   let waiting = 0;
   const run = () => {
     waiting = 0;
-    const { width, height } = element.getBoundingClientRect();
+    const { width, height } = sizeOf(element);
     if (width > 20 && height > 20) draw(width, height);
   };
   const observer = new ResizeObserver(() => { waiting = waiting || requestAnimationFrame(run); });

@@ -1,7 +1,7 @@
 // The network as a drawing: drag to move, wheel, buttons or keys to zoom; blocks open and close.
 // Places come from Python; colours are the heat of the chosen measure, as in the table.
 
-import { h, replace, s } from "./dom.js";
+import { h, pointIn, replace, s, sizeOf } from "./dom.js";
 
 const STEP = 1.25;
 const NEAREST = 2.5;
@@ -38,7 +38,7 @@ export function graphView(send, choose) {
   let refocus = null;
   let at = null;
 
-  const size = () => plot.getBoundingClientRect();
+  const size = () => sizeOf(plot);
   function move() {
     scene.setAttribute("transform", `translate(${view.x.toFixed(2)} ${view.y.toFixed(2)}) scale(${view.scale.toFixed(4)})`);
   }
@@ -132,7 +132,7 @@ export function graphView(send, choose) {
   function label(item, text, cell, tall) {
     const value = item.role === "layer" || item.kind ? (cell ? cell.text : "–") : "";
     return [
-      s("text", { x: item.kind ? 20 : 8, y: tall / 2 + 3.5, class: "wb-graph-name" }, text),
+      s("text", { x: item.kind ? 20 : 8, y: tall / 2 + 3.5, class: "wb-graph-name", translate: "no" }, text),
       value ? s("text", { x: item.w - 8, y: tall / 2 + 3.5, "text-anchor": "end", class: "wb-graph-value" }, value) : null,
     ];
   }
@@ -198,7 +198,7 @@ export function graphView(send, choose) {
       anchor = null;
       move();
     } else if (view.fitted && before && before.width === model.width && before.height === model.height) move();
-    else if (plot.isConnected) start();
+    else if (size().width > 20) start(); // while another view hides it, its size comes later
     if (held || refocus) keep?.element.focus({ preventScroll: true });
     refocus = null;
   }
@@ -218,12 +218,13 @@ export function graphView(send, choose) {
   const found = (event) => items.find((each) => each.element === event.target.closest?.("[role]"));
   picture.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
-    drag = { x: event.clientX, y: event.clientY, left: view.x, top: view.y, moved: false, item: found(event) };
+    drag = { ...pointIn(plot, event), left: view.x, top: view.y, moved: false, item: found(event) };
     picture.setPointerCapture(event.pointerId);
   });
   picture.addEventListener("pointermove", (event) => {
     if (!drag) return;
-    const [dx, dy] = [event.clientX - drag.x, event.clientY - drag.y];
+    const { x, y } = pointIn(plot, event);
+    const [dx, dy] = [x - drag.x, y - drag.y];
     if (!drag.moved && Math.hypot(dx, dy) < 4) return;
     drag.moved = true;
     view.x = drag.left + dx;
@@ -238,8 +239,8 @@ export function graphView(send, choose) {
   picture.addEventListener("pointercancel", () => { drag = null; });
   picture.addEventListener("wheel", (event) => {
     event.preventDefault();
-    const { left, top } = size();
-    zoom(Math.exp(-Math.max(-120, Math.min(120, event.deltaY)) / 400), event.clientX - left, event.clientY - top);
+    const { x, y } = pointIn(plot, event);
+    zoom(Math.exp(-Math.max(-120, Math.min(120, event.deltaY)) / 400), x, y);
   }, { passive: false });
   plot.addEventListener("keydown", key);
   const seen = new ResizeObserver(() => { if (model && !view.fitted && size().width > 20) start(); });

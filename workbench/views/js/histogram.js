@@ -1,7 +1,7 @@
 // A fine histogram with its quantization grid drawn over it. The ends of the grid can be dragged:
 // the bins are quantized here, at once; on release the exact numbers are asked for.
 
-import { decimal, h, onSize, replace, s, short, stage, ticks, whole } from "./dom.js";
+import { decimal, h, onSize, pointIn, replace, s, short, sizeOf, stage, ticks, whole } from "./dom.js";
 import { dequantizeCode, dragEnd, gridEnds, requantize } from "./quantize.js";
 
 const MARGIN = { top: 16, right: 10, bottom: 20, left: 10 };
@@ -114,7 +114,7 @@ function handleFor(which, api) {
     group.setPointerCapture(event.pointerId);
     group.focus();
     api.grab();
-    const move = (moved) => api.drag(which, moved.clientX);
+    const move = (moved) => api.drag(which, moved);
     const up = () => {
       group.removeEventListener("pointermove", move);
       api.release();
@@ -163,13 +163,13 @@ export function drawHistogram(box, model, send) {
     const [from, to] = model.view;
     return MARGIN.left + ((value - from) / (to - from)) * geometry.pixels;
   };
-  const valueAt = (clientX) => {
+  const valueAt = (event) => {
     const [from, to] = model.view;
-    const at = clientX - picture.getBoundingClientRect().left - MARGIN.left;
+    const at = pointIn(picture, event).x - MARGIN.left;
     return from + (Math.min(geometry.pixels, Math.max(0, at)) / geometry.pixels) * (to - from);
   };
   const floor = () => (model.view[1] - model.view[0]) / 400;
-  function drag(which, clientX) { moveTo(which, valueAt(clientX)); }
+  function drag(which, event) { moveTo(which, valueAt(event)); }
   function moveTo(which, value) {
     const ends = gridEnds(state.scale, state.zero, model.grid);
     const limited = which === "low" ? Math.min(-floor(), value) : Math.max(floor(), value);
@@ -253,7 +253,7 @@ export function drawHistogram(box, model, send) {
     onclick: () => {
       state.log = !state.log;
       toggle.setAttribute("aria-pressed", state.log);
-      draw(geometry.width, plot.getBoundingClientRect().height);
+      draw(geometry.width, sizeOf(plot).height);
     },
   }, "log");
   const head = h("div", { class: "wb-plot-head" }, h("h3", {}, model.title), h("span", { class: "wb-dim" }, model.detail), ...pickers(model, send), channelPicker(model, send), toggle);

@@ -95,7 +95,6 @@ export function mountLayers(element, { get, on, send }) {
     tell("form");
   }
   function choose(name) {
-    if (name === state.selected) return;
     state.selected = name;
     mark();
     tell("layer");

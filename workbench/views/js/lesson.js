@@ -160,7 +160,7 @@ function lessonHead(model, send, teach) {
     model.single ? null : h("button", { type: "button", class: "wb-button wb-lesson-all", onclick: () => send({ kind: "list" }) }, "All demos"),
     h("div", { class: "wb-lesson-title" }, h("h2", {}, model.title), h("p", { class: "wb-dim" }, model.description)),
     model.single ? null : go("‹", "The demo before", model.before), model.single ? null : go("›", "The next demo", model.next),
-    h("button", { type: "button", class: "wb-button", "aria-label": "Larger type, for a class", title: "Larger type, for a class", onclick: teach }, "Aa"));
+    model.single ? h("button", { type: "button", class: "wb-button", "aria-label": "Larger type, for a class", title: "Larger type, for a class", onclick: teach }, "Aa") : null);
 }
 
 export function mountLesson(element, { get, on, send }) {
@@ -245,11 +245,13 @@ export function mountLesson(element, { get, on, send }) {
 
 // Draw a part only when what it shows has changed; the focus stays with a button of the same words.
 const drawnOf = new WeakMap();
+const wordsOf = new WeakMap(); // of buttons as they were drawn: the page may be in another language
 function replaceIfNew(part, value, make) {
   const text = JSON.stringify(value);
   if (drawnOf.get(part) === text) return;
   drawnOf.set(part, text);
-  const focused = part.contains(document.activeElement) ? document.activeElement.textContent : null;
+  const focused = part.contains(document.activeElement) ? wordsOf.get(document.activeElement) : null;
   replace(part, ...make());
-  if (focused) [...part.querySelectorAll("button")].find((one) => one.textContent === focused && !one.disabled)?.focus();
+  for (const one of part.querySelectorAll("button")) wordsOf.set(one, one.textContent);
+  if (focused) [...part.querySelectorAll("button")].find((one) => wordsOf.get(one) === focused && !one.disabled)?.focus();
 }

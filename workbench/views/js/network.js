@@ -1,6 +1,6 @@
 // Along the network: each layer's own error beside what has gathered up to it, or one bar for each.
 
-import { decimal, h, linePath, onSize, replace, s, stage, ticks } from "./dom.js";
+import { decimal, h, linePath, onSize, pointIn, replace, s, stage, ticks } from "./dom.js";
 
 const PAD = { top: 8, right: 8, bottom: 18, left: 30 };
 
@@ -89,7 +89,7 @@ export function drawNetwork(box, model, send) {
     picture.setAttribute("height", height);
   }
   const nearest = (event) => {
-    const px = event.clientX - picture.getBoundingClientRect().left;
+    const px = pointIn(picture, event).x;
     let best = 0;
     columns.forEach((c, i) => { if (Math.abs(c - px) < Math.abs(columns[best] - px)) best = i; });
     return model.points[best];

@@ -1,7 +1,7 @@
 // Panels of a lesson: lines, bars, a number line, cells and tables, from plain records.
 // A panel keeps its element while its numbers change, so that a drag is not interrupted.
 
-import { h, linePath, onSize, replace, s, short } from "./dom.js";
+import { h, linePath, onSize, pointIn, replace, s, short } from "./dom.js";
 import { ticked } from "./charts.js";
 import { extent, scaler } from "./sparks.js";
 
@@ -201,7 +201,7 @@ function spoken(panel) {
 // Take hold of marks and of a number line: `sent(name, value)` while it moves.
 function grips(picture, current, sent) {
   let held = "";
-  const place = (event) => event.clientX - picture.getBoundingClientRect().left;
+  const place = (event) => pointIn(picture, event).x;
   const value = (px, r) => {
     const share = (px - r.edge.left) / (r.right - r.edge.left);
     const axis = current().panel.x || current().panel.axis;

@@ -58,6 +58,17 @@ const COLUMNS = [
   }],
 ];
 
+// What each column shows; one that a run says nothing of is left out, so that names have room.
+const SHOWN = {
+  loss: ["reconstruction", "loss", "held_out", "hard"], gradient: ["gradient"], moved: ["flips", "open"],
+  clipped: ["clipped"], scale: ["scale"],
+};
+function columnsOf(model) {
+  const items = model.units.flatMap((unit) => [unit, ...unit.sites]);
+  const has = (name) => items.some((item) => (name === "h(V)" ? item.h : SHOWN[name].some((series) => valuesOf(item, series).length)));
+  return COLUMNS.filter(([name]) => has(name));
+}
+
 function sharedOf(items) {
   const all = (name) => items.flatMap((item) => valuesOf(item, name)).filter((value) => value != null);
   const drifts = items.flatMap((item) => drift(valuesOf(item, "scale"))).filter((value) => value != null);
@@ -93,10 +104,10 @@ function rowName({ unit, item, inner }) {
   return label;
 }
 
-function rowElement(row, at, shared, selected, wrong, choose) {
+function rowElement(row, at, columns, shared, selected, wrong, choose) {
   const item = until(row.item, at);
   const span = spanOf(row.item);
-  const cells = COLUMNS.map(([, , cell]) => {
+  const cells = columns.map(([, , cell]) => {
     const [picture, text] = item.count ? cell(item, shared, span) : [null, ""];
     return h("span", { class: "wb-signal-cell" }, picture || h("span"), h("span", { class: "wb-num" }, text));
   });
@@ -191,7 +202,7 @@ export function mountSignals(element, { get: read, on, send }) {
     const wrong = new Set(model.concerns.map((concern) => concern.site));
     const shared = sharedOf(rows.map((one) => one.item));
     const top = list.scrollTop;
-    replace(list, ...rows.map((one) => rowElement(one, now(), shared, row.key, wrong, choose)));
+    replace(list, ...rows.map((one) => rowElement(one, now(), columnsOf(model), shared, row.key, wrong, choose)));
     list.scrollTop = top;
     sizes.forEach((end) => end());
     const waiting = [];
@@ -217,7 +228,9 @@ export function mountSignals(element, { get: read, on, send }) {
     const head = h("div", { class: "wb-plot-head" }, h("h2", {}, model.title), h("span", { class: "wb-dim wb-num" }, model.status));
     if (!model.units.length) { replace(root, head, line, h("p", { class: "wb-empty" }, model.message)); return; }
     const held = document.activeElement;
-    const heads = h("div", { class: "wb-signal-row wb-head" }, h("span", {}, "unit"), ...COLUMNS.map(([label, tip]) => h("span", { title: tip }, label)));
+    const columns = columnsOf(model);
+    root.style.setProperty("--columns", columns.length);
+    const heads = h("div", { class: "wb-signal-row wb-head" }, h("span", {}, "unit"), ...columns.map(([label, tip]) => h("span", { title: tip }, label)));
     body(model);
     place(model);
     replace(root, head, line, concernList(model, chooseName), h("div", { class: "wb-signal-main" }, h("div", { class: "wb-signal-table" }, heads, list, model.reports > 1 ? bar.element : null), detail));
