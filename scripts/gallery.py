@@ -148,7 +148,7 @@ def work(page: Page) -> None:
 
 
 def saved(png: bytes, path: Path) -> None:
-    """Write a picture in 256 colours: those that fill it as they are, and those that differ most."""
+    """Write a picture in 256 colours: those that fill it, and those that differ most."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
     often = sorted(image.getcolors(image.width * image.height) or (), reverse=True)[:OFTEN]
     apart = image.quantize(256 - OFTEN, Image.Quantize.MAXCOVERAGE).getpalette() or []
