@@ -212,9 +212,10 @@ class AsymmetricDemo(Demo):
             if at is not None
         )
         return NumberLine(
-            f"Levels, {kind}: {found.used} of {len(levels)} used",
+            f"Levels of the {kind} grid",
             Axis("value", low=-1.1 * top, high=1.1 * top),
             levels,
+            note=f"{found.used} of {len(levels)} codes are used; the others are pale.",
             veiled=True,
         )
 

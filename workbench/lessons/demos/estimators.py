@@ -59,6 +59,16 @@ def problem() -> tuple[Tensor, Tensor, float, float]:
     return weight, gram, size, 2 * float(torch.linalg.eigvalsh(gram)[-1]) / size
 
 
+def stated() -> str:
+    """Lines of Python for the problem, behind those that record `x`."""
+    return (
+        f'weight = session.model.get_parameter("{PARAMETER}").detach()[:, :{HEAD}]\n'
+        "gram = x.flatten(0, -2).T @ x.flatten(0, -2)\n"
+        "size = (weight * (gram @ weight)).sum()\n"
+        "curvature = 2 * torch.linalg.eigvalsh(gram)[-1] / size\n"
+    )
+
+
 @lru_cache(maxsize=64)
 def descents(bits: int, rate: float) -> dict[str, tuple[list[float], list[int]]]:
     """Of each estimator L from step to step, the first before any, and codes that a step changed.
@@ -167,10 +177,7 @@ class EstimatorsDemo(Demo):
             "from workbench.maths.estimators.registry import make\n"
             "from workbench.maths.grid import Grid, affine_range, fake_quantize\n"
             "from workbench.maths.ranges import weight_range\n\n"
-            f'weight = session.model.get_parameter("{PARAMETER}").detach()[:, :{HEAD}]\n'
-            "gram = x.flatten(0, -2).T @ x.flatten(0, -2)\n"
-            "size = (weight * (gram @ weight)).sum()\n"
-            "curvature = 2 * torch.linalg.eigvalsh(gram)[-1] / size\n\n"
+            f"{stated()}\n"
             f'grid, estimator = Grid({o.bits}), make("{o.estimator}",'
             f" {dict(SHOWN.get(o.estimator, {}))})\n"
             f'ends = weight_range(weight, grid, "{RANGE}")\n'

@@ -21,7 +21,7 @@ from torch import Tensor
 from workbench.foundation.options import Options
 from workbench.lessons import material
 from workbench.lessons.base import Demo, Question
-from workbench.lessons.demos.estimators import HEAD, MODEL, PARAMETER, RANGE, VALUE, problem
+from workbench.lessons.demos.estimators import MODEL, RANGE, VALUE, problem, stated
 from workbench.lessons.panels import Axis, Bars, Lines, Mark, Reading, Scene, Series, numbers
 from workbench.lessons.registry import demo
 from workbench.maths.grid import Grid
@@ -227,10 +227,7 @@ class OscillationDemo(Demo):
             "from workbench.methods.tracking import CodeHistory, falling\n"
             "from workbench.quantizers.uniform import Uniform\n"
             "from workbench.signals.dampening import annealed, dampening\n\n"
-            f'weight = session.model.get_parameter("{PARAMETER}").detach()[:, :{HEAD}]\n'
-            "gram = x.flatten(0, -2).T @ x.flatten(0, -2)\n"
-            "size = (weight * (gram @ weight)).sum()\n"
-            "curvature = 2 * torch.linalg.eigvalsh(gram)[-1] / size\n"
+            f"{stated()}\n"
             f"quantizer = Uniform(Grid({o.bits}), tuple(weight.shape))\n"
             f'quantizer.fit(weight, "{RANGE}")\n\n'
             "latent = weight.clone().requires_grad_()\n"
