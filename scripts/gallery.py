@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 
+import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -148,12 +149,12 @@ def work(page: Page) -> None:
 
 
 def saved(png: bytes, path: Path) -> None:
-    """Write a picture in 256 colours: those that fill it as they are, and those that differ most."""
+    """Write a picture in 256 colours: what fills it as it is, and what differs most."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
     often = sorted(image.getcolors(image.width * image.height) or (), reverse=True)[:OFTEN]
     apart = image.quantize(256 - OFTEN, Image.Quantize.MAXCOVERAGE).getpalette() or []
     palette = Image.new("P", (1, 1))
-    palette.putpalette([*(part for _, colour in often for part in colour), *apart])
+    palette.putpalette([*np.array([colour for _, colour in often]).flatten().tolist(), *apart])
     found = image.quantize(palette=palette, dither=Image.Dither.NONE)
     found.save(path, optimize=True)
 
