@@ -50,8 +50,8 @@ def layers(page: Page, form: str = "table") -> None:
     """The layer that hurts most in the run with nearest rounding, with its causes."""
     view(page, "layers")
     page.locator("#wb-runs tbody tr").last.click()
-    page.locator("#wb-runs tbody tr[aria-selected=true]").last.wait_for()
-    page.wait_for_timeout(2500)
+    page.locator("#wb-runs tbody tr:last-child[aria-selected=true]").wait_for()
+    page.wait_for_timeout(1000)
     page.locator("#wb-layers [data-form=table]").click()
     row = page.locator("#wb-layers .wb-list .wb-row").first
     row.click()
