@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 
+import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -49,8 +50,8 @@ def layers(page: Page, form: str = "table") -> None:
     """The layer that hurts most in the run with nearest rounding, with its causes."""
     view(page, "layers")
     page.locator("#wb-runs tbody tr").last.click()
-    page.locator("#wb-runs tbody tr[aria-selected=true]").last.wait_for()
-    page.wait_for_timeout(2500)
+    page.locator("#wb-runs tbody tr:last-child[aria-selected=true]").wait_for()
+    page.wait_for_timeout(1000)
     page.locator("#wb-layers [data-form=table]").click()
     row = page.locator("#wb-layers .wb-list .wb-row").first
     row.click()
@@ -148,12 +149,13 @@ def work(page: Page) -> None:
 
 
 def saved(png: bytes, path: Path) -> None:
-    """Write a picture in 256 colours: those that fill it, and those that differ most."""
+    """Write a picture in 256 colours: what fills it as it is, and what differs most."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
     often = sorted(image.getcolors(image.width * image.height) or (), reverse=True)[:OFTEN]
     apart = image.quantize(256 - OFTEN, Image.Quantize.MAXCOVERAGE).getpalette() or []
     palette = Image.new("P", (1, 1))
-    palette.putpalette([*(part for _, colour in often for part in colour), *apart])
+    known = np.array([colour for _, colour in often]).flatten().astype(int)
+    palette.putpalette([*map(int, known), *apart])
     found = image.quantize(palette=palette, dither=Image.Dither.NONE)
     found.save(path, optimize=True)
 
