@@ -218,6 +218,16 @@ answer = None
 course.check("3.3", answer)
 
 # %% [markdown]
+# **3.4** Answer the question of `demo.granularity()` (its default options), in the words of one of the
+# choices.
+
+# %%
+answer = None
+
+# %%
+course.check("3.4", answer)
+
+# %% [markdown]
 # ## What to remember
 # - The widest value that shares a scale sets the step of all.
 # - Per-channel weights cost next to nothing and are the usual choice; groups cost $16/g$ bits.

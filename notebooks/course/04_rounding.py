@@ -218,6 +218,16 @@ answer = None
 course.check("4.3", answer)
 
 # %% [markdown]
+# **4.4** Answer the question of `demo.adaround()` (its default options), in the words of one of the
+# choices.
+
+# %%
+answer = None
+
+# %%
+course.check("4.4", answer)
+
+# %% [markdown]
 # ## Five-minute challenge
 #
 # `digits-resnet`, weights in at most 22,000 bytes: the best score on held-out digits wins. A choice

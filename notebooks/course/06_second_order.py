@@ -222,6 +222,16 @@ answer = None
 course.check("6.3", answer)
 
 # %% [markdown]
+# **6.4** Answer the question of `demo.gptq()` (its default options), in the words of one of the
+# choices.
+
+# %%
+answer = None
+
+# %%
+course.check("6.4", answer)
+
+# %% [markdown]
 # ## Five-minute challenge
 #
 # `digits-mobilenet`, weights in at most 34,000 bytes. Options of `gram`: `rows`, `sweeps`,

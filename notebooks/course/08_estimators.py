@@ -185,6 +185,16 @@ answer = None
 course.check("8.3", answer)
 
 # %% [markdown]
+# **8.4** Answer the question of `demo.oscillation()` (its default options), in the words of one of the
+# choices.
+
+# %%
+answer = None
+
+# %%
+course.check("8.4", answer)
+
+# %% [markdown]
 # ## What to remember
 # - Estimators differ on the way back only; the code that is computed is always exact.
 # - Between two levels a straight-through weight oscillates; dampening or freezing ends it.

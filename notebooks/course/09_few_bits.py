@@ -196,6 +196,16 @@ answer = None
 course.check("9.3", answer)
 
 # %% [markdown]
+# **9.4** Answer the question of `demo.kmeans()` (its default options), in the words of one of the
+# choices.
+
+# %%
+answer = None
+
+# %%
+course.check("9.4", answer)
+
+# %% [markdown]
 # ## What to remember
 # - At two bits the levels' places matter more than anything: balanced beats $-2 \dots 1$ for free.
 # - Tables fit weights better from three bits on, and cost a look-up.

@@ -168,6 +168,16 @@ answer = None
 course.check("10.3", answer)
 
 # %% [markdown]
+# **10.4** Answer the question of `demo.distillation()` (its default options), in the words of one of the
+# choices.
+
+# %%
+answer = None
+
+# %%
+course.check("10.4", answer)
+
+# %% [markdown]
 # ## What to remember
 # - $T^2\,\mathrm{KL}$: soft answers carry more than labels, and no label is needed.
 # - Batch norm remembers enough to calibrate on; real examples, even few, are better.

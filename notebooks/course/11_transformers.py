@@ -226,6 +226,16 @@ answer = None
 course.check("11.3", answer)
 
 # %% [markdown]
+# **11.4** Answer the question of `demo.log_twin()` (its default options), in the words of one of the
+# choices.
+
+# %%
+answer = None
+
+# %%
+course.check("11.4", answer)
+
+# %% [markdown]
 # ## Five-minute challenge
 #
 # `digits-vit` with 4-bit activations, weights in at most 46,000 bytes. (`activations` is given;

@@ -199,6 +199,16 @@ answer = None
 course.check("12.3", answer)
 
 # %% [markdown]
+# **12.4** Answer the question of `demo.bit_budget()` (its default options), in the words of one of the
+# choices.
+
+# %%
+answer = None
+
+# %%
+course.check("12.4", answer)
+
+# %% [markdown]
 # ## Five-minute challenge
 #
 # `digits-mobilenet`, weights in at most 28,000 bytes: less than two bits for most of them leaves

@@ -169,6 +169,16 @@ answer = None
 course.check("13.3", answer)
 
 # %% [markdown]
+# **13.4** Answer the question of `demo.guilty_game()` (its default options), in the words of one of the
+# choices.
+
+# %%
+answer = None
+
+# %%
+course.check("13.4", answer)
+
+# %% [markdown]
 # ## What to remember
 # - Error is not harm; accumulated error is not one's own.
 # - Rank by damage to the answer, on held-out data.

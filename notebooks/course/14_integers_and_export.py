@@ -222,6 +222,16 @@ answer = None
 course.check("14.3", answer)
 
 # %% [markdown]
+# **14.4** Answer the question of `demo.integer_only()` (its default options), in the words of one of the
+# choices.
+
+# %%
+answer = None
+
+# %%
+course.check("14.4", answer)
+
+# %% [markdown]
 # ## What to remember
 # - Codes, 32-bit sums, bias at scale $s_x s_w$, one multiplication and a shift: no float is needed.
 # - Compare runtime and simulation in steps; one at a tie is fine, more has a cause.

@@ -17,8 +17,10 @@ question's function computes the right answer.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
 from typing import Any, TypeVar
 
@@ -132,8 +134,15 @@ def _unsolved(answer: object) -> bool:
 
 def _of_demo(name: str, options: Mapping[str, Any], answer: object) -> str:
     """What is wrong with an answer to a demo's question."""
-    demo = make(name, options)
-    return _judged(demo.question(), demo.answer(), answer)
+    given = DEMOS.parsed(name, options).model_dump(mode="json", exclude_defaults=True)
+    return _judged(*_solved(name, json.dumps(given, sort_keys=True)), answer)
+
+
+@lru_cache(maxsize=64)
+def _solved(name: str, options: str) -> tuple[Question, Answer]:
+    """A demo's question with its answer, which some take seconds to compute; a class asks often."""
+    demo = make(name, json.loads(options))
+    return demo.question(), demo.answer()
 
 
 def _judged(asked: Question, truth: Answer, answer: object) -> str:

@@ -6,7 +6,7 @@ import math
 
 from workbench.lessons.answers import close, numbers
 from workbench.lessons.base import Question
-from workbench.lessons.checking import exercise, question
+from workbench.lessons.checking import demo_question, exercise, question
 
 
 @question(
@@ -49,3 +49,6 @@ def equalize_by_hand(answer: object) -> str:
 def the_price_of_channels() -> float:
     """Next to nothing."""
     return 100 * 1023 * 32 / (1024 * 1024 * 4 + 32)
+
+
+demo_question("3.4", "granularity", title="Which granularity?")

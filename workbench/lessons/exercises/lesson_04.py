@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from workbench.lessons.answers import numbers
 from workbench.lessons.base import Question
-from workbench.lessons.checking import exercise, question
+from workbench.lessons.checking import demo_question, exercise, question
 
 
 @exercise(
@@ -41,3 +41,6 @@ def quadratic_form() -> float:
 def middle() -> float:
     """Stretched, but still in the middle."""
     return 1.2 * 0.5 - 0.1
+
+
+demo_question("4.4", "adaround", title="How good is nearest?")

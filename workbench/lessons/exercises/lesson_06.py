@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workbench.lessons.base import Question
-from workbench.lessons.checking import question
+from workbench.lessons.checking import demo_question, question
 
 
 @question(
@@ -50,3 +50,6 @@ def gram_step() -> float:
 def size_of_h() -> float:
     """It is a matrix of the inputs alone."""
     return 512 * 512 * 4
+
+
+demo_question("6.4", "gptq", title="What GPTQ gives up")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workbench.lessons.base import Question
-from workbench.lessons.checking import question
+from workbench.lessons.checking import demo_question, question
 
 
 @question(
@@ -48,3 +48,6 @@ def share_at_the_top() -> float:
 def factor_of_two() -> str:
     """Half the rate."""
     return "a"
+
+
+demo_question("8.4", "oscillation", title="Where weights gather")

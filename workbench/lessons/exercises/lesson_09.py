@@ -6,7 +6,7 @@ import math
 
 from workbench.lessons.answers import close, numbers
 from workbench.lessons.base import Question
-from workbench.lessons.checking import exercise, question
+from workbench.lessons.checking import demo_question, exercise, question
 
 WEIGHTS = (0.9, -0.5, 0.1, -0.7)
 
@@ -47,3 +47,6 @@ def ternary_scale() -> float:
     """The mean magnitude of those above the threshold."""
     above = [abs(w) for w in WEIGHTS if abs(w) > 0.7 * binary_scale()]
     return sum(above) / len(above)
+
+
+demo_question("9.4", "kmeans", title="What free levels bring")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from workbench.lessons.base import Question
-from workbench.lessons.checking import question
+from workbench.lessons.checking import demo_question, question
 
 
 @question(
@@ -48,3 +48,6 @@ def warm() -> float:
 def nothing_remembered() -> str:
     """LayerNorm computes its statistics anew for each token."""
     return "b"
+
+
+demo_question("10.4", "distillation", title="Which way the logit goes")

@@ -6,7 +6,7 @@ import math
 
 from workbench.lessons.answers import close, numbers
 from workbench.lessons.base import Question
-from workbench.lessons.checking import exercise, question
+from workbench.lessons.checking import demo_question, exercise, question
 
 
 @question(
@@ -46,3 +46,6 @@ def after_smoothing(answer: object) -> str:
 def rotated_outlier() -> float:
     """Spread over all 64."""
     return 8 / math.sqrt(64)
+
+
+demo_question("11.4", "log_twin", title="Levels for a softmax")

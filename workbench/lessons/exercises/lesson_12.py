@@ -6,7 +6,7 @@ from itertools import product
 
 from workbench.lessons.answers import numbers
 from workbench.lessons.base import Question
-from workbench.lessons.checking import exercise, question
+from workbench.lessons.checking import demo_question, exercise, question
 
 SIZES = (100, 400)
 HARM = ({2: 8.0, 3: 2.0, 4: 1.0}, {2: 6.0, 3: 1.0, 4: 0.5})
@@ -61,3 +61,6 @@ def average_bits() -> float:
 def bit_operations() -> float:
     """MACs times both widths."""
     return 9.2 * 4 * 8
+
+
+demo_question("12.4", "bit_budget", title="What a mixture saves")

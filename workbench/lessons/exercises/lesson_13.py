@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workbench.lessons.base import Question
-from workbench.lessons.checking import question
+from workbench.lessons.checking import demo_question, question
 
 ALONE = (30, 31, 13, 25, 22)
 
@@ -48,3 +48,6 @@ def short_of_theory() -> str:
 def too_large() -> str:
     """Rounding never errs by more than half a step."""
     return "b"
+
+
+demo_question("13.4", "guilty_game", title="Which layer is it?")

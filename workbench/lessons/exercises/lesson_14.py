@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from workbench.lessons.base import Question
-from workbench.lessons.checking import question
+from workbench.lessons.checking import demo_question, question
 
 
 @question(
@@ -48,3 +48,6 @@ def accumulated() -> float:
 def shift() -> float:
     """So that the multiplier uses all of its bits."""
     return 30 - math.floor(math.log2(0.0075))
+
+
+demo_question("14.4", "integer_only", title="How wide the sum is")
