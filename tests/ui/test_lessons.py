@@ -10,7 +10,6 @@ import pytest
 import traitlets
 
 import workbench
-from tests.ui.conftest import Served
 from workbench.foundation.errors import RecipeError
 from workbench.session.execute import Extent
 from workbench.ui.gradio import lessons, survey
@@ -161,26 +160,3 @@ def test_the_maps_in_a_cell_follow_and_lead():
     html = widget._repr_mimebundle_()[0]["text/html"]
     assert "qdrop" in html
     assert "<table" in html
-
-
-@pytest.mark.browser
-@pytest.mark.slow
-def test_the_maps_in_the_app(page, served: Served):
-    from playwright.sync_api import expect
-
-    page.set_default_timeout(90_000)
-    page.goto(served.url)
-    page.locator("#wb-layers .wb-row").first.wait_for()
-    page.locator("#wb-view input[value=lessons]").check()
-    page.locator("#wb-lessons .wb-lesson-card").first.wait_for()
-    page.locator("#wb-lessons-part input[value=survey]").check()
-    cell = page.locator('[data-cell="transform/layer_error"]')
-    cell.click()
-    expect(cell).to_have_attribute("aria-pressed", "true")
-    page.locator(".wb-survey-method[data-name=awq]").click()
-    expect(page.locator(".wb-survey-side pre")).to_contain_text("awq")
-    page.locator("select[data-axis=constraint]").select_option(
-        label="8-bit weights and activations"
-    )
-    expect(page.locator(".wb-survey-advice pre")).to_contain_text("bits = 8")
-    expect(page.locator("#wb-lessons .wb-lesson-card").first).to_be_hidden()
