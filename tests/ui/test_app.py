@@ -192,3 +192,19 @@ def test_nothing_is_cut_off(page, served, size: tuple[int, int]):
         box = page.locator(f"#{name}").bounding_box()
         assert box["x"] + box["width"] <= size[0]
         assert box["y"] + box["height"] <= size[1]
+
+
+def test_the_maps_of_the_survey(page, served):
+    opened(page, served)
+    choose(page, "wb-view", "Lessons")
+    page.locator("#wb-lessons .wb-lesson-card").first.wait_for()
+    choose(page, "wb-lessons-part", "maps")
+    cell = page.locator('[data-cell="transform/layer_error"]')
+    cell.click()
+    expect(cell).to_have_attribute("aria-pressed", "true")
+    page.locator(".wb-survey-method[data-name=awq]").click()
+    expect(page.locator(".wb-survey-side pre")).to_contain_text("awq")
+    wanted = page.locator("select[data-axis=constraint]")
+    wanted.select_option(label="8-bit weights and activations")
+    expect(page.locator(".wb-survey-advice pre")).to_contain_text("bits = 8")
+    expect(page.locator("#wb-lessons .wb-lesson-card").first).to_be_hidden()

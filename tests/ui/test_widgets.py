@@ -14,6 +14,9 @@ from workbench.session.execute import Extent
 from workbench.session.runs import Run
 from workbench.session.session import Session
 from workbench.session.session import open as open_session
+from workbench.ui.gradio.recipe_form import Form
+from workbench.ui.gradio.settings import Settings
+from workbench.ui.gradio.workspace import Desk
 from workbench.ui.widgets import LayersWidget, SignalsWidget
 from workbench.ui.widgets.base import Pictured
 
@@ -329,3 +332,18 @@ def wait_until(found, seconds: float = 30.0) -> None:
     while not found():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+
+
+def test_one_folder_of_runs_serves_both_doors(tiny, session: Session, tmp_path: Path):
+    model, data = str(tiny.model), str(tiny.data)
+    desk = Desk(tmp_path, EXTENT, Settings(model=model, title="tiny", data=data))
+    workspace = desk.workspace(None)
+    session.tune("head", bits=3)
+    session.quantize(2, 8, "rtn", out=workspace.directory / "runs" / "mine", extent=EXTENT)
+    (seen,) = workspace.runs()
+    assert (seen.name, seen.state) == ("mine", "done")
+    assert [(o.pattern, o.weights) for o in seen.recipe.overrides] == [("head", 3)]
+    workspace.update(form=Form.of(seen.recipe))  # as a click on it does
+    assert workspace.recipe() == seen.recipe
+    widget = widgets.signals(seen.directory)
+    assert (widget.state, widget.fraction) == ("done", 1.0)
