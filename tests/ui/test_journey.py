@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.ui.test_app import PATIENCE, choose, choose_method, opened, ready
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
 RUNS = "#wb-runs tbody tr"
 
@@ -53,7 +53,7 @@ def learn_stop_resume(page: Page) -> None:
     choose_method(page, "LSQ: learned")
     page.locator("#wb-options > button").click()
     epochs = page.locator("#wb-option-lsq-epochs input")
-    epochs.fill("150")
+    epochs.fill("100")
     epochs.blur()
     page.locator("#wb-run").click()
     expect(page.locator("#wb-stop")).to_be_visible()
