@@ -1,11 +1,11 @@
 """Measure the app as a person and as a class feel it; the exit code says whether budgets hold.
 
-    python -m benchmarks.ui [--browsers N] [--minutes M] [--only person|class]
+    python -m benchmarks.ui [--browsers N] [--minutes M] [--only person|newcomer|class]
                             [--runs FOLDER] [--out FOLDER]
 
 The app is started as `make app` starts it, in a folder of its own, and warmed up once: a first
 start measures the sample's baseline, which a warm machine has. The person comes first, alone; then
-the class. Records go to `ui.json` and `ui.md` in the folder.
+one who has never seen it, then the class. Records go to `ui.json` and `ui.md` in the folder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from benchmarks.keeping import RESULTS
 from benchmarks.machine import stamp
 from benchmarks.ui import crowd, newcomer, person, tables, warming
 from benchmarks.ui.budgets import verdicts
-from benchmarks.ui.server import running
+from benchmarks.ui.server import Server, running
 
 log = logging.getLogger("benchmarks.ui")
+Measure = Callable[[Server], dict[str, Any]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.ui", description=__doc__)
     parser.add_argument("--browsers", type=int, default=30, help="simulated ones; default 30")
     parser.add_argument("--minutes", type=float, default=5.0, help="they stay; default 5")
-    parser.add_argument("--only", choices=("person", "class"))
+    parser.add_argument("--only", choices=("person", "newcomer", "class"))
     parser.add_argument("--runs", type=Path, help="folder of the app, warm if it was used before")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args(arguments)
@@ -44,23 +45,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs = given.runs or Path(name)
         log.info("warming up")
         warming.warm(runs)
-        if given.only != "class":
-            log.info("one person in Chromium")
-            with running(runs) as server:
-                record["person"] = person.measure(server)
-            log.info("one who has never seen it")
-            with running(runs) as server:
-                record["newcomer"] = newcomer.measure(server, runs)
-        if given.only != "person":
-            log.info("%d browsers for %g minutes", given.browsers, given.minutes)
-            with running(runs) as server:
-                record["class"] = crowd.measure(server, given.browsers, given.minutes)
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "ui.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-    text = tables.page(record)
-    (given.out / "ui.md").write_text(text, encoding="utf-8")
-    sys.stdout.write(text)
+        for part, words, measure in _parts(given, runs):
+            if given.only in (None, part):
+                log.info("%s", words)
+                with running(runs) as server:
+                    record[part] = measure(server)
+                write(record, given.out)
+    sys.stdout.write(tables.page(record))
     return 0 if all(each.held for each in verdicts(record)) else 1
+
+
+def _parts(given: argparse.Namespace, runs: Path) -> list[tuple[str, str, Measure]]:
+    """What is measured: its name, words for the log, and how."""
+    many, minutes = given.browsers, given.minutes
+    return [
+        ("person", "one person in Chromium", person.measure),
+        ("newcomer", "one who has never seen it", lambda server: newcomer.measure(server, runs)),
+        (
+            "class",
+            f"{many} browsers for {minutes:g} minutes",
+            lambda server: crowd.measure(server, many, minutes),
+        ),
+    ]
+
+
+def write(record: Mapping[str, Any], out: Path) -> None:
+    """Keep what was measured so far."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "ui.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    (out / "ui.md").write_text(tables.page(record), encoding="utf-8")
 
 
 if __name__ == "__main__":

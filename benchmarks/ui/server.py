@@ -19,11 +19,10 @@ _PATIENCE = 180.0
 
 @dataclass(frozen=True)
 class Server:
-    """A running app: its address, its process, and when it said that it is open."""
+    """A running app: its address and its process."""
 
     url: str
     process: psutil.Process
-    opened: float
 
     @property
     def memory(self) -> int:
@@ -46,7 +45,7 @@ def running(runs: Path) -> Iterator[Server]:
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             url = _address(process, runs / "server.log")
-            yield Server(url, psutil.Process(process.pid), time.time())
+            yield Server(url, psutil.Process(process.pid))
         finally:
             process.terminate()
             process.wait(30)
