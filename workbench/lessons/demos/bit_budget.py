@@ -201,7 +201,7 @@ class BitBudget(Demo):
             chosen=tuple((i, bits - LEAST) for i, bits in enumerate(self.mine.values())),
             sets="own",
             one_per_row=True,
-            note=f"Click a cell in each row. {self.my_point[0]:.3g} bits on average so far.",
+            note=f"Click a cell in a row, again to let go. Average: {self.my_point[0]:.3g} bits.",
             veiled=False,
         )
 

@@ -180,11 +180,15 @@ export function mountLesson(element, { get, on, send }) {
     state.controls = [];
     state.panels = [];
   }
-  function sent(name, value, toggles) {
+  // With `row`, cells of a row exclude each other: a click replaces what was chosen in its row.
+  function sent(name, value, toggles, row = 0) {
     const control = (get().controls || []).find((one) => one.name === name);
     if (!control) return;
-    if (control.kind === "set" && toggles) tell({ kind: "toggle", name, value });
-    else tell({ kind: "set", name, value: control.kind === "set" ? [value].flat() : limited(control, value) });
+    if (control.kind === "set" && row && !control.value.includes(value)) {
+      const others = control.value.filter((one) => Math.floor(one / row) !== Math.floor(value / row));
+      tell({ kind: "set", name, value: [...others, value] });
+    } else if (control.kind === "set" && toggles) tell({ kind: "toggle", name, value });
+    else tell({ kind: "set", name, value: control.kind === "set" ? [value] : limited(control, value) });
   }
   function teach() {
     root.classList.toggle("wb-teach");

@@ -159,15 +159,13 @@ function cellsPanel(panel, sent) {
     return `--share:${Math.round(100 * Math.min(1, Math.max(0, share)))}%`;
   };
   const chosen = new Set(panel.chosen.map(([row, column]) => row * columns + column));
-  const others = (row) => panel.chosen.filter(([other]) => other !== row).map(([other, column]) => other * columns + column);
-  const click = (row, place) => (panel.one_per_row ? sent(panel.sets, [...others(row), place]) : sent(panel.sets, place, true));
   const cell = (value, row, column) => {
     const place = row * columns + column;
     const text = panel.texts[row]?.[column] ?? "";
     const where = `${panel.rows[row] ?? `row ${row + 1}`}, ${panel.columns[column] ?? `column ${column + 1}`}: ${value == null ? "none" : short(value)}`;
     const look = { class: `wb-cell-box${value < 0 ? " wb-below" : ""}${chosen.has(place) ? " wb-chosen" : ""}`, style: value == null ? "" : paint(value), title: where };
     return panel.sets
-      ? h("button", { ...look, type: "button", "aria-label": where, "aria-pressed": chosen.has(place), "data-place": place, onclick: () => click(row, place) }, text)
+      ? h("button", { ...look, type: "button", "aria-label": where, "aria-pressed": chosen.has(place), "data-place": place, onclick: () => sent(panel.sets, place, true, panel.one_per_row ? columns : 0) }, text)
       : h("div", look, text);
   };
   const named = panel.rows.length > 0;
