@@ -73,7 +73,8 @@ window.workbenchWire ??= (() => {
   };
 
   const beat = () => {
-    if (timer !== null || !state.server || !(state.busy || after > 0)) return;
+    if (timer !== null || !state.server || !state.key) return;
+    const soon = state.busy || after > 0; // else seldom: another tab of this page may do something
     if (!state.busy) after -= 1;
     timer = setTimeout(async () => {
       let found = {};
@@ -85,7 +86,7 @@ window.workbenchWire ??= (() => {
       timer = null;
       if (found.more) state.tick();
       beat();
-    }, state.pause);
+    }, soon ? state.pause : 5000);
   };
 
   const connect = (server, tick) => {
