@@ -60,6 +60,8 @@ function headOf(model, state, sort) {
     h("span", { "aria-hidden": true }, measure.bar), head("measure", measure.unit, "wb-right", `By ${measure.label}, worst first`));
 }
 
+const PATIENCE = 5000; // milliseconds
+
 export function mountLayers(element, { get, on, send }) {
   const { root, stop } = stage(element, "wb-layers");
   const state = { measure: null, selected: null, sort: "measure", reverse: false, form: "table" };
@@ -69,7 +71,15 @@ export function mountLayers(element, { get, on, send }) {
   // Each message says all: of several that wait for the server only the last one is sent.
   function tell(kind) {
     const { selected, measure, form } = state;
+    state.own = { selected, form, until: Date.now() + PATIENCE };
     send({ kind, layer: selected, measure, ...(get().forms ? { form } : {}) });
+  }
+  // An answer to an earlier click does not undo a later one that is still on its way.
+  function agreed(model) {
+    const { own } = state;
+    const same = !own || (own.selected === model.selected && (!model.forms || own.form === model.forms.form));
+    if (same || Date.now() > own.until) state.own = null;
+    return !state.own;
   }
   function order() {
     const model = get();
@@ -150,12 +160,8 @@ export function mountLayers(element, { get, on, send }) {
       const asked = model.measure !== state.asked;
       if (asked || !model.measures.some((item) => item.key === state.measure)) state.measure = model.measure;
       state.asked = model.measure;
-      if (model.forms && model.forms.form !== state.told) state.form = model.forms.form;
-      state.told = model.forms?.form;
       if (!model.forms) state.form = "table";
-      state.selected = model.selected;
-      // a click before the page had its key did not arrive
-      if (state.form === "graph" && model.forms?.form === "table") tell("form");
+      if (agreed(model)) Object.assign(state, { selected: model.selected, form: model.forms?.form || "table" });
     }
     draw(true);
   }
