@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from workbench.lessons.panels import Axis, Bars, Lines, Mark, Series, Table, numbers
 from workbench.lessons.sitting import Sitting
 from workbench.views import layers, lesson
 from workbench.views.still import panel_svg
@@ -68,15 +69,15 @@ def _line(row: Mapping[str, Any], table: Mapping[str, Any]) -> str:
 def signals_html(view: Mapping[str, Any]) -> str:
     """What a run learned: how far it is, concerns, and the error of each unit as a curve."""
     words = [view["title"], view["status"], view["message"], *(c["text"] for c in view["concerns"])]
-    drawn = [
-        {"label": unit["name"], "tone": f"run-{index % 8}", "style": "line", "x": xs, "y": ys}
+    drawn = tuple(
+        Series(unit["name"], numbers(xs), numbers(ys), f"run-{index % 8}")
         for index, unit in enumerate(view["units"])
         for xs, ys in [_falling(unit)]
         if len(xs) > 1
-    ]
-    head = {"kind": "lines", "title": "Error while it is learned from", "marks": []}
-    axes = {"x": {"label": "report"}, "y": {"label": "error", "log": True}}
-    picture = panel_svg({**head, **axes, "series": drawn[:MOST_LINES]}) if drawn else ""
+    )[:MOST_LINES]
+    axes = Axis("report"), Axis("error", log=True)
+    panel = Lines("Error while it is learned from", *axes, drawn)
+    picture = panel_svg(panel.record()) if drawn else ""
     return "".join(f"<p>{escape(word)}</p>" for word in words if word) + picture
 
 
@@ -91,39 +92,40 @@ def histogram_html(view: Mapping[str, Any], words: str) -> str:
         place = (view["low"] + (index + 0.5) * width - low) / (high - low)
         if 0 <= place < 1:
             counts[int(BARS * place)] += count
-    marks = []
+    marks: tuple[Mark, ...] = ()
     if view["grid"]:
         ends = (view["grid"]["qmin"], view["grid"]["qmax"])
-        marks = [
-            {"axis": "x", "tone": "quant", "label": "", "at": (end - view["zero"]) * view["scale"]}
-            for end in ends
-        ]
+        marks = tuple(Mark((end - view["zero"]) * view["scale"], tone="quant") for end in ends)
     unit = "weight in steps" if view["unit"] == "steps" else "weight"
-    head = {"kind": "bars", "title": f"{view['title']}, {view['detail']}", "names": ()}
-    axes = {"x": {"label": unit}, "y": {"label": "count"}, "edges": edges, "marks": marks}
-    groups = [("values", "float", counts)]
-    return f"<p>{escape(words)}</p>{panel_svg({**head, **axes, 'groups': groups})}"
+    panel = Bars(
+        f"{view['title']}, {view['detail']}",
+        Axis(unit),
+        Axis("count"),
+        (("values", "float", numbers(counts)),),
+        edges=numbers(edges),
+        marks=marks,
+    )
+    return f"<p>{escape(words)}</p>{panel_svg(panel.record())}"
 
 
 def pareto_html(view: Mapping[str, Any], chosen: str) -> str:
     """Choices of bits by cost and harm, and the chosen one's sentence."""
     if "choices" not in view:
         return f"<p>{escape(view['message'])}</p>"
-    drawn = [
-        {
-            "label": name,
-            "tone": tone,
-            "style": "dots",
-            "x": [point["x"] for point in view["curve"][key]],
-            "y": [point["y"] for point in view["curve"][key]],
-        }
+    drawn = tuple(
+        Series(
+            name,
+            numbers(point["x"] for point in view["curve"][key]),
+            numbers(point["y"] for point in view["curve"][key]),
+            tone,
+            "dots",
+        )
         for key, name, tone in (("mixed", "mixed", "quant"), ("uniform", "one width", "float"))
-    ]
-    x = {"label": "bits of each weight on average"}
-    y = {"label": "KL divergence to float", "unit": "nats", "log": True}
-    head = {"kind": "lines", "title": view["title"], "marks": []}
+    )
+    x = Axis("bits of each weight on average")
+    panel = Lines(view["title"], x, Axis("KL divergence to float", "nats", log=True), drawn)
     said = next(each["sentence"] for each in view["choices"] if each["key"] == chosen)
-    return f"{panel_svg({**head, 'x': x, 'y': y, 'series': drawn})}<p>{escape(said)}</p>"
+    return f"{panel_svg(panel.record())}<p>{escape(said)}</p>"
 
 
 def tuning_html(view: Mapping[str, Any]) -> str:
@@ -140,19 +142,18 @@ def tuning_html(view: Mapping[str, Any]) -> str:
         )
         for row in view["rows"]
     ]
-    panel = {"kind": "table", "title": view["sentence"], "columns": heads, "rows": rows}
-    return panel_svg(panel)
+    return panel_svg(Table(view["sentence"], heads, tuple(rows)).record())
 
 
 def survey_html(view: Mapping[str, Any]) -> str:
     """Stages and signals with what fills them, and the adviser's answer."""
     columns = ("", *(signal["label"] for signal in view["signals"]))
-    rows = [
+    rows = tuple(
         (stage["label"], *(_filled(view, f"{stage['key']}/{s['key']}") for s in view["signals"]))
         for stage in view["stages"]
-    ]
+    )
     title = "Where a method acts, and what teaches it (in brackets: in the literature only)"
-    table = panel_svg({"kind": "table", "title": title, "columns": columns, "rows": rows})
+    table = panel_svg(Table(title, columns, rows).record())
     advice = view["advice"]
     words = [advice["sentence"], *advice["reasons"], *advice["cautions"]]
     said = "".join(f"<p>{escape(word)}</p>" for word in words)
