@@ -98,6 +98,7 @@ def test_from_a_float_model_to_a_file_that_runs(page: Page, served, watch, tmp_p
     watch.assert_clean()
     page.goto((tmp_path / "report.html").as_uri())
     expect(page.locator(".wb-list .wb-row")).to_have_count(4)
+    watch.forgive_reload()
 
 
 @pytest.fixture

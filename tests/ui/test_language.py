@@ -21,7 +21,7 @@ NAMES = (
     r"|LSQ|ResNet|MobileNet|ViT|ByteGPT|Transformer|arXiv\S*|[A-Z]\w+ et al\.|sqrt|Qp|FIX"
     r"|efficientnet-lite0|EfficientNet-Lite0|ImageNet|minilm|all-MiniLM-L6-v2|tsv|smollm2-135m"
     r"|SmolLM2-135M-Instruct|Llama|magika|Magika|silero-vad|Silero|VAD|LSTM|input|state|npz|kHz"
-    r"|ppocr-\w+|PP-OCR\w*|GRU|bytegpt|digits-\w+|tiny\S*|image|batch|logits|pool|flatten|[cr]\d"
+    r"|vnni|softmax|blocks\.\d|PACT|AdaRound|GPTQ|BN|ppocr-\w+|PP-OCR\w*|GRU|bytegpt|digits-\w+|tiny\S*|image|batch|logits|pool|flatten|[cr]\d"
 )
 LEFT = re.compile(r"[A-Za-z]{2,}")
 
