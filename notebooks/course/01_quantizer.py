@@ -10,7 +10,7 @@
 #
 # A network's weights are usually stored as 32-bit floating-point numbers. A *quantizer* replaces
 # each of them by one of a few values, the *levels*, and stores the number of the level, its *code*.
-# Four bits can number sixteen levels, so a weight then takes an eighth of its former room, and
+# Four bits can number sixteen levels, so a weight then takes an eighth of the room, and
 # integer arithmetic, which is cheap in hardware, can do most of the work. The price is an error in
 # nearly every number. The course is about where that error comes from, which part of it matters,
 # and how *learning* makes it smaller.
@@ -109,8 +109,8 @@ demo.asymmetric()
 # $$ \mathbb{E}\,(x - \hat x)^2 = \frac{1}{s} \int_{-s/2}^{s/2} e^2\, de = \frac{s^2}{12}. $$
 #
 # Outside, the **clipping error** grows with the value and has no bound. Let us check the bound and
-# the mean on a real weight: the second convolution of the last block of a small residual network
-# for handwritten digits.
+# the mean square on a real weight: the second convolution of the last block of a small residual
+# network for handwritten digits.
 
 # %%
 import workbench

@@ -110,9 +110,9 @@ assert gains["depthwise"] == max(gains.values()), "depthwise gains most"
 # %% [markdown]
 # A depthwise kernel has only nine weights to a channel, each filter works on a channel of its own,
 # and nothing in training keeps the channels at one size. *Folding* batch norm makes the difference
-# larger still: to save the layer, each channel's weights are multiplied by the factor
-# $\gamma / \sqrt{\sigma^2 + \epsilon}$ that batch norm would apply behind them, and these factors
-# differ, too (Nagel et al. 2019, arXiv:1906.04721, section 3).
+# larger still: each channel's weights are multiplied by the factor $\gamma / \sqrt{\sigma^2 +
+# \epsilon}$ that batch norm would apply behind them, so that no batch norm is left to compute, and
+# these factors differ, too (Nagel et al. 2019, arXiv:1906.04721, section 3).
 
 # %%
 demo.granularity()

@@ -132,9 +132,10 @@ assert wins > 0, "and sometimes better"
 # $$ \hat w = s \cdot \mathrm{clip}\big(\lfloor w / s \rfloor + h(V)\big), \qquad
 #    h(V) = \mathrm{clip}\big(1.2\,\sigma(V) - 0.1,\; 0,\; 1\big). $$
 #
-# The stretched sigmoid reaches 0 and 1 at finite $V$ (about $\mp 2.4$), so variables can come to
-# rest there. $V$ starts where $h(V)$ is the fractional part of $w / s$, so that $\hat w = w$. Then
-# gradient descent minimises the output error and a *regulariser* with the weight $\lambda$:
+# The stretched sigmoid reaches 0 at $V \approx -2.4$ and 1 at $V \approx 2.4$, so variables can
+# come to rest there. $V$ starts where $h(V)$ is the fractional part of $w / s$, so that $\hat w =
+# w$ inside the range. Then gradient descent minimises the output error and a *regulariser* with the
+# weight $\lambda$:
 #
 # $$ \mathbb{E}\,\lVert W x - \hat W x \rVert^2 + \lambda \sum_i \big(1 - |2 h(V_i) - 1|^{\beta}\big). $$
 #

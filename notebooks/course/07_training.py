@@ -54,12 +54,12 @@ demo.staircase()
 #    = \lfloor v \rceil - v \quad\text{inside},\qquad
 #    \frac{\partial \hat w}{\partial s} = q_{\min} \text{ or } q_{\max} \quad\text{outside}. $$
 #
-# Inside, it is the distance in steps from the value to its level; outside, the outermost code. The
-# chain rule multiplies it by the gradient of the loss by $\hat w$. If the loss is, say, the squared
-# error of the weights, rounding pulls the step down and clipping pulls it up, and it settles where
-# both pull alike. A step size is shared by $N$ weights, whose gradients add up, so the paper
-# multiplies the sum by $g = 1 / \sqrt{N\,q_{\max}}$ to keep its updates in proportion to those of
-# the weights.
+# Inside, this is the way from the value to its level, in steps; outside, it is the outermost code.
+# The chain rule multiplies it by the gradient of the loss by $\hat w$. If the loss is, say, the
+# squared error of the weights, rounding pulls the step down and clipping pulls it up, and it
+# settles where both pull alike. A step size is shared by $N$ weights, whose gradients add up, so
+# the paper multiplies the sum by $g = 1 / \sqrt{N\,q_{\max}}$ to keep its updates in proportion to
+# those of the weights.
 
 # %%
 values = torch.tensor([0.3, 0.7, 4.0])
