@@ -66,9 +66,9 @@ assert slope("dsq", 0.45) > slope("dsq", 0.05), (
 # | `tanh` | the same, with other pieces of tanh | Qin et al. 2020, 1909.10788 |
 # | `reste` | the same, with pieces of a power function | Wu et al. 2023, 2308.06689 |
 #
-# The last three put a *soft staircase* in place of the hard one: a continuous function, flatter near
-# each level and steeper half-way between two. (In the figures printed above `ste` and `clipped_ste`
-# are alike, because both values lie inside the range.)
+# The last three put a *soft staircase* in place of the hard one: a continuous function, flatter
+# near each level and steeper half-way between two. (In the figures printed above `ste` and
+# `clipped_ste` are alike, because both values lie inside the range.)
 
 # %%
 demo.estimators()
