@@ -3,8 +3,8 @@
 #
 # Fourteen lessons, from "what is a quantizer" to a file whose integers were checked one by one; two
 # capstones; and interactive demos on the tensors of real, small networks. Everything runs on this
-# computer, without a GPU and without the network. Each claim in the text is followed by an
-# assertion, and exercises are checked as you go.
+# computer, without a GPU and without the network. The main claims of the text are asserted in the
+# code beside it, and exercises are checked as you go.
 #
 # | | lesson | about |
 # |---|---|---|

@@ -9,11 +9,11 @@
 # **You need**: Python and a little PyTorch. **Time**: 45 minutes.
 #
 # A network's weights are usually stored as 32-bit floating-point numbers. A *quantizer* replaces
-# each of them by one of a few levels, and stores the number of the level. Four bits can number
-# sixteen levels, so a weight then takes an eighth of its former place, and integer arithmetic,
-# which is cheap in hardware, can do most of the work. The price is an error in every number. The
-# whole course is about where that error comes from, which part of it matters, and how to *learn* it
-# away.
+# each of them by one of a few values, the *levels*, and stores the number of the level, its *code*.
+# Four bits can number sixteen levels, so a weight then takes an eighth of the room, and
+# integer arithmetic, which is cheap in hardware, can do most of the work. The price is an error in
+# nearly every number. The course is about where that error comes from, which part of it matters,
+# and how *learning* makes it smaller.
 
 # %%
 import torch
@@ -25,19 +25,22 @@ from workbench.maths.grid import Grid, affine_range, dequantize, fake_quantize, 
 # ## 1. Scale, zero-point, code
 #
 # A uniform affine quantizer has two parameters: the **scale** $s > 0$, the distance between two
-# levels, and the **zero-point** $z$, the code that stands for zero. A value $x$ becomes the code
+# neighbouring levels, also called the *step*, and the **zero-point** $z$, the code that stands for
+# zero. A value $x$ becomes the code
 #
 # $$ q = \mathrm{clip}\left(\left\lfloor \tfrac{x}{s} \right\rceil + z,\; q_{\min},\; q_{\max}\right)
 # \qquad\text{and the code stands for}\qquad \hat x = s\,(q - z). $$
 #
 # $\lfloor\cdot\rceil$ rounds to the nearest integer; a tie goes to the even one, as in ONNX,
-# PyTorch and NumPy. A grid of $b$ bits has $2^b$ codes, from $0$ to $2^b - 1$ if unsigned and from
-# $-2^{b-1}$ to $2^{b-1} - 1$ if signed. The formula is from Jacob et al. 2018 (arXiv:1712.05877);
-# its notation here follows Nagel et al. 2021 (arXiv:2106.08295).
+# PyTorch and NumPy. $\mathrm{clip}$ keeps the code between the lowest and the highest one,
+# $q_{\min}$ and $q_{\max}$. All the levels together are called a *grid*: one of $b$ bits has $2^b$
+# codes, from $0$ to $2^b - 1$ if unsigned and from $-2^{b-1}$ to $2^{b-1} - 1$ if signed. The
+# formula is from Jacob et al. 2018 (arXiv:1712.05877); its notation here follows Nagel et al. 2021
+# (arXiv:2106.08295).
 #
-# To cover a range $[l, h]$ with an unsigned grid, spread the codes over it, and then choose $z$ so
-# that **zero is exactly a level**: padding and ReLU produce zeros by the million, and a bias in
-# each of them would add up.
+# To cover a range $[l, h]$ with $l \le 0 \le h$, spread the codes over it, and then choose $z$ so
+# that **zero is exactly a level**: padding and ReLU produce zeros by the million, and the same
+# small error in each of them would add up.
 #
 # $$ s = \frac{h - l}{q_{\max} - q_{\min}}, \qquad z = q_{\min} - \left\lfloor \tfrac{l}{s} \right\rceil $$
 
@@ -67,9 +70,14 @@ demo.number_line()
 # %% [markdown]
 # ## 2. Symmetric and asymmetric
 #
-# Weights are spread evenly around zero, so one usually fixes $z = 0$. That saves a multiplication
-# by $z$ in every product and is called *symmetric*. What comes out of a ReLU is never negative: a
-# signed symmetric grid would leave all codes below zero unused, one bit lost.
+# Weights usually lie on both sides of zero alike, so one fixes $z = 0$. This is called *symmetric*,
+# and spares integer arithmetic the terms with $z$ in every sum of products. The scale then follows
+# from the largest magnitude,
+#
+# $$ s = \frac{\max |x|}{(q_{\max} - q_{\min}) / 2}. $$
+#
+# With 4 bits the codes run from $-8$ to $7$, and $\max |x|$ is 7.5 steps. What comes out of a ReLU
+# is never negative: a signed symmetric grid would leave all codes below zero unused, one bit lost.
 
 # %%
 relu = torch.randn(10_000, generator=torch.Generator().manual_seed(0)).relu()
@@ -100,8 +108,9 @@ demo.asymmetric()
 #
 # $$ \mathbb{E}\,(x - \hat x)^2 = \frac{1}{s} \int_{-s/2}^{s/2} e^2\, de = \frac{s^2}{12}. $$
 #
-# Outside, the **clipping error** has no bound at all. Let us see both on a real weight: the second
-# convolution of the last block of a small residual network for handwritten digits.
+# Outside, the **clipping error** grows with the value and has no bound. Let us check the bound and
+# the mean square on a real weight: the second convolution of the last block of a small residual
+# network for handwritten digits.
 
 # %%
 import workbench
@@ -120,17 +129,19 @@ assert float(error[inside].abs().max()) <= float(scale) / 2 + 1e-6, "half a step
 assert abs(float(error[inside].square().mean().sqrt() / scale) - 12**-0.5) < 0.01, "s / sqrt(12)"
 
 # %% [markdown]
-# $1/\sqrt{12} \approx 0.289$ is worth remembering: a layer whose error is far above 0.289 steps
-# does not only round, it clips.
+# $1/\sqrt{12} \approx 0.289$ is worth remembering: a layer whose root mean square error is far
+# above 0.289 steps does not only round, it clips.
 #
 # ## 4. What a bit is worth
 #
-# Errors are compared with the signal in **decibels**:
+# Errors are compared with the signal in **decibels** (dB), as the signal-to-quantization-noise
+# ratio:
 #
 # $$ \mathrm{SQNR} = 10 \log_{10} \frac{\sum x^2}{\sum (x - \hat x)^2}. $$
 #
-# One bit more halves the step, quarters the mean square error, and so gives $20 \log_{10} 2 \approx
-# 6.02$ dB. The law holds while the error really is like uniform noise.
+# One bit more halves the step (very nearly, for the same range), quarters the mean square error,
+# and so gives $20 \log_{10} 2 \approx 6.02$ dB. This holds while the error really is like uniform
+# noise.
 
 # %%
 from workbench.maths.metrics import sqnr_db
@@ -156,7 +167,7 @@ assert zeros > 0.8
 
 # %% [markdown]
 # At 2 bits nearly every weight rounds to zero: the error is then not noise but the signal itself.
-# That is why the low end needs methods of its own, and why this course has fourteen lessons.
+# That is why few bits need methods of their own, and why this course does not end here.
 
 # %%
 demo.six_db()
@@ -164,9 +175,9 @@ demo.six_db()
 # %% [markdown]
 # ## 5. Fake quantization
 #
-# To study a quantized network one need not run integers. `fake_quantize` rounds and maps back at
-# once, so the network stays in floating point and every number is exactly one that integers could
-# represent. Quantizing twice changes nothing more:
+# To study a quantized network one need not run integers. `fake_quantize` computes the code and maps
+# it back at once, so the network stays in floating point, but every number in it is a level of the
+# grid. Quantizing twice changes nothing more:
 
 # %%
 grid = Grid(8)
@@ -190,7 +201,8 @@ answer = None
 course.check("1.1", answer)
 
 # %% [markdown]
-# **1.2** Open `demo.number_line(bits=3)` and answer its question.
+# **1.2** Open `demo.number_line(bits=3)` and, before you move anything, answer its question in the
+# words of one of the choices, in quotes.
 
 # %%
 answer = None
@@ -200,7 +212,7 @@ course.check("1.2", answer)
 
 # %% [markdown]
 # **1.3** By hand: the range $[-1, 3]$ is covered by an asymmetric unsigned grid of 4 bits, as in
-# section 1. Which value does $2.1$ become? Give four digits.
+# section 1. Which value $\hat x$ does $x = 2.1$ become? Give four digits.
 
 # %%
 answer = None
@@ -210,7 +222,7 @@ course.check("1.3", answer)
 
 # %% [markdown]
 # **1.4** A weight has an SQNR of 31.0 dB at 6 bits with its whole range covered. About how many
-# decibels will it have at 8 bits?
+# decibels will it have at 8 bits, if section 4 holds?
 
 # %%
 answer = None
@@ -221,7 +233,7 @@ course.check("1.4", answer)
 # %% [markdown]
 # ## What to remember
 # - $q = \mathrm{clip}(\lfloor x/s \rceil + z)$ and $\hat x = s(q - z)$; zero is always a level.
-# - Rounding errs by half a step at most, $s/\sqrt{12}$ on average; clipping without bound.
+# - Rounding errs by half a step at most, $s/\sqrt{12}$ in root mean square; clipping without bound.
 # - A bit is worth 6 dB, as long as there are enough of them.
 #
 # Next: [Lesson 2, calibration](02_calibration.ipynb). Read on: Nagel et al. 2021, *A White Paper on

@@ -8,9 +8,10 @@
 #
 # **You need**: lesson 1. **Time**: 45 minutes.
 #
-# A weight is known before the network runs, so its range is there to be read. An **activation** is
-# not: every input gives another. *Calibration* runs a few examples through the float network, looks
-# at what comes by, and fixes a range for each activation. No label is needed.
+# A weight is known before the network runs, so its range can be read off. An **activation** is what
+# a layer gives out while the network runs, and every input gives another. *Calibration* runs a few
+# examples through the float network, looks at the values, and fixes a range for each activation. No
+# label is needed.
 
 # %%
 import tempfile
@@ -45,20 +46,23 @@ assert float(seen.min()) == 0, "a ReLU gives nothing below zero, so the grid can
 # %% [markdown]
 # ## 1. Five opinions about a range
 #
-# The largest value is many times the mean. Cover it, and the steps are coarse for everyone else;
-# cut it, and the few large values are clipped. This is the same balance as in the demo below, and
-# each calibrator strikes it in its own way:
+# The largest value is many times the mean. Cover it, and the steps are coarse for all the others;
+# cut it, and the few large values are clipped. The demo below shows this balance on a weight. Each
+# *calibrator*, a rule that chooses a range, strikes it in its own way:
 #
 # | name | the range ends | trusts |
 # |---|---|---|
 # | `minmax` | at the largest value seen | a single value |
-# | `percentile` | where 99.9 % of the values lie below | that the rest does not matter |
+# | `percentile` | where 99.9995 % of the values lie below | that the rest does not matter |
 # | `l2`, `mse` | where $\sum \lvert \hat x - x \rvert^p$ is least; $p = 2$ and $p = 2.4$ | the histogram |
-# | `aciq` | where theory puts it for a Laplace or normal law of the same spread | a law |
-# | `entropy` | where the quantized histogram keeps most of the information (least KL) | the bulk |
+# | `aciq` | where a Laplace or normal distribution of the same spread errs least | the distribution |
+# | `entropy` | where the quantized histogram differs least from the float one | the bulk |
 #
-# Sources: ACIQ is Banner et al. 2019 (arXiv:1810.05723); $p = 2.4$ is from LAPQ, Nahshan et al.
-# 2021 (arXiv:1911.07190), a compromise that leans towards large values.
+# `entropy` measures that difference by the Kullback-Leibler divergence (KL). The code below asks
+# the first five of these six. Sources: ACIQ is Banner et al. 2019 (arXiv:1810.05723). Least error
+# with an exponent $p$ is from LAPQ, Nahshan et al. 2021 (arXiv:1911.07190), and $p = 2.4$ from the
+# code of BRECQ (lesson 5); it counts large errors a little more than $p = 2$ does, and so clips a
+# little less.
 
 # %%
 demo.clip_or_round()
@@ -87,13 +91,13 @@ assert decibels["l2"] > decibels["minmax"] + 1, "and is worth more than a decibe
 assert max(decibels, key=decibels.get) in ("l2", "mse", "aciq")
 
 # %% [markdown]
-# Note what was done: the range was chosen on 256 examples and **judged on 256 others**. On its own
-# examples a range always looks well chosen.
+# Note what was done: the range was chosen on 256 examples and **judged on 256 others**. On the
+# examples that chose it, a range tends to look better than it is.
 #
 # ## 2. How many examples?
 #
-# The largest value can only grow with more examples. The place of least error depends on the whole
-# histogram, and hardly moves:
+# The largest value can only grow with more examples. The end with the least error depends on the
+# whole histogram, and moves far less:
 
 # %%
 ends = {
@@ -113,8 +117,9 @@ assert abs(drift["l2"]) < drift["minmax"] / 3, "least error moves far less"
 #
 # ## 3. The wrong examples
 #
-# A classic mistake in practice: the network is calibrated on pictures that were not prepared as
-# they are in use. Here somebody forgot to divide the pixels of the calibration pictures by 255.
+# A classic mistake: the network is calibrated on pictures that were not prepared as they are in
+# use. Here somebody forgot to divide the pixels of the calibration pictures by 255. (The data of
+# this lesson are divided already, so the code multiplies them by 255.)
 
 # %%
 with torch.no_grad():
@@ -131,8 +136,11 @@ assert itself > 15, "which only held-out examples reveal"
 # %% [markdown]
 # ## 4. The whole network
 #
-# Now every activation gets 3 bits and weights keep 8, once with each calibrator. `quantize` makes a
-# *run*: it calibrates, exports, and scores on held-out digits.
+# Now every activation gets 3 bits and weights get 8, once with each of two calibrators. `quantize`
+# makes a *run*: it calibrates, exports, and scores on held-out digits; `extent` says which further
+# checks to leave out. The method `rtn` only rounds to the nearest level, so nothing is learned yet,
+# though the result is filed under `"learned"`. Its `kl` is the KL divergence of the predicted
+# probabilities from those of the float network: 0 means equal.
 
 # %%
 folder = Path(tempfile.mkdtemp(prefix="lesson-2-"))
@@ -163,7 +171,8 @@ demo.calibration_lab()
 # %% [markdown]
 # ## Exercises
 #
-# **2.1** Answer the question of `demo.clip_or_round()` (its default options).
+# **2.1** Answer the question of `demo.clip_or_round()` (its default options), in the words of one
+# of the choices.
 
 # %%
 answer = None
@@ -172,10 +181,10 @@ answer = None
 course.check("2.1", answer)
 
 # %% [markdown]
-# **2.2** A tensor follows a Laplace law with mean absolute value $b = 0.8$ and is quantized
-# symmetrically to 4 bits. ACIQ says that the clip with the least error is about $5.03\,b$ at 4
-# bits. What is the step $s$ of the signed grid of this package, whose full range is $s = \alpha /
-# ((q_{\max} - q_{\min})/2)$?
+# **2.2** A tensor follows a Laplace distribution around zero with mean absolute value $b = 0.8$,
+# and gets a signed symmetric grid of 4 bits. ACIQ says that the range $[-\alpha, \alpha]$ with the
+# least error has $\alpha \approx 5.03\,b$ at 4 bits. What is the step $s = \alpha / ((q_{\max} -
+# q_{\min})/2)$?
 
 # %%
 answer = None
@@ -188,7 +197,7 @@ course.check("2.2", answer)
 # these is right? Answer with the letter.
 #
 # - `"a"` Good: the more similar the data, the better the range.
-# - `"b"` The score is not a held-out score any more, so it says nothing about new examples.
+# - `"b"` The score is not a held-out score any more, so it no longer tells about new examples.
 # - `"c"` It cannot matter, since no labels were used.
 
 # %%
@@ -200,7 +209,7 @@ course.check("2.3", answer)
 # %% [markdown]
 # ## What to remember
 # - Activations need examples, weights do not. Labels are not needed.
-# - Least-error ranges cut outliers, and are steady from a few examples on; min-max is neither.
+# - Least-error ranges cut outliers and are steady from a few examples on; min-max does neither.
 # - Judge on other examples than those that calibrated, prepared as in use.
 #
 # Next: [Lesson 3, granularity](03_granularity.ipynb).

@@ -4,12 +4,13 @@
 # **You will be able to**
 # - say which values share a scale, per tensor, per channel, per group, and what each costs in bits;
 # - see why one outlier ruins a tensor, and why depthwise convolutions suffer most;
-# - use the freedom that a following layer gives to equalize channels before quantizing.
+# - equalize channels before quantizing, by moving factors from one layer into the next.
 #
 # **You need**: lessons 1 and 2. **Time**: 45 minutes.
 #
-# A scale is set by the largest values that share it. The fewer values share one, the finer the
-# steps, and the more scales there are to store and to multiply by.
+# A scale is set by the largest of the values that share it. The fewer values share one, the finer
+# the steps, and the more scales there are to store and to multiply by. This choice is called
+# *granularity*.
 
 # %%
 import tempfile
@@ -35,8 +36,8 @@ assert float(ranges.max() / ranges.median()) > 2, (
 # %% [markdown]
 # ## 1. One outlier
 #
-# With one scale for the tensor, the widest channel sets the step of all others. The demo lets you
-# drag one weight outwards and watch what happens to its neighbours.
+# With one scale for the tensor, the channel with the widest range sets the step of all others. The
+# demo lets you drag one weight outwards and watch what happens to the rest.
 
 # %%
 demo.outlier()
@@ -75,14 +76,15 @@ assert rescued >= before, "with a scale for each row it costs its own row only"
 # For a weight of shape (out, in, height, width) one has
 #
 # - **per tensor**: one scale;
-# - **per channel**: one for each output channel. A scale that belongs to an output can be taken out
-#   of the sum, $\sum_j s_i q_{ij} x_j = s_i \sum_j q_{ij} x_j$, so integer hardware has no trouble
-#   with it;
+# - **per channel**: one for each output channel. The scale $s_i$ of output $i$ can be taken out of
+#   the sum over the inputs $x_j$, $\sum_j s_i q_{ij} x_j = s_i \sum_j q_{ij} x_j$ with $q_{ij}$ the
+#   codes of the weights, so integer hardware has no trouble with it;
 # - **per group**: one for every $g$ values along the inputs, usual for language models. Now the
-#   scale changes *within* the sum, so the partial sums have to be scaled.
+#   scale changes *within* the sum, so each group's partial sum has to be scaled by itself.
 #
 # A scale of 16 bits shared by $g$ weights adds $16/g$ bits to each of them. Error and cost on three
-# real weights, at 4 bits:
+# real weights, at 4 bits: a *depthwise* convolution, which filters each channel by itself, a
+# *pointwise* one, whose kernel is 1 × 1, and an ordinary one.
 
 # %%
 names = {
@@ -107,9 +109,10 @@ assert gains["depthwise"] == max(gains.values()), "depthwise gains most"
 
 # %% [markdown]
 # A depthwise kernel has only nine weights to a channel, each filter works on a channel of its own,
-# and nothing in training keeps the channels at one size. When batch norm is folded into the
-# weights, its factors make the difference larger still (Nagel et al. 2019, arXiv:1906.04721,
-# section 3).
+# and nothing in training keeps the channels at one size. *Folding* batch norm makes the difference
+# larger still: each channel's weights are multiplied by the factor $\gamma / \sqrt{\sigma^2 +
+# \epsilon}$ that batch norm would apply behind them, so that no batch norm is left to compute, and
+# these factors differ, too (Nagel et al. 2019, arXiv:1906.04721, section 3).
 
 # %%
 demo.granularity()
@@ -118,7 +121,7 @@ demo.granularity()
 # ## 3. In the network
 #
 # Three bits for the weights, floating-point activations, nearest rounding; only the granularity
-# differs.
+# differs. `edges=None` gives the first and the last layer 3 bits, too; by default they get 8.
 
 # %%
 folder = Path(tempfile.mkdtemp(prefix="lesson-3-"))
@@ -145,14 +148,16 @@ assert tops["channel"] > tops["tensor"] + 2
 # %% [markdown]
 # ## 4. Equalize instead
 #
-# Where hardware wants one scale for a tensor, channels can be brought to one size *before*
-# quantizing. ReLU commutes with positive factors, $\mathrm{relu}(c\,x) = c\,\mathrm{relu}(x)$, so
-# channel $i$ of one layer can be divided by $c_i$ and the next layer's column multiplied by it: the
-# float network is the same. **Cross-layer equalization** (Nagel et al. 2019) chooses
+# Where hardware wants one scale for a tensor, channels can be brought to a more even size *before*
+# quantizing. ReLU commutes with positive factors, $\mathrm{relu}(c\,x) = c\,\mathrm{relu}(x)$. So
+# the weights and the bias of output channel $i$ of one layer can be divided by $c_i > 0$, and the
+# next layer's weights that read this channel multiplied by it: the float network computes the same.
+# **Cross-layer equalization** (Nagel et al. 2019) chooses
 #
 # $$ c_i = \sqrt{r^{(1)}_i / r^{(2)}_i}, $$
 #
-# with $r$ the ranges on both sides, after which both are $\sqrt{r^{(1)}_i r^{(2)}_i}$.
+# where $r^{(1)}_i$ is the largest magnitude of those weights in the first layer and $r^{(2)}_i$
+# that in the second. Afterwards both are $\sqrt{r^{(1)}_i r^{(2)}_i}$.
 
 # %%
 folded, equal = session.model, session.transformed(["equalize"]).module
@@ -197,9 +202,9 @@ answer = None
 course.check("3.1", answer)
 
 # %% [markdown]
-# **3.2** A layer has two channels with weight ranges $r^{(1)} = [8, 0.5]$; the next layer's ranges
-# for these inputs are $r^{(2)} = [2, 2]$. Which factors $c_1, c_2$ does equalization divide the
-# first layer's channels by? Give a list of two numbers.
+# **3.2** A layer has two output channels whose largest weights are $r^{(1)} = [8, 0.5]$; the next
+# layer's largest weights for these two inputs are $r^{(2)} = [2, 2]$. Which factors $c_1, c_2$ does
+# equalization divide the first layer's channels by? Give a list of two numbers.
 
 # %%
 answer = None
@@ -208,8 +213,9 @@ answer = None
 course.check("3.2", answer)
 
 # %% [markdown]
-# **3.3** A matrix of 1024 × 1024 weights at 4 bits: by what percentage does it grow when one scale
-# of 32 bits per tensor is replaced by one of 32 bits per output channel?
+# **3.3** A matrix of 1024 × 1024 weights at 4 bits: by how many percent does its size, scales
+# included, grow when one scale of 32 bits for the tensor is replaced by one of 32 bits for each
+# output channel?
 
 # %%
 answer = None
@@ -218,8 +224,8 @@ answer = None
 course.check("3.3", answer)
 
 # %% [markdown]
-# **3.4** Answer the question of `demo.granularity()` (its default options), in the words of one of the
-# choices.
+# **3.4** Answer the question of `demo.granularity()` (its default options), in the words of one of
+# the choices.
 
 # %%
 answer = None
@@ -229,7 +235,7 @@ course.check("3.4", answer)
 
 # %% [markdown]
 # ## What to remember
-# - The widest value that shares a scale sets the step of all.
+# - The largest of the values that share a scale sets the step of all.
 # - Per-channel weights cost next to nothing and are the usual choice; groups cost $16/g$ bits.
 # - Where one scale must do, equalize first: the float network stays what it was.
 #

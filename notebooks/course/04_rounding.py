@@ -6,10 +6,10 @@
 # - write the output error as a quadratic form of the rounding errors;
 # - explain AdaRound: the relaxation $h(V)$, the regulariser, and what its schedule is for.
 #
-# **You need**: lessons 1 to 3. **Time**: 60 minutes.
+# **You need**: lessons 1 and 2. **Time**: 60 minutes.
 #
-# Nobody uses weights; one uses what a layer computes with them. A weight may well go to the
-# *farther* of its two levels if that cancels the error of its neighbours.
+# What counts is not a layer's weights but what it computes with them. A weight lies between two
+# levels, and it may well go to the *farther* one if that cancels the errors of other weights.
 
 # %%
 import itertools
@@ -28,7 +28,7 @@ from workbench.quantizers.rounding import Rounding, rectified_sigmoid
 # A neuron computes $w_1 x_1 + w_2 x_2$ with $w = (0.4, 0.4)$, its levels are the integers, and its
 # inputs nearly always agree: $x_1 \approx x_2$. Nearest rounding gives $(0, 0)$: both errors are
 # $-0.4$, and they **add up**. Rounding one of them up gives $(1, 0)$: errors $+0.6$ and $-0.4$,
-# which cancel.
+# which mostly cancel.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -51,14 +51,16 @@ assert mixed < nearest / 5, "the larger weight error is the smaller output error
 # %% [markdown]
 # ## 2. Why: the quadratic form
 #
-# With the rounding errors $\Delta w$ of one output row and $H = \mathbb{E}\,x x^{\top}$,
+# Let $w$ be one row of the weight matrix, the weights of one output, $\hat w$ the rounded row,
+# $\Delta w = \hat w - w$ its rounding errors, and $x$ the layer's input. With the matrix
+# $H = \mathbb{E}\,x x^{\top}$, an average over examples,
 #
 # $$ \mathbb{E}\,\big(\Delta w^{\top} x\big)^2 = \Delta w^{\top} H\, \Delta w
 #    = \sum_i H_{ii}\,\Delta w_i^2 + \sum_{i \ne j} H_{ij}\,\Delta w_i\,\Delta w_j . $$
 #
-# Nearest rounding minimises the first sum. The second, the products, is where inputs that go
-# together let errors cancel or add up, and nearest rounding does not look at it. (Nagel et al.
-# 2020, arXiv:2004.10568, section 3, get the same form from a Taylor expansion of the task loss.)
+# Nearest rounding minimises the first sum. The second, with the products, is where inputs that go
+# together let errors cancel or add up, and nearest rounding does not look at that. (Nagel et al.
+# 2020, arXiv:2004.10568, section 3, get such a form from a Taylor expansion of the task loss.)
 
 # %%
 H = inputs.T @ inputs / len(inputs)
@@ -75,11 +77,11 @@ demo.adaround()
 # %% [markdown]
 # ## 3. Random roundings
 #
-# The paper's first experiment, here on the last layer of a digits network at 2 bits: round each
-# weight up or down **at random**, with a chance that makes the mean right, a hundred times. Most of
-# these are worse than nearest rounding. But each output row has an error of its own, and in some
-# rows the best of the hundred beats it: nearest rounding was never best, it was only the obvious
-# choice.
+# That paper's first experiment, here on the last layer of a digits network at 2 bits, with a scale
+# for each row: round each weight up or down **at random**, a hundred times. A weight that lies 30 %
+# of the way to the upper level goes up with a chance of 30 %, so that the mean is right. Most of
+# these roundings are worse than the nearest one. But each row has an error of its own, and in some
+# rows the best of the hundred beats nearest rounding, which is the obvious choice and not the best.
 
 # %%
 session = workbench.open("digits-mobilenet")
@@ -123,20 +125,24 @@ assert wins > 0, "and sometimes better"
 # %% [markdown]
 # ## 4. AdaRound: learn it
 #
-# There are $2^{n}$ roundings of $n$ weights, too many to try. AdaRound relaxes the choice: each
-# weight gets a variable $V$, and in place of "up or down" stands a number between 0 and 1,
+# There are $2^{n}$ ways to round $n$ weights up or down, too many to try. AdaRound relaxes the
+# choice: each weight gets a variable $V$, and in place of "down or up", 0 or 1, stands a number
+# $h(V)$ between them. With $\lfloor\cdot\rfloor$ for rounding down and $\sigma$ for the sigmoid,
 #
 # $$ \hat w = s \cdot \mathrm{clip}\big(\lfloor w / s \rfloor + h(V)\big), \qquad
 #    h(V) = \mathrm{clip}\big(1.2\,\sigma(V) - 0.1,\; 0,\; 1\big). $$
 #
-# The stretched sigmoid reaches 0 and 1 at finite $V$, so variables can come to rest there. $V$
-# starts where $h(V)$ is the fractional part, that is, at the float weight. Then descent minimises
+# The stretched sigmoid reaches 0 at $V \approx -2.4$ and 1 at $V \approx 2.4$, so variables can
+# come to rest there. $V$ starts where $h(V)$ is the fractional part of $w / s$, so that $\hat w =
+# w$ inside the range. Then gradient descent minimises the output error and a *regulariser* with the
+# weight $\lambda$:
 #
 # $$ \mathbb{E}\,\lVert W x - \hat W x \rVert^2 + \lambda \sum_i \big(1 - |2 h(V_i) - 1|^{\beta}\big). $$
 #
-# The second term is zero only where every $h$ is 0 or 1. A large $\beta$ is flat in the middle, so
-# that the variables move freely at first; as $\beta$ falls, it drives them to the ends. Here is the
-# whole method, in a few lines:
+# The regulariser is zero only where every $h$ is 0 or 1. With a large exponent $\beta$ it is flat
+# in the middle, so that the variables move freely at first; as $\beta$ falls, it drives them to the
+# ends. Its schedule leaves it out at first and then lowers $\beta$, here from 20 to 2. The whole
+# method in a few lines:
 
 # %%
 rounding = Rounding(grid, tuple(W.shape))
@@ -190,7 +196,8 @@ assert held_out["learned"] < held_out["nearest"]
 # ## Exercises
 #
 # **4.1** Weights $w = (0.3, 0.3, 0.3)$ on an integer grid, all three inputs always equal. Which of
-# the eight roundings to 0 or 1 has the least output error? Give the three codes in ascending order.
+# the eight roundings to 0 or 1 has the least output error? Give a list of the three codes in
+# ascending order (which of the weights gets which does not matter).
 
 # %%
 answer = None
@@ -230,10 +237,11 @@ course.check("4.4", answer)
 # %% [markdown]
 # ## Five-minute challenge
 #
-# `digits-resnet`, weights in at most 22,000 bytes: the best score on held-out digits wins. A choice
-# is a dictionary of what `session.recipe` takes (`weights`, `activations`, `edges`, `method` and
-# the method's options, `overrides`, `transforms`). What you try is judged on one half of the
-# held-out digits, the final ranking on the other half. Take the `#` away to try:
+# `digits-resnet`, weights in at most 22,000 bytes, learned within five minutes of processor time:
+# the best score on held-out digits wins. A choice is a dictionary of what `session.recipe` takes
+# (`weights`, `activations`, `edges`, `method` and the method's options, `overrides`, `transforms`).
+# What you try is judged on one half of the held-out digits, the final ranking on the other half.
+# Take the `#` away to try:
 
 # %%
 choice = {"weights": 2, "activations": 8, "method": "adaround", "iterations": 50}
@@ -242,8 +250,8 @@ choice = {"weights": 2, "activations": 8, "method": "adaround", "iterations": 50
 # %% [markdown]
 # ## What to remember
 # - What counts is $\Delta w^{\top} H \Delta w$, not $\lVert \Delta w \rVert^2$.
-# - AdaRound relaxes up-or-down to a number and anneals it back to a decision; the scale stays
-#   fixed.
+# - AdaRound relaxes up-or-down to a number, and its regulariser brings that back to a decision; the
+#   scale stays fixed.
 # - Learn on calibration data, judge on other data.
 #
 # Next: [Lesson 5, reconstruction](05_reconstruction.ipynb).

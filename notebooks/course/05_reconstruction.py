@@ -24,27 +24,30 @@ from workbench.session.execute import Extent
 # ## 1. From a layer to a block
 #
 # AdaRound lets each *layer* reproduce its own float output, $\min \lVert W x - \hat W x \rVert^2$.
-# But an error in one layer can be taken back by the next, if both learn together, and what leaves
-# the pair is all that matters. The further out one looks, the closer the aim is to the task, and
-# the more there is to learn from few examples:
+# Such learning is called *reconstruction*, and what learns together a *unit*. An error in one layer
+# can be taken back by the next, if both learn together, and only what leaves the pair matters. The
+# larger the unit, the closer its aim is to the task, and the more there is to learn from few
+# examples:
 #
-# | unit | error that is made small | couples | danger |
+# | unit | error that is made small | learns together | danger |
 # |---|---|---|---|
-# | layer (AdaRound) | of one layer's output | weights of a row | misses all across layers |
+# | layer (AdaRound) | of one layer's output | weights of a layer | misses what layers could share |
 # | block (BRECQ) | of a residual block's output | layers of a block | little |
 # | network | of the logits | everything | overfits a thousand pictures |
 #
-# BRECQ (Li et al. 2021, arXiv:2102.05426) argues with the Hessian of the task loss: its large
-# entries lie inside blocks, so a block is the natural unit. Written with the Fisher information,
+# BRECQ (Li et al. 2021, arXiv:2102.05426) argues with the Hessian, the matrix of second derivatives
+# of the task loss $L$: its large entries lie inside blocks, so a block is the natural unit. With
+# squared gradients (the diagonal of the Fisher information) in place of the Hessian, the aim is
 #
 # $$ \min_{\hat w}\; \mathbb{E}\big[\, \Delta z^{\top}\,
 #    \mathrm{diag}\big( (\partial L / \partial z)^2 \big)\, \Delta z \,\big], $$
 #
-# with $z$ the block's output. With equal weights instead of the Fisher ones it is a plain mean
-# squared error, which is what the published code runs.
+# with $z$ the block's float output and $\Delta z$ the error in it. With equal weights in place of
+# the squared gradients it is a plain mean squared error, which the published script takes by
+# default.
 #
-# The workbench finds blocks in any graph: parts that one tensor enters and one tensor leaves (by
-# dominators). In our residual network these are what its author would call blocks, too.
+# The workbench finds blocks in any graph: parts that only one tensor enters and only one leaves. In
+# our residual network these are what its author would call blocks, too.
 
 # %%
 session = workbench.open("digits-resnet")
@@ -62,16 +65,16 @@ demo.reconstruction()
 # %% [markdown]
 # ## 2. The inputs that really come
 #
-# Units are learned from first to last. What should the third one get as its input: what the float
-# network gives, or what comes out of the two that were just quantized? Its target is always the
-# float network's output, so with **quantized inputs** it also learns to take back the errors of
-# those before:
+# Units learn one after the other, from first to last. What should the third one get as its input:
+# what the float network gives, $x$, or what comes out of the two that were just quantized,
+# $\hat x$? Its target is always what the unit gives in the float network, so with **quantized
+# inputs** it also learns to take back the errors of those before. For a layer:
 #
 # $$ \min_{\hat W}\; \lVert W x - \hat W \hat x \rVert^2 . $$
 #
-# A small case by least squares, without any rounding, shows that the difference is real. The inputs
-# are spoiled by an error that goes along with the inputs; the best weights for spoiled inputs are
-# not $W$.
+# A small case by least squares, in which only the inputs are rounded and the weights are free,
+# shows that the difference is real. The six inputs are correlated, so the rounded ones tell
+# something about each other's errors, and the best weights for them are not $W$.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -87,9 +90,10 @@ print(f"same weights {kept:.4f}, weights that compensate {compensated:.4f}")
 assert compensated < kept
 
 # %% [markdown]
-# Compensation is learned from examples, and can be learned by heart. With eight examples for six
-# weights a row, the fit to those eight is excellent, and on all others it is worse than no
-# compensation. **Overfitting is the difference between the two numbers**, so keep examples back:
+# Such compensation is learned from examples, and can be learned by heart. With eight examples for
+# six weights a row, the fit to those eight is excellent, and on all others it is worse than no
+# compensation. **Overfitting is the gap between these two errors**, so keep examples back to see
+# it:
 
 # %%
 seen, others = slice(0, 8), slice(8, None)
@@ -103,13 +107,16 @@ assert on_seen < compensated < on_others
 # %% [markdown]
 # ## 3. QDrop
 #
-# There is a third way. QDrop (Wei et al. 2022, arXiv:2203.05740) quantizes each *element* of the
-# activations with probability $p = \frac12$ only, anew at every step, and leaves the others float.
-# Weights then fit neither the one nor the other but a neighbourhood of both, and a flat minimum
-# holds better on new examples. It is dropout's idea, with quantization error in place of zero.
+# Float inputs, quantized inputs, and a third way: QDrop (Wei et al. 2022, arXiv:2203.05740)
+# quantizes each *element* of the activations with probability $p = \frac12$ only, drawn anew at
+# every step, and leaves the others float. What is dropped is the quantization. The weights then
+# have to do well for many inputs between the two, not for one alone; they end where the loss
+# changes little around them (a *flat minimum*), which holds better on new examples. It is the idea
+# of dropout, with a value's quantization in place of the value.
 #
 # Two bits for the weights and four for the activations, first and last layer 8 bits; 64 calibration
-# pictures and a few steps only, so that this page takes less than a minute.
+# pictures and a few steps only, so that this page takes less than a minute. `rtn` is rounding to
+# nearest, as before.
 
 # %%
 folder = Path(tempfile.mkdtemp(prefix="lesson-5-"))
@@ -139,14 +146,15 @@ assert scores["brecq"] > scores["rtn"] + 15, "reconstruction brings back most of
 assert scores["qdrop"] > scores["rtn"] + 15
 
 # %% [markdown]
-# Which of the two is ahead on a network this small, after 80 steps, is chance: change `seed` or
-# `iterations` and look. On ResNet-18 and ImageNet, with the same training for both, MQBench
-# (arXiv:2111.03759) found 64.2 % for BRECQ and 65.7 % for QDrop at 3-bit weights and activations,
-# and 68.5 against 69.1 % at 4. The coarser the activations, the more there is to drop.
+# Which of BRECQ and QDrop is ahead on a network this small, after 80 steps, is chance: change
+# `seed` or `iterations` and look. On ResNet-18 and ImageNet, with the same training for both,
+# MQBench (arXiv:2111.03759) found 64.2 % for BRECQ and 65.4 % for QDrop at 3-bit weights and
+# activations, and 68.5 against 68.8 % at 4. The coarser the activations, the more there is to drop.
 #
 # ## 4. Read the curve
 #
-# Every step left an event in the run. Which block is hardest, and did it get better?
+# The run keeps a record of the learning steps. Which block has the largest error, and did it get
+# better?
 
 # %%
 curve = {}
@@ -163,12 +171,13 @@ widgets.SignalsWidget(runs["qdrop"])
 
 # %% [markdown]
 # The *rounding regulariser* (lesson 4) is zero at first and then by far the largest number in the
-# loss: the block learns first, and then has to decide. It pays for the decision with a little
-# error.
+# loss: the block first only fits, and then has to decide up or down. The decision costs a little
+# reconstruction error.
 #
 # ## Exercises
 #
-# **5.1** A unit learns with float inputs, but gets quantized ones in use. What does it miss?
+# **5.1** A unit learns with float inputs, but gets quantized ones in use. What does it miss? Answer
+# with the letter.
 #
 # - `"a"` Nothing, as its target is the float output.
 # - `"b"` It cannot take back the errors of the units before it.
@@ -181,8 +190,9 @@ answer = None
 course.check("5.1", answer)
 
 # %% [markdown]
-# **5.2** QDrop with $p = \frac12$: an activation $x = 0.37$ on a grid with step 0.25 has the value
-# 0.37 or its level, each with probability one half. What is its expected value?
+# **5.2** QDrop with $p = \frac12$: an activation $x = 0.37$ on a grid with step 0.25 (zero is a
+# level) has the value 0.37 or that of its nearest level, each with probability one half. What is
+# its expected value?
 
 # %%
 answer = None
@@ -191,10 +201,10 @@ answer = None
 course.check("5.2", answer)
 
 # %% [markdown]
-# **5.3** Two layers without anything between them compute $v\,u\,x$ with $u = v = 1.4$ and integer
-# levels. Layer by layer, nearest rounding gives $u = v = 1$ and the product 1 instead of 1.96. Among
-# all pairs of positive integers, which are *all* the pairs $[u, v]$ with the least error of the
-# product? Give a list of pairs in ascending order of $u$.
+# **5.3** Two layers of one weight each, with nothing between them, compute $v\,u\,x$ with
+# $u = v = 1.4$; levels are the integers. Layer by layer, nearest rounding gives $u = v = 1$ and the
+# product 1 instead of 1.96. Of all pairs of positive integers $[u, v]$, which have the least error
+# of the product? Give a list of *all* these pairs in ascending order of $u$.
 
 # %%
 answer = None
@@ -204,8 +214,8 @@ course.check("5.3", answer)
 
 # %% [markdown]
 # ## What to remember
-# - A unit's output is the aim; blocks are a good unit, since layers inside can make up for each
-#   other.
+# - What a unit gives out is the aim; blocks are good units, since the layers inside can make up for
+#   each other.
 # - Learn on quantized inputs, aim at float outputs.
 # - QDrop mixes both kinds of input at random, and pays where activations are coarse.
 #

@@ -28,14 +28,15 @@ from workbench.session.execute import Extent
 # %% [markdown]
 # ## 1. All about the data in one matrix
 #
-# For a linear layer the output error is *exactly*
+# For a linear layer with the weights $W$, rounded to $\hat W$, the output error is *exactly*
 #
 # $$ \mathbb{E}\,\lVert W x - \hat W x \rVert^2 = \sum_{\text{rows}} \Delta w^{\top} H \Delta w,
 #    \qquad H = \mathbb{E}\, x x^{\top}. $$
 #
-# $H$ is as large as the layer is wide, however many examples were seen. Gather it in one pass, and
-# forget the examples: every rounding of the layer can be judged from $H$ alone. (A convolution is a
-# linear layer over patches of its input.)
+# with $\Delta w$ the rounding errors of a row, as in lesson 4. $H$ holds the *second moments* of
+# the inputs; a layer of $n$ inputs has an $n \times n$ matrix, however many examples were seen.
+# Gather it in one pass, and forget the examples: every rounding of the layer can be judged from $H$
+# alone. (A convolution is a linear layer over patches of its input.)
 
 # %%
 session = workbench.open("digits-mobilenet")
@@ -71,17 +72,20 @@ assert abs(from_matrix / error(nearest) - 1) < 1e-3, "the same number"
 # %% [markdown]
 # ## 2. GPTQ
 #
-# Fix the first weight to its level; it errs by $\delta_1$. What should the other, still free,
-# weights do? Minimise the quadratic form under that constraint. With a Lagrange multiplier one
-# finds the *optimal brain surgeon* update (Hassibi and Stork 1993; for quantization Frantar et al.
-# 2022, arXiv:2208.11580):
+# Take one row, and fix its first weight to a level $\hat w_1$. How should the other weights, which
+# are still free, change to make up for that error? Minimise the quadratic form under the constraint
+# $\Delta w_1 = \hat w_1 - w_1$. With a Lagrange multiplier one finds the *optimal brain surgeon*
+# update (Hassibi and Stork 1993; for quantization Frantar et al. 2022, arXiv:2208.11580):
 #
-# $$ \Delta w_{\text{rest}} = - \frac{w_1 - \hat w_1}{[H^{-1}]_{11}}\, [H^{-1}]_{\text{rest},\, 1} . $$
+# $$ \Delta w_{\text{rest}} = - \frac{w_1 - \hat w_1}{[H^{-1}]_{11}}\, [H^{-1}]_{\text{rest},\, 1} , $$
 #
-# Round, update, go on to the next weight with the inverse of what is left of $H$. GPTQ (Frantar et
-# al. 2023, arXiv:2210.17323) takes all rows in the same order, so that one inverse serves all, and
-# reads the successive inverses off a single Cholesky factor, $H^{-1} = U^{\top} U$: the update
-# becomes $w_i \leftarrow w_i - \frac{w_j - \hat w_j}{U_{jj}} U_{ji}$ for $i > j$. In plain Python:
+# where $[H^{-1}]_{\text{rest},\, 1}$ is the first column of the inverse without its first entry.
+# Round, update, strike the first row and column out of $H$, and go on to the next weight with the
+# inverse of what is left. GPTQ (Frantar et al. 2023, arXiv:2210.17323) takes all rows of $W$ in the
+# same order, so that one inverse serves all, and reads the successive inverses off a single
+# Cholesky factor, $H^{-1} = U^{\top} U$ with $U$ upper triangular. When the weight $j$ is rounded,
+# the update becomes $w_i \leftarrow w_i - \frac{w_j - \hat w_j}{U_{jj}} U_{ji}$ for all $i > j$. In
+# plain Python (its first line is the damping of section 3):
 
 
 # %%
@@ -113,9 +117,11 @@ demo.gptq()
 # %% [markdown]
 # ## 3. Damping
 #
-# Where inputs hardly vary, $H$ has eigenvalues near zero: along such directions any weight looks
-# free, and the updates become huge, for the examples seen and against all others. A ridge $H +
-# \lambda\,\overline{\mathrm{diag}\,H}\, I$ bounds them.
+# Along directions in which the inputs are hardly ever seen, $H$ has eigenvalues near zero: changes
+# of the weights there seem to cost nothing, and the updates can become huge, which suits the
+# examples seen and harms on others. A ridge bounds them: use $H + \lambda\,\overline{H_{ii}}\, I$
+# in place of $H$, with $\overline{H_{ii}}$ the mean of its diagonal and $\lambda$ a small number,
+# 0.01 in the code above.
 
 # %%
 eigenvalues = torch.linalg.eigvalsh(H.double())
@@ -125,16 +131,18 @@ assert float(eigenvalues[0]) < 1e-3 * float(eigenvalues[-1]), "some directions a
 # %% [markdown]
 # ## 4. Descent in Gram space
 #
-# GPTQ visits each weight once and never returns. But nothing keeps one from improving codes that
-# are already there. With all others fixed, the error is a parabola in a single weight, so its best
-# code is known in closed form:
+# GPTQ visits each weight once and never returns. But codes that are there already can be improved.
+# With all others fixed, the error is a parabola in a single weight $\hat w_j$, so its best level is
+# known in closed form:
 #
 # $$ \hat w_j \leftarrow \Big\lfloor \hat w_j - \frac{g_j}{H_{jj}} \Big\rceil_{\text{grid}},
 #    \qquad g = H\,(\hat w - w). $$
 #
-# Each visit can only lower the error; sweep over all weights until nothing changes, then fit the
-# scale to the codes, and sweep again. An image is never looked at: this is the workbench's fast
-# lane, `gram` (its equations are at the head of `workbench/maths/gram.py`).
+# Here $\lfloor\cdot\rceil_{\text{grid}}$ is the nearest level of the grid. A visit never raises the
+# error; sweep over all weights until nothing changes, then fit the scale to the codes, and sweep
+# again. No picture is needed for it, only $H$, which is the Gram matrix of the inputs up to a
+# factor: hence the name *Gram space*, and `gram`, the workbench's fast method (its equations are at
+# the head of `workbench/maths/gram.py`).
 
 
 # %%
@@ -167,7 +175,7 @@ assert error(gram, X_test) < error(nearest, X_test) / 3, "and it holds on other 
 # ## 5. The whole network at two bits
 #
 # Layer after layer, each with the second moments of the inputs that the quantized layers before it
-# give.
+# give, next to rounding to nearest (`rtn`).
 
 # %%
 folder = Path(tempfile.mkdtemp(prefix="lesson-6-"))
@@ -203,7 +211,7 @@ course.check("6.1", answer)
 
 # %% [markdown]
 # **6.2** With the same $H$ and $w$, start at $\hat w = (0, 0)$ and visit $j = 1$ once, as in
-# section 4. Which value does the formula wish for, before it is rounded?
+# section 4. Which value does the formula give for $\hat w_1$ before it is rounded?
 
 # %%
 answer = None
@@ -212,8 +220,8 @@ answer = None
 course.check("6.2", answer)
 
 # %% [markdown]
-# **6.3** A layer has 512 inputs, and its $H$ is kept in 32-bit floats. How many bytes does $H$ take
-# after 10,000 examples?
+# **6.3** A layer has 512 inputs, and all entries of its $H$ are kept as 32-bit floats. How many
+# bytes does $H$ take after 10,000 examples?
 
 # %%
 answer = None
@@ -234,8 +242,9 @@ course.check("6.4", answer)
 # %% [markdown]
 # ## Five-minute challenge
 #
-# `digits-mobilenet`, weights in at most 34,000 bytes. Options of `gram`: `rows`, `sweeps`,
-# `refits`, `damping`, `rounding_damping`, `compensate`, `bias_correction`, `calibrator`.
+# `digits-mobilenet`, weights in at most 34,000 bytes; the rules are those of lesson 4. Options of
+# `gram`: `rows`, `sweeps`, `refits`, `damping`, `rounding_damping`, `compensate`,
+# `bias_correction`, `calibrator`.
 
 # %%
 choice = {"weights": 2, "activations": 8, "method": "gram", "sweeps": 4, "refits": 1}
@@ -245,6 +254,7 @@ choice = {"weights": 2, "activations": 8, "method": "gram", "sweeps": 4, "refits
 # ## What to remember
 # - $H = \mathbb{E} x x^{\top}$ is all that a linear layer's rounding needs to know about the data.
 # - GPTQ: round a column, let the rest make up for it, one Cholesky factor for all rows.
-# - Gram: exact steps over one code at a time, with the scale refitted; no images, no gradients.
+# - Gram: exact steps over one code at a time, with the scale refitted; no pictures once $H$ is
+#   there, and no backpropagation.
 #
 # Next: [Lesson 7, training with the quantizer in the loop](07_training.ipynb).

@@ -8,9 +8,10 @@
 #
 # **You need**: lesson 1, a training loop in PyTorch. **Time**: 60 minutes.
 #
-# So far weights stayed near where float training left them. At 2 bits that is not near enough. In
-# **quantization-aware training** (QAT) the network computes with quantized weights and activations,
-# its loss is that of the quantized network, and descent moves the float weights behind them.
+# So far the float weights were given, and only their rounding was chosen. At 2 bits that is often
+# not enough, and the weights themselves have to move. In **quantization-aware training** (QAT) the
+# network computes with quantized weights and activations, its loss is that of the quantized
+# network, and gradient descent moves the float weights that are quantized at every step.
 
 # %%
 import tempfile
@@ -28,8 +29,8 @@ from workbench.session.execute import Extent
 # ## 1. A staircase has no slope
 #
 # Rounding is flat almost everywhere, so its gradient is zero and nothing would ever learn. The
-# **straight-through estimator** (Bengio et al. 2013, arXiv:1308.3432) rounds on the way forward and
-# pretends on the way back that it had not: slope one inside the range, zero outside of it.
+# **straight-through estimator** (Bengio et al. 2013, arXiv:1308.3432) rounds in the forward pass
+# and pretends in the backward pass that it had not: slope one inside the range, zero outside of it.
 
 # %%
 grid = Grid(3)
@@ -45,18 +46,20 @@ demo.staircase()
 # %% [markdown]
 # ## 2. LSQ: the step size learns, too
 #
-# With $v = w / s$ inside the range, $\hat w = s \lfloor v \rceil$. Differentiate with the
-# straight-through rule, by which $\lfloor v \rceil$ changes as $v$ does:
+# LSQ (learned step size quantization, Esser et al. 2020, arXiv:1902.08153) makes the step $s$ a
+# parameter like the weights. With $v = w / s$ inside the range, $\hat w = s \lfloor v \rceil$.
+# Differentiate with the straight-through rule, by which $\lfloor v \rceil$ changes as $v$ does:
 #
 # $$ \frac{\partial \hat w}{\partial s} = \lfloor v \rceil + s\,\frac{\partial v}{\partial s}
 #    = \lfloor v \rceil - v \quad\text{inside},\qquad
 #    \frac{\partial \hat w}{\partial s} = q_{\min} \text{ or } q_{\max} \quad\text{outside}. $$
 #
-# Inside, the gradient knows how far a value is from its level; outside, how much it is clipped.
-# These two forces balance where rounding and clipping cost the same (Esser et al. 2020,
-# arXiv:1902.08153). A step size is shared by $N$ weights, whose gradients add up, so the paper
-# multiplies by $g = 1 / \sqrt{N\,q_{\max}}$ to keep its updates in proportion to those of the
-# weights.
+# Inside, this is the way from the value to its level, in steps; outside, it is the outermost code.
+# The chain rule multiplies it by the gradient of the loss by $\hat w$. If the loss is, say, the
+# squared error of the weights, rounding pulls the step down and clipping pulls it up, and it
+# settles where both pull alike. A step size is shared by $N$ weights, whose gradients add up, so
+# the paper multiplies the sum by $g = 1 / \sqrt{N\,q_{\max}}$ to keep its updates in proportion to
+# those of the weights.
 
 # %%
 values = torch.tensor([0.3, 0.7, 4.0])
@@ -77,8 +80,14 @@ assert abs(factor - (3 * grid.qmax) ** -0.5) < 1e-9, "g = 1 / sqrt(N qmax)"
 demo.lsq()
 
 # %% [markdown]
-# Without $g$, or with too large a rate, the step runs away: once all weights lie inside the first
-# step they are zero, and the gradient has nothing left to say. Try both in the demo.
+# Without $g$, or with too large a learning rate, the step can run away: once it is more than twice
+# the largest weight, all weights round to zero, and the gradient that is left is so small that the
+# step hardly comes back. Try both in the demo above.
+#
+# **PACT** (Choi et al. 2018, arXiv:1805.06085) is an older relative for activations behind a ReLU.
+# It learns the upper end $\alpha$ of the range, to which all larger values are clipped, with
+# $\partial \hat x / \partial \alpha = 1$ where $x \ge \alpha$ and 0 below. Rounding has no part in
+# that gradient, so a penalty $\lambda \alpha^2$ is needed to pull $\alpha$ down.
 
 # %%
 demo.pact()
@@ -87,8 +96,9 @@ demo.pact()
 # ## 3. A network in your own loop
 #
 # `session.trainable` gives the quantized network as an `nn.Module` with its parameters apart by
-# kind, and batches of training data. The rest is PyTorch. The teacher is the float network itself
-# (lesson 10), so no labels are needed.
+# kind, and batches of training data. The rest is PyTorch. By default the loss compares the outputs
+# with those of the float network, the *teacher* (lesson 10), so the labels that the loop passes on
+# have no effect.
 
 # %%
 session = workbench.open("digits-resnet")
@@ -121,9 +131,10 @@ print(f"loss {sum(losses[:5]) / 5:.2f} -> {sum(losses[-5:]) / 5:.2f} in {len(los
 assert sum(losses[-5:]) < sum(losses[:5]) / 2
 
 # %% [markdown]
-# Scales get no weight decay: to decay a step size is to shrink the range, for no reason.
+# Scales get no weight decay: to decay a step size would shrink the range, for no reason.
 #
-# Judge it on held-out digits, next to nearest rounding on the same grids and to the float network:
+# Judge the result on held-out digits, next to the float network and to plain nearest rounding with
+# the same bits (`naive`):
 
 # %%
 folder = Path(tempfile.mkdtemp(prefix="lesson-7-"))
@@ -146,13 +157,13 @@ assert run.report()["verification"]["ok"], "and ONNX Runtime computes the same"
 #
 # Training needs data by the thousand, and hours on large networks; in return it reaches widths that
 # nothing else does. On ImageNet, LSQ brought ResNet-18 with 2-bit weights *and* activations to 67.6
-# % (float 70.5 %), where reconstruction from 1024 pictures stands at 51 to 55 % (QDrop, PD-Quant,
+# % (float 70.5 %), where reconstruction from 1024 pictures stands at 52 to 54 % (QDrop, PD-Quant,
 # MRECG).
 #
 # ## Exercises
 #
-# **7.1** $s = 0.2$, signed grid of 4 bits, $w = 0.47$. What is $\partial \hat w / \partial s$ under
-# LSQ?
+# **7.1** $s = 0.2$, signed grid of 4 bits, $w = 0.47$. What is $\partial \hat w / \partial s$ in
+# LSQ, before the factor $g$?
 
 # %%
 answer = None
@@ -171,7 +182,8 @@ answer = None
 course.check("7.2", answer)
 
 # %% [markdown]
-# **7.3** Answer the question of `demo.lsq()` (its default options).
+# **7.3** Answer the question of `demo.lsq()` (its default options), in the words of one of the
+# choices.
 
 # %%
 answer = None
@@ -182,8 +194,9 @@ course.check("7.3", answer)
 # %% [markdown]
 # ## Five-minute challenge
 #
-# `digits-gru`, weights in at most 30,000 bytes, five minutes of one processor. Methods that train
-# take `epochs`, `learning_rate`, `labels` and more; `workbench methods lsq` lists them.
+# `digits-gru`, weights in at most 30,000 bytes; the rules are those of lesson 4, and training
+# within five minutes of processor time is the harder part. Methods that train take `epochs`,
+# `learning_rate`, `labels` and more; in a terminal `workbench methods lsq` lists them.
 
 # %%
 choice = {"weights": 2, "activations": 8, "edges": 2, "method": "lsq", "epochs": 2}
@@ -191,8 +204,8 @@ choice = {"weights": 2, "activations": 8, "edges": 2, "method": "lsq", "epochs":
 
 # %% [markdown]
 # ## What to remember
-# - Forward quantized, backward straight through; float weights live on behind the quantized ones.
-# - LSQ's step is pushed by rounding and pulled by clipping, and settles where both cost the same.
+# - Forward quantized, backward straight through; the float weights stay and learn.
+# - Rounding pulls LSQ's step down, clipping pulls it up, and it settles where both pull alike.
 # - Train where nothing cheaper is enough.
 #
 # Next: [Lesson 8, gradient estimators](08_estimators.ipynb). Also: [a training loop of your

@@ -8,6 +8,9 @@
 # - doubt a comparison of estimators that was run with one optimiser only.
 #
 # **You need**: lesson 7. **Time**: 45 minutes.
+#
+# Lesson 7 replaced the slope of rounding, which is zero, by one. That is only one choice of many. A
+# rule for what goes backward through rounding is called a *gradient estimator*.
 
 # %%
 from itertools import pairwise
@@ -26,6 +29,9 @@ assert {"ste", "clipped_ste", "ewgs", "dsq", "tanh"} <= set(names)
 #
 # An estimator changes only the way back. Going forward every one of them gives the exact code,
 # otherwise the network that is trained would not be the one that is exported.
+#
+# In this lesson $x$ is a value *in steps*, $w / s$: levels are integers, and codes change at the
+# halves. All values that round to one level make up its *cell*.
 
 # %%
 x = torch.linspace(-1.9, 1.9, 39)
@@ -49,13 +55,20 @@ assert slope("dsq", 0.45) > slope("dsq", 0.05), (
 )
 
 # %% [markdown]
-# | estimator | backward | source |
+# What each hands back when the gradient $g$ arrives from above, for a grid of $n$ steps:
+#
+# | estimator | hands back | source |
 # |---|---|---|
-# | `ste` | $1$ | Bengio et al. 2013, 1308.3432 |
-# | `clipped_ste` | $1$ inside the range, else $0$ | the usual one |
-# | `ewgs` | $g\,\big(1 + \delta\, \mathrm{sign}(g)\,(x - \lfloor x \rceil) / n\big)$ for $n$ steps | Lee et al. 2021, 2104.00903 |
-# | `dsq`, `tanh` | slope of a soft staircase $\varphi$ | Gong et al. 2019, 1908.05033 |
-# | `reste` | slope of a power function that sharpens | Wu et al. 2023 |
+# | `ste` | $g$ | Bengio et al. 2013, 1308.3432 |
+# | `clipped_ste` | $g$ inside the range, else $0$ | the usual one |
+# | `ewgs` | $g\,\big(1 + \delta\, \mathrm{sign}(g)\,(x - \lfloor x \rceil) / n\big)$ | Lee et al. 2021, 2104.00903 |
+# | `dsq` | $g\,\varphi'(x)$, with $\varphi$ a staircase of pieces of tanh | Gong et al. 2019, 1908.05033 |
+# | `tanh` | the same, with other pieces of tanh | Qin et al. 2020, 1909.10788 |
+# | `reste` | the same, with pieces of a power function | Wu et al. 2023, 2308.06689 |
+#
+# The last three put a *soft staircase* in place of the hard one: a continuous function, flatter
+# near each level and steeper half-way between two. (In the figures printed above `ste` and
+# `clipped_ste` are alike, because both values lie inside the range.)
 
 # %%
 demo.estimators()
@@ -63,12 +76,13 @@ demo.estimators()
 # %% [markdown]
 # ## 2. EWGS looks at the sign
 #
-# The straight-through gradient is the same wherever a value sits between two levels. EWGS makes it
-# larger or smaller by the value's place. A positive $g$ moves a value down. If it lies above its
-# level it has a long way to go, and is pushed harder; if it lies below, it is about to cross into
-# the next cell, and is held back. The paper's values run from 0 to 1 over all the grid, which is
-# why the place is divided by the number of steps $n$. (The default $\delta$ is small; 0.6 shows
-# more.)
+# The straight-through gradient is the same wherever a value sits between two levels. EWGS
+# (element-wise gradient scaling) makes it larger or smaller by the value's place. A positive $g$
+# moves a value down. If it lies above its level it has a long way to go to the next cell, and is
+# pushed harder; if it lies below, it is about to cross into the next cell, and is held back.
+# $\delta$ says how much. The paper's values run from 0 to 1 over the whole grid, which is why the
+# place $x - \lfloor x \rceil$ is divided by the number of steps $n$. (The default $\delta$ is
+# small; 0.6 shows more.)
 
 # %%
 for upstream in (1.0, -1.0):
@@ -81,9 +95,9 @@ for upstream in (1.0, -1.0):
 # ## 3. Oscillation
 #
 # One weight, integer levels, and a target between two of them: $L(w) = \frac12(\lfloor w \rceil -
-# 0.3)^2$. At level 0 the gradient is $-0.3$, so the weight moves up, until it crosses $0.5$; at
-# level 1 the gradient is $+0.7$, and it moves down. It never rests, but swings about the threshold,
-# and its code flips for ever.
+# 0.3)^2$. At level 0 the straight-through gradient is $-0.3$, so the weight moves up, until it
+# crosses $0.5$; at level 1 the gradient is $+0.7$, and it moves down. It never rests, but swings
+# about the threshold, and its code flips for ever.
 
 
 # %%
@@ -107,8 +121,9 @@ assert abs(share - 0.3) < 0.05, "its mean code is the target"
 
 # %% [markdown]
 # The mean of the code is right, but the network is exported with the *last* code, which is chance;
-# and batch statistics follow every flip (Nagel et al. 2022, arXiv:2203.11086). A remedy is
-# **dampening**: a pull to the middle of the present cell, $\lambda \sum (w - \hat w)^2$.
+# and the running statistics of batch norm follow every flip (Nagel et al. 2022, arXiv:2203.11086).
+# A remedy is **dampening**: the term $\lambda \sum (w - \hat w)^2$ in the loss, with $\hat w$ held
+# constant, pulls each weight to the middle of its present cell; $\lambda$ says how strongly.
 
 # %%
 damped = descend(dampening=1.0)
@@ -127,11 +142,12 @@ demo.oscillation()
 # %% [markdown]
 # ## 4. A word of caution
 #
-# Published gains of new estimators over the straight-through one are often half a point, and were
-# measured with SGD. An optimiser that divides by the gradients' own size, such as Adam, cancels any
-# factor that is the same for all steps; Schoenbauer et al. 2024 (arXiv:2405.05171) show that with
-# an adapted rate and Adam many estimators learn nearly alike. Check that yourself: a factor of ten
-# in the gradient,
+# Published gains of new estimators over the straight-through one are often half a point of accuracy
+# or less, and often measured with one optimiser. An optimiser that divides by the gradients' own
+# size, such as Adam, cancels any factor that is the same for all steps. Schoenbauer et al. 2024
+# (arXiv:2405.05171) show that many estimators for weights train nearly as the straight-through one
+# does: with SGD once learning rate and initial weights are adapted, with Adam without any change.
+# Check the simplest case yourself, a gradient that is ten times as large everywhere:
 
 
 # %%

@@ -37,7 +37,10 @@ def best_db(points, x=normal):
 #
 # Two signed bits are the codes $-2, -1, 0, 1$: one level is spent far out on one side only, where a
 # weight that is as often positive as negative seldom needs it. Put four levels symmetrically
-# instead, $\pm\frac12, \pm\frac32$. There is no zero then, and nobody misses it.
+# instead, $\pm\frac12, \pm\frac32$; such a grid is called *balanced*. It has no zero. Activations
+# need one, for padding and ReLU (lesson 1); weights do without.
+#
+# Below, each grid is stretched by its best scale, for weights that follow a normal law:
 
 # %%
 grids = {
@@ -55,15 +58,17 @@ assert abs(found["binary"] - 4.40) < 0.05, "10 log10(1 / (1 - 2/pi))"
 
 # %% [markdown]
 # Half-integer levels have no integer zero-point. They are stored exactly as odd codes $-3, -1, 1,
-# 3$ with half the scale. Ternary uses three of four codes; it may be chosen all the same, because
-# multiplying by $-1, 0, 1$ needs no multiplier.
+# 3$ with half the scale, which need a container of more than two bits, or as two-bit places in a
+# table of levels (next section). Ternary uses three of four codes; it may be chosen all the same,
+# because multiplying by $-1, 0, 1$ needs no multiplier.
 #
 # ## 2. Levels that fit
 #
 # Why equal steps at all? Weights crowd around zero. Lloyd's algorithm (1957; k-means in one
-# dimension) alternates: each value to its nearest level, each level to the mean of its values. For
-# a known law the result can be tabulated; NF4 (Dettmers et al. 2023, arXiv:2305.14314) takes
-# quantiles of the normal law.
+# dimension) alternates: each value goes to its nearest level, each level to the mean of its values.
+# The levels it ends with are kept in a table, and a code is a place in that table. One may also fix
+# the table beforehand: NF4 (Dettmers et al. 2023, arXiv:2305.14314) takes 16 quantiles of the
+# normal law, so that each level gets about as many weights as any other.
 
 # %%
 table = {}
@@ -79,23 +84,25 @@ nf4 = best_db(levels("nf4", 4))
 print(f"NF4 {nf4:.2f} dB")
 
 # %% [markdown]
-# At two bits the gain is next to nothing. The price of a table is that codes cannot be multiplied:
-# they are looked up first. Where memory is the bottleneck, as with language models, that is fine.
+# At two bits the gain is next to nothing. The price of a table is that codes cannot be multiplied
+# as they are: each has to be looked up first. Where the time goes into reading weights from memory,
+# as with language models, that is fine.
 
 # %%
 demo.kmeans()
 
 # %% [markdown]
-# ## 3. One bit and a half
+# ## 3. One bit, and one and a half
 #
-# **Binary** (Rastegari et al. 2016, arXiv:1603.05279): $\min_{\alpha, b} \lVert w - \alpha b
-# \rVert^2$ over $b \in \{-1, 1\}^n$. Multiply out: $\lVert w \rVert^2 - 2\alpha\, b^{\top} w +
-# \alpha^2 n$. The best $b$ is $\mathrm{sign}(w)$, whatever $\alpha > 0$, and then $\alpha = \frac1n
-# \sum |w_i|$.
+# **Binary** (Rastegari et al. 2016, arXiv:1603.05279): replace $n$ weights $w$ by signs $b$ and one
+# scale $\alpha$, so that $\lVert w - \alpha b \rVert^2$ is least over $b \in \{-1, 1\}^n$ and
+# $\alpha > 0$. Multiply out: $\lVert w \rVert^2 - 2\alpha\, b^{\top} w + \alpha^2 n$. The best $b$
+# is $\mathrm{sign}(w)$, whatever $\alpha$ is, and then $\alpha = \frac1n \sum |w_i|$.
 #
-# **Ternary** (Li et al. 2016, arXiv:1605.04711): with a threshold $\Delta$, the best $\alpha$ is
-# the mean of $|w_i|$ over those above it, and $\Delta = 0.7\,\mathbb{E}|w|$ is near the optimum for
-# a normal law.
+# **Ternary** (Li et al. 2016, arXiv:1605.04711): the levels are $-\alpha, 0, \alpha$, and a weight
+# becomes zero where $|w_i| \le \Delta$. Given the threshold $\Delta$, the best $\alpha$ is the mean
+# of $|w_i|$ over those above it; $\Delta = 0.7\,\mathbb{E}|w|$, that is 0.7 times the mean
+# magnitude, is near the optimum for a normal law.
 
 # %%
 session = workbench.open("digits-resnet")
@@ -119,7 +126,7 @@ assert sqnr_db(w, ternary) > sqnr_db(w, binary) + 1
 # %% [markdown]
 # ## 4. In the network
 #
-# Second-order rounding (lesson 6) on both two-bit grids, weights only, nothing trained:
+# Second-order rounding (`gram`, lesson 6) on both two-bit grids, weights only, nothing trained:
 
 # %%
 folder = Path(tempfile.mkdtemp(prefix="lesson-9-"))
@@ -147,9 +154,11 @@ for kind, scores in rounded.items():
 assert rounded["balanced"]["naive"]["score"] > rounded["uniform"]["naive"]["score"]
 
 # %% [markdown]
-# And ternary weights, trained for sixty steps. With so few levels weights have to *move*, not only
-# to be rounded. (ParetoQ, Liu et al. 2025, arXiv:2502.02631, finds the border between 2 and 3 bits:
-# above it training compensates, below it learns other representations.)
+# And ternary weights (method `twn`, for ternary weight networks), trained for sixty steps. With so
+# few levels it is not enough to round weights well: they have to *move*. (ParetoQ, Liu et al. 2025,
+# arXiv:2502.02631, finds a border between 2 and 3 bits: at 3 and more, trained weights stay near
+# the float ones and make up for rounding; at 2 and fewer they move far away, and what the layers
+# compute changes.)
 
 # %%
 scores = make(

@@ -33,14 +33,18 @@ def make(name, **choice):
 #
 # A label says "seven". The float network says "seven, but it could be a one, and hardly an eight".
 # That is more to learn from one example, and it is exactly what the quantized network should say.
-# With the logits $t$ of the teacher and $z$ of the student,
+# So the float network, the *teacher*, gives the targets for the quantized one, the *student*;
+# this is **distillation**. How far two answers $p$ and $q$ are apart is measured by
+# $\mathrm{KL}(p \Vert q) = \sum_i p_i \ln (p_i / q_i)$, which is the *divergence from float* of the
+# lessons before. (With the natural logarithm its unit is the *nat*.) With the logits $t$ of the
+# teacher and $z$ of the student,
 #
 # $$ L_{\mathrm{KD}} = T^2\; \mathrm{KL}\big( \mathrm{softmax}(t / T) \,\Vert\, \mathrm{softmax}(z / T) \big)
 #    $$
 #
 # (Hinton et al. 2015, arXiv:1503.02531). A temperature $T > 1$ flattens both, so that the small
-# probabilities count. Flatter outputs have smaller gradients, in proportion to $1/T^2$; the factor
-# $T^2$ takes that back.
+# probabilities count. Flatter outputs have smaller gradients, for large $T$ in proportion to
+# $1/T^2$; the factor $T^2$ takes that back.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -61,9 +65,10 @@ print({T: round(size, 4) for T, size in sizes.items()})
 assert abs(sizes[40] / sizes[10] - 1) < 0.1, "hot enough, the size no longer depends on T"
 
 # %% [markdown]
-# Expand for large $T$: $\mathrm{softmax}(z/T) \approx \frac1K (1 + (z - \bar z)/T)$, and the loss
-# becomes $\frac{1}{2K} \lVert (z - \bar z) - (t - \bar t) \rVert^2$. Hot distillation just matches
-# logits.
+# Expand for large $T$, with $K$ classes and $\bar z$ the mean of the logits $z$:
+# $\mathrm{softmax}(z/T) \approx \frac1K (1 + (z - \bar z)/T)$, and the loss becomes $\frac{1}{2K}
+# \lVert (z - \bar z) - (t - \bar t) \rVert^2$. At a high temperature distillation just matches
+# logits, up to a constant that softmax does not see.
 
 # %%
 K = student.shape[1]
@@ -79,8 +84,9 @@ demo.distillation()
 # %% [markdown]
 # ## 2. Labels or teacher?
 #
-# Two bits for weights, four for activations, sixty steps on 1500 digits; once on labels alone, once
-# on the teacher alone.
+# Two bits for weights, four for activations, sixty steps of LSQ (lesson 7) on 1500 digits; once on
+# labels alone, once on the teacher alone. (The options `labels` and `logits` are the weights of the
+# two losses; by default they are 0 and 1.)
 
 # %%
 few = {"calibration_examples": 64, "training_examples": 1500, "epochs": 2}
@@ -95,21 +101,27 @@ assert taught["teacher"]["kl"] < taught["labels"]["kl"] / 1.5, (
 )
 
 # %% [markdown]
-# The teacher does not know more than the labels here. But the student need not find out again what
-# the float network already knows, and no label was used at all: pictures are enough. This is why
-# the workbench distils by default.
+# The teacher itself has learned from labels. But the student need not find out again what the
+# teacher already knows, and no label was used at all: pictures are enough. This is why the
+# workbench distils by default.
 #
 # ## 3. No data
 #
 # Sometimes there are not even pictures: they are private, or lost. But a network that was trained
 # with batch norm remembers, for each channel, mean and variance of what came by. ZeroQ (Cai et al.
-# 2020, arXiv:2001.00281) starts from noise and descends on the *pixels* until the statistics fit:
+# 2020, arXiv:2001.00281) starts from noise and descends on the *pixels* $x$ until the statistics
+# fit:
 #
-# $$ \min_x\; \sum_l \lVert \mu_l(x) - \mu_l^{\mathrm{BN}} \rVert^2
-#    + \lVert \sigma_l(x) - \sigma_l^{\mathrm{BN}} \rVert^2 . $$
+# $$ \min_x\; \sum_l \Big( \lVert \mu_l(x) - \mu_l^{\mathrm{BN}} \rVert^2
+#    + \lVert \sigma_l(x) - \sigma_l^{\mathrm{BN}} \rVert^2 \Big), $$
+#
+# where $\mu_l(x)$ and $\sigma_l(x)$ are the means and standard deviations of the channels at batch
+# norm $l$ when the pictures $x$ go through the network, and those marked BN are the remembered
+# ones.
 #
 # (The workbench folds batch norms into the convolutions before them when it opens a model, but
-# keeps what they remember.) Three calibrations of the same recipe:
+# keeps what they remember.) Three calibrations of the same recipe, each on 64 examples: real
+# pictures, noise, and pictures by ZeroQ:
 
 # %%
 recipe = {"weights": 3, "activations": 4, "method": "gram", "calibration_examples": 64}
@@ -126,9 +138,9 @@ assert divergence["real"] < divergence["zeroq"] < divergence["noise"]
 assert divergence["zeroq"] < divergence["noise"] / 3, "what batch norm remembers is worth a lot"
 
 # %% [markdown]
-# Real data are best, a few of them are better than any made ones, and made ones are better than
-# noise. All were judged on *real* held-out digits. Without those one could not even tell, and a run
-# says so: its report calls itself data-free.
+# Real pictures are best, and pictures made from the batch norms are far better than noise. All were
+# judged on *real* held-out digits. Without those one could not even tell. A run that calibrated on
+# made examples says so: its report calls it data-free.
 
 # %%
 demo.data_free()
@@ -180,7 +192,7 @@ course.check("10.4", answer)
 # %% [markdown]
 # ## What to remember
 # - $T^2\,\mathrm{KL}$: soft answers carry more than labels, and no label is needed.
-# - Batch norm remembers enough to calibrate on; real examples, even few, are better.
+# - Batch norm remembers enough to calibrate on; real examples, where there are some, are better.
 # - Judge on real data, or say that you could not.
 #
 # Next: [Lesson 11, transformers](11_transformers.ipynb).

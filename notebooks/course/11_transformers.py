@@ -34,10 +34,11 @@ for name, tensor in seen.items():
     )
 
 # %% [markdown]
-# ## 1. Softmax: a power law
+# ## 1. Softmax: many small values, few large ones
 #
-# Attention probabilities of a row sum to one, so among 49 tokens most are tiny and a few are large.
-# On a uniform 4-bit grid over $[0, 1]$ all below $\frac{1}{30}$ become zero.
+# The network cuts a picture into 49 patches, its tokens. The attention probabilities of a row sum
+# to one, so most of the 49 are tiny and a few are large. On a uniform 4-bit grid over $[0, 1]$ the
+# step is $\frac{1}{15}$, and all below half a step, $\frac{1}{30}$, become zero.
 
 # %%
 softmax = seen[SOFTMAX]
@@ -52,8 +53,9 @@ print(f"the probabilities of a row sum to 1 up to {mass:.2f} on average")
 assert lost > 0.8
 
 # %% [markdown]
-# A **logarithmic** grid has its levels at $s\,2^{-q/2}$, many near zero and few at the top, where a
-# step more or less hardly matters (RepQ-ViT, Li et al. 2023, arXiv:2212.08254).
+# A **logarithmic** grid has its levels at $s\,2^{-q/2}$ for the codes $q = 0, 1, \dots, 15$, with
+# $s$ the largest value: many near zero and few at the top, where the same error is small beside the
+# value (RepQ-ViT, Li et al. 2023, arXiv:2212.08254).
 
 # %%
 top = softmax.max()
@@ -109,8 +111,11 @@ demo.log_twin()
 # %% [markdown]
 # ## 3. Outlier channels
 #
-# In large language models a few channels behind a LayerNorm are a hundred times larger than the
-# others, in every token (Dettmers et al. 2022, arXiv:2208.07339). Our small network has none:
+# In large language models a few channels of the activations, always the same ones, are tens of
+# times larger than the others, up to a hundred, in nearly every token (Dettmers et al. 2022,
+# arXiv:2208.07339; Xiao et al. 2023, arXiv:2211.10438). Our small network has none. $X$ is what
+# comes out of a LayerNorm, a row for each token and a column for each channel; $W$ is the weight
+# that it meets next:
 
 # %%
 X = seen[NORM].flatten(0, 1)  # (tokens, channels)
@@ -120,8 +125,9 @@ print(f"widest over median channel: {float(ranges.max() / ranges.median()):.1f}"
 assert ranges.max() / ranges.median() < 3
 
 # %% [markdown]
-# So we plant some: three channels of $X$ become 50 times as large, and the matching rows of $W$ as
-# much smaller. The product is the same, to the last bits, and quantization is ruined:
+# So we plant some: three channels of $X$ become 50 times as large, and the matching rows of $W$ 50
+# times as small. The product is the same up to float rounding, but quantization is ruined, as the
+# next results will show:
 
 # %%
 factors = torch.ones(X.shape[1])
@@ -142,13 +148,17 @@ def product_db(x, w):
 
 # %% [markdown]
 # Scales per channel of $X$ would help, but they lie on the *summed* axis, and cannot be taken out
-# of the integer sum. Two transformations instead, which fold into the weights:
+# of the integer sum (lesson 3). Two transformations instead, which fold into the weights:
 #
-# - **SmoothQuant** (Xiao et al. 2023, arXiv:2211.10438) divides channel $j$ by $s_j =
-#   \max|X_j|^{\alpha} / \max|W_j|^{1 - \alpha}$ and multiplies row $j$ of $W$ by it. At $\alpha =
-#   \frac12$ both sides get the same range.
-# - A **rotation** $Q$ (QuaRot, Ashkboos et al. 2024, arXiv:2404.00456): $X W = (X Q)(Q^{\top} W)$.
-#   A Hadamard matrix adds all channels with signs, so that an outlier is spread over all of them.
+# - **SmoothQuant** (Xiao et al. 2023, arXiv:2211.10438) divides channel $j$ of $X$ by
+#   $s_j = \max|X_j|^{\alpha} / \max|W_j|^{1 - \alpha}$ and multiplies row $j$ of $W$ by it. At
+#   $\alpha = \frac12$ both sides get the same range. The division goes into the weight and bias of
+#   the LayerNorm.
+# - A **rotation** $Q$, that is a matrix with $Q Q^{\top} = I$ (QuaRot, Ashkboos et al. 2024,
+#   arXiv:2404.00456): $X W = (X Q)(Q^{\top} W)$. In a Hadamard matrix every entry has the same
+#   magnitude, so each new channel is the sum of all old ones with signs, and an outlier is spread
+#   over all of them. $Q$ goes into the weights of the layers before the norm, once the norm's own
+#   weight, bias and mean have been moved into the layers around it.
 
 # %%
 s = X_out.abs().amax(0).sqrt() / W_out.abs().amax(1).sqrt()
@@ -171,7 +181,10 @@ assert results["rotated"] > results["outliers"] + 5, "a rotation spreads it"
 # %% [markdown]
 # ## 4. In the network
 #
-# Four bits for weights and activations, 32 calibration pictures:
+# Four bits for weights and activations, 32 calibration pictures. The method `repq_vit` puts
+# logarithmic grids behind softmax. Behind a LayerNorm it finds a range for each channel, and moves
+# the differences into the norm and into the next weights, much as SmoothQuant does, so that one
+# scale serves the whole tensor:
 
 # %%
 folder = Path(tempfile.mkdtemp(prefix="lesson-11-"))
@@ -191,8 +204,8 @@ for method in ("rtn", "repq_vit"):
 assert scores["repq_vit"]["kl"] < scores["rtn"]["kl"]
 
 # %% [markdown]
-# On ImageNet the difference is that between working and not: DeiT-S (float 79.9 %) has 69.0 % with
-# RepQ-ViT at 4 bits.
+# On ImageNet, DeiT-S (79.9 % in float) keeps 69.0 % with RepQ-ViT at 4-bit weights and activations,
+# from 32 pictures and without any training.
 #
 # ## Exercises
 #
@@ -247,7 +260,8 @@ choice = {"weights": 2, "method": "repq_vit"}
 
 # %% [markdown]
 # ## What to remember
-# - Softmax wants logarithmic levels, GELU two ladders, LayerNorm's outliers a transformation.
-# - Smoothing and rotating leave the float network as it is, and cost nothing once folded in.
+# - Softmax wants logarithmic levels, GELU two grids in one, LayerNorm's outliers a transformation.
+# - Smoothing and rotating leave the float network's output as it is, and cost nothing once folded
+#   in.
 #
 # Next: [Lesson 12, mixed precision](12_mixed_precision.ipynb).

@@ -22,25 +22,31 @@ from workbench.session.execute import Extent
 # %% [markdown]
 # ## 1. A knapsack
 #
-# Layer $l$ has $n_l$ weights; with $b$ bits it does the harm $h_l(b)$ to the network's answer.
-# Under a budget of $B$ bits in all, choose
+# A network need not have the same number of bits in every layer. Layer $l$ has $n_l$ weights;
+# quantized to $b$ bits it does the harm $h_l(b)$ to the network's answer: the divergence
+# $\mathrm{KL}(p \Vert \hat p) = \sum p \ln (p / \hat p)$ of the float answer $p$ and the answer
+# $\hat p$ with this layer quantized, in *nats* (for the natural logarithm). Under a budget of $B$
+# bits in all, choose
 #
 # $$ \min_{b_1, \dots, b_L}\; \sum_l h_l(b_l) \qquad\text{so that}\qquad \sum_l n_l\, b_l \le B. $$
 #
-# With an indicator $y_{lb} \in \{0, 1\}$ for each layer and width this is an integer linear
-# programme (Yao et al. 2021, HAWQ-V3, arXiv:2011.10680), which a solver finishes in milliseconds.
-# All the difficulty is in $h$.
+# This is a *knapsack* problem. With an indicator $y_{lb} \in \{0, 1\}$ for each layer and width
+# (one where layer $l$ gets $b$ bits) it is an integer linear programme (Yao et al. 2021, HAWQ-V3,
+# arXiv:2011.10680), which a solver finishes in milliseconds. All the difficulty is in $h$.
 #
 # ## 2. Sensitivity
 #
-# One may *measure* $h_l(b)$: quantize one layer, run the network, compare the answers. That is
-# exact, and takes a run for each layer and width. Or one *estimates* it to second order,
+# The harm $h_l$ is also called the layer's *sensitivity*. One may *measure* $h_l(b)$: quantize this
+# layer only, run the network, compare the answers. That takes a run for each layer and width. Or
+# one *estimates* it to second order,
 #
 # $$ h_l(b) \approx \tfrac12\, \Delta w^{\top} F\, \Delta w, $$
 #
-# with the Fisher information $F$ of the network's own predictions in place of the Hessian. HAWQ
-# (Dong et al. 2019, arXiv:1905.03696) takes the Hessian's eigenvalues or trace. One pass of
-# gradients serves all layers and all widths.
+# with $\Delta w$ the layer's rounding errors at $b$ bits, and $F = \mathbb{E}\, g g^{\top}$ the
+# Fisher information, where $g$ is the gradient of $\ln p$ for a class that is drawn from the
+# network's own prediction $p$. At the float weights $F$ is the Hessian of the divergence. HAWQ
+# (Dong et al. 2019, arXiv:1905.03696) takes the largest eigenvalue of the loss's Hessian, its
+# successor the trace. A few backward passes serve all layers and all widths.
 
 # %%
 session = workbench.open("digits-mobilenet")
@@ -60,8 +66,8 @@ print("most harm for each weight at 2 bits:", ", ".join(worst))
 assert sum("depthwise" in name or "blocks.0" in name for name in worst) >= 3
 
 # %% [markdown]
-# Layers differ by orders of magnitude. Depthwise kernels are few and delicate, and pointwise ones
-# many and sturdy: exactly what a uniform width cannot serve.
+# Layers differ by orders of magnitude. A depthwise layer has few weights and each does much harm, a
+# pointwise one has many and each does little: one width for all serves neither.
 #
 # ## 3. Greedy and exact
 #
@@ -133,7 +139,8 @@ demo.bit_budget()
 #
 # The estimate adds up harms that layers do *one at a time*. Together they do more, and the more the
 # coarser the grids. So the choice is run, on held-out digits; nearest rounding only, to see what
-# the bits do:
+# the bits do. (No uniform width costs 2.5 bits, so it stands beside 2 bits everywhere, which is
+# half a bit cheaper.)
 
 # %%
 folder = Path(tempfile.mkdtemp(prefix="lesson-12-"))
@@ -152,20 +159,23 @@ assert mixed["score"] > uniform["score"] + 30
 assert mixed["kl"] > 3 * total(choices["workbench"]), "together they do more harm than one by one"
 
 # %% [markdown]
-# The *order* of the estimates is what the choice needs, not their size. Allocation and learning go
-# together: the same recipe with `method="gram"` learns on top of the mixture.
+# For the choice it is enough that the estimates are right *relative to each other*; their sum
+# does not forecast the result. Allocation and learning go together: the same recipe with
+# `method="gram"` learns on top of the mixture.
 #
 # ## 5. Four currencies
 #
 # | unit | is | note |
 # |---|---|---|
-# | average bits | $\sum n_l b_l / \sum n_l$ | information |
+# | average bits | $\sum n_l b_l / \sum n_l$ | codes only, without scales |
 # | bytes in the file | containers of 2, 4 or 8 bits | 3-bit codes lie in 4-bit containers |
-# | BOPs | $\sum \mathrm{MACs}_l \cdot b_l \cdot a_l$ | what bit-serial hardware would pay |
-# | milliseconds | measured | a CPU computes in 8 bits whatever the container |
+# | BOPs (bit operations) | $\sum \mathrm{MACs}_l \cdot b_l \cdot a_l$ | what hardware that works bit by bit would pay |
+# | milliseconds | measured | a CPU computes in 8 bits or in float, whatever the container |
 #
-# A budget in one of them says nothing about the others. `session.allocate` takes each
-# (`average_bits`, `bytes`, `file_bytes`, `bops`, `latency_ms`).
+# Here $\mathrm{MACs}_l$ are the multiply-adds of layer $l$ for one example, $b_l$ the bits of its
+# weights, and $a_l$ those of the activations that it reads. A budget in one unit says little about
+# the others. `session.allocate` takes each (`average_bits`, `file_bytes`, `bops`, `latency_ms`; and
+# `bytes`, of codes packed tightly).
 #
 # ## Exercises
 #
@@ -211,9 +221,11 @@ course.check("12.4", answer)
 # %% [markdown]
 # ## Five-minute challenge
 #
-# `digits-mobilenet`, weights in at most 28,000 bytes: less than two bits for most of them leaves
-# little room. Say the mixture as `overrides`, a list of dictionaries with `pattern` (a layer, or
-# `op:`, or a wildcard) and `weights`:
+# `digits-mobilenet`, weights in at most 28,000 bytes. That is tight: two bits for every weight are
+# 23,812 bytes, and the scales count too, four bytes each; one for each output channel makes 8,872.
+# So the choice below is only a start, and over the budget. Say the mixture as `overrides`, a list
+# of dictionaries with `pattern` (a layer's name, which may have wildcards, or `op:` and an
+# operator) and `weights`. `edges` are the bits of the first and last layer:
 
 # %%
 choice = {
@@ -227,8 +239,8 @@ choice = {
 
 # %% [markdown]
 # ## What to remember
-# - Bits are a budget; spend them where harm per bit is largest.
-# - Sensitivities rank layers well, and underestimate what they do together.
+# - Bits are a budget; spend each where it takes most harm away.
+# - Sensitivities rank layers well, and their sum underestimates what the layers do together.
 # - Say which currency you mean.
 #
 # Next: [Lesson 13, diagnosis](13_diagnosis.ipynb).

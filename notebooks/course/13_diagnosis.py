@@ -46,12 +46,12 @@ assert scores["broken"] < scores["healthy"] - 20
 # %% [markdown]
 # ## 2. Three numbers for a layer
 #
-# - **alone**: only this layer is quantized; SQNR of its own output. Compare it with theory: about 6
-#   dB a bit.
+# - **alone**: only this layer is quantized; SQNR of its own output. Compare it with theory: a bit
+#   less is about 6 dB less (lesson 1).
 # - **accumulated**: everything is quantized; the same SQNR. It falls along the network for all that
 #   come *after* the culprit, so a low number is no proof: most who have one are victims.
 # - **damage**: only this layer is quantized; how far do the network's *predictions* move (KL
-#   divergence, in nats)? This is the only one that knows what matters.
+#   divergence, in nats)? Of the three, only this one looks at the answer.
 
 # %%
 table = runs["broken"].layers.set_index("layer")
@@ -74,8 +74,9 @@ widgets.LayersWidget(runs["broken"])
 # %% [markdown]
 # ## 3. Weights or activations? Estimate or measure?
 #
-# To quantize one layer at a time takes a run for each. With gradients, the damage of *every* site,
-# weights and activations apart, follows from a few passes:
+# To quantize one layer at a time takes a run for each. A *site* is one tensor that is quantized, a
+# weight or an activation. With gradients the damage of *every* site is estimated from a few passes,
+# to second order (lesson 12, section 2, has the formula):
 
 # %%
 sites = session.site_errors(recipe=broken, examples=64)
@@ -102,8 +103,9 @@ demo.guilty_game()
 # ## 4. Cause, change, proof
 #
 # A list of suspects is not an explanation. To *establish* a cause, change one thing and measure
-# again: another range, a scale for each channel, the outliers apart, one bit more. What takes the
-# damage away was the cause.
+# again: another range, a scale for each channel, the outliers apart, one bit more. If that one
+# change takes the damage away, it has named the cause. `session.causes` tries such changes on the
+# layer that does most damage:
 
 # %%
 causes = session.causes(broken, examples=64)
@@ -114,8 +116,8 @@ assert causes.layer == CULPRIT
 assert any(finding.cause == "few-bits" for finding in causes.findings), "too few bits is among them"
 
 # %% [markdown]
-# Each cause comes with cures, and each cure is a change of the recipe. Take the one that keeps most
-# bits, and prove it on held-out digits:
+# Each cause comes with cures, and each cure is a change of the recipe. This layer had too few bits,
+# so give it four, as the others have, and prove it on held-out digits:
 
 # %%
 cured = broken.changed(overrides=(*broken.overrides, Override(pattern=CULPRIT, weights=4)))
@@ -126,8 +128,8 @@ print(f"broken {scores['broken']:.1f} %, cured {after:.1f} %, healthy {scores['h
 assert abs(after - scores["healthy"]) < 0.5
 
 # %% [markdown]
-# `session.cure(recipe)` does all this by itself, again and again, until the score is near float;
-# the app has a button for each cure.
+# `session.cure(recipe)` does all this by itself, again and again, until the score is within one per
+# cent of float; the app has a button for each cure.
 #
 # ## Exercises
 #
@@ -141,8 +143,8 @@ answer = None
 course.check("13.1", answer)
 
 # %% [markdown]
-# **13.2** A weight of 6 bits that covers its range has 12 dB where theory expects about 27. Which
-# is the most likely cause?
+# **13.2** A weight's 6-bit grid covers its whole range. Its SQNR is 12 dB, where theory expects
+# about 27. Which is the most likely cause?
 #
 # - `"a"` It has a few very large values, and all others share their coarse step.
 # - `"b"` Six bits are too few for any layer.
@@ -180,7 +182,7 @@ course.check("13.4", answer)
 
 # %% [markdown]
 # ## What to remember
-# - Error is not harm; accumulated error is not one's own.
+# - Error is not harm, and a layer's accumulated error is not only its own.
 # - Rank by damage to the answer, on held-out data.
 # - A cause is established by changing one thing; a cure is proved by the score.
 #

@@ -4,10 +4,14 @@
 # **You will be able to**
 # - compute a layer in integers only, from codes to codes, and bound its accumulator;
 # - replace the last floating-point number by a multiplication and a shift;
-# - export QDQ, compare runtime and simulation in *steps*, and explain a difference of one;
+# - export a model to ONNX, compare runtime and simulation in *steps*, and explain a difference of
+#   one;
 # - say why a small file need not be a fast one.
 #
 # **You need**: lesson 1. **Time**: 60 minutes.
+#
+# So far quantization was *simulated*: fake quantization rounds, and then computes in float (lesson
+# 1). Here is what a device computes instead, and how to make sure that it is the same.
 
 # %%
 import tempfile
@@ -27,15 +31,15 @@ from workbench.session.execute import Extent
 # %% [markdown]
 # ## 1. A layer in integers
 #
-# Put $x = s_x (q_x - z_x)$ and $w = s_w q_w$ (symmetric) into $y = \sum_j w_j x_j + b$ and take the
-# scales out:
+# Put $x = s_x (q_x - z_x)$ and $w = s_w q_w$ (symmetric) into $y = \sum_j w_j x_j + b$, one output
+# of a layer, and take the scales out (each output may have an $s_w$ of its own):
 #
 # $$ y = s_x s_w \underbrace{\Big( \sum_j q_{w,j}\, q_{x,j} \;-\; z_x \sum_j q_{w,j} \;+\; q_b
 #    \Big)}_{\text{32-bit integers}}, \qquad q_b = \Big\lfloor \frac{b}{s_x s_w} \Big\rceil . $$
 #
-# The second sum does not depend on the input and is computed once. The bias has no scale of its
-# own: it must be $s_x s_w$, or it could not be added to the accumulator (Jacob et al. 2018,
-# arXiv:1712.05877).
+# The register that holds the sum in brackets is called the *accumulator*. The second sum does not
+# depend on the input and is computed once. The bias has no scale of its own: it must be $s_x s_w$,
+# or it could not be added to the accumulator (Jacob et al. 2018, arXiv:1712.05877).
 
 # %%
 session = workbench.open("digits-resnet")
@@ -67,10 +71,12 @@ assert agree > 0.97
 # ## 2. How wide must the accumulator be?
 #
 # A product of an unsigned 8-bit and a signed 8-bit code is at most $255 \cdot 128 < 2^{15}$ in
-# magnitude; $K$ of them add up to less than $2^{15} K$. So 32 bits hold sums of $2^{16}$ products.
-# **Sixteen bits hold not even two** of the largest, and x86 processors without VNNI add pairs of
-# such products in 16 bits, saturating. That is why the same file can give other answers on another
-# computer, and why one then uses 7-bit weights.
+# magnitude; the $K$ products of a layer with $K$ inputs add up to less than $2^{15} K$. So 32 bits
+# (with a sign, up to $2^{31}$) hold sums of $2^{16}$ products. **Sixteen bits hold not even two**
+# of the largest. Yet x86 processors without VNNI (instructions for 8-bit products, in newer ones)
+# add pairs of such products in 16 bits, and *saturate*: what is too large becomes the largest
+# number that fits. That is why the same file can give other answers on another computer, and why
+# one then uses 7-bit weights: $2 \cdot 255 \cdot 64 < 2^{15}$.
 
 # %%
 largest = 255 * 128
@@ -106,9 +112,12 @@ assert torch.equal(torch.from_numpy(theirs), ours), "not one of 1,280 integers d
 # %% [markdown]
 # ## 3. Requantize with a multiplication and a shift
 #
-# The next layer wants 8-bit codes again, $q_y = \lfloor M \cdot \mathrm{acc} \rceil + z_y$ with $M =
-# s_x s_w / s_y$, a positive number usually below one. Write it as $M = M_0\, 2^{-n}$ with an
-# integer $M_0$ of 31 bits, and no floating-point number is left.
+# The next layer wants 8-bit codes again, with the output's own scale $s_y$ and zero-point $z_y$:
+# $q_y = \lfloor M \cdot \mathrm{acc} \rceil + z_y$ with $M = s_x s_w / s_y$, a positive number
+# usually below one, and acc the accumulator. Write $M \approx M_0\, 2^{-n}$ with an integer $M_0$
+# of 31 bits, computed once: then the device multiplies by $M_0$ in 64 bits and shifts right by $n$,
+# and no floating-point number is left. (Half of the last place, $2^{n-1}$, is added before the
+# shift, so that it rounds to nearest.)
 
 # %%
 y_grid = Grid(8, signed=False, symmetric=False)
@@ -136,8 +145,9 @@ demo.integer_only()
 # ## 4. Export
 #
 # In an ONNX file quantization is written as pairs of `QuantizeLinear` and `DequantizeLinear` (QDQ)
-# around float operators. What a runtime makes of that, it decides: ONNX Runtime fuses them into
-# integer kernels.
+# around float operators. What a runtime makes of them is its own decision: ONNX Runtime fuses them
+# into integer kernels where it has such. (The *opset* is the version of ONNX's operators that a
+# file asks for; 4-bit integers need 21 or later.)
 
 # %%
 folder = Path(tempfile.mkdtemp(prefix="lesson-14-"))
@@ -164,8 +174,9 @@ assert file.bytes < report["float_bytes"] / 3
 # ## 5. Trust, by measurement
 #
 # The file is run in ONNX Runtime with its graph optimisations off and on, and **every tensor** is
-# compared with the simulation, in steps of that tensor's grid. A difference of one step at a tie of
-# rounding is expected; anything else has a cause, which the workbench looks for by experiment.
+# compared with the simulation, in steps of that tensor's grid. A difference of one step is expected
+# where a value lies so near the middle between two levels that the order of float operations
+# decides; anything else has a cause, which the workbench looks for by experiment.
 
 # %%
 verdict = file.verify(examples=64)
@@ -190,7 +201,8 @@ assert all(time > 0 for time in milliseconds.values())
 demo.saturation()
 
 # %% [markdown]
-# Where speed counts and not size, `store="int8"` keeps narrow codes in 8-bit containers.
+# Where speed counts more than size, `session.quantize(..., store="int8")` keeps narrow codes in
+# 8-bit containers.
 #
 # ## Exercises
 #
@@ -203,8 +215,8 @@ answer = None
 course.check("14.1", answer)
 
 # %% [markdown]
-# **14.2** $q_x = (10, 200)$, $z_x = 128$, $q_w = (3, -2)$, no bias. What does the accumulator hold,
-# zero-point included?
+# **14.2** $q_x = (10, 200)$, $z_x = 128$, $q_w = (3, -2)$, no bias. What does the accumulator hold
+# in the end, with the term of the zero-point?
 
 # %%
 answer = None

@@ -2,13 +2,13 @@
 # # Capstone: quantize your own model
 #
 # From a network that you wrote to a file that you can trust, in eight steps. The network here is a
-# small one that is trained on the spot, so that the page runs; **put your own in its place**.
-# Everything below the first two cells takes any `nn.Module` or ONNX file.
+# small one that is trained on the spot, so that the page runs; **put your own in its place** in
+# section 1. Everything from section 2 on takes any `nn.Module`; an ONNX file is opened by its path.
 #
 # **You need**: lessons 1 to 6, 12 to 14. **Time**: 3 hours with a model of your own.
 #
 # **Hand in**: this notebook with your model, the exported file's score and size, and one paragraph
-# for each heading that begins with *Say*.
+# for each place that begins with *Say*.
 
 # %%
 import tempfile
@@ -24,7 +24,8 @@ from workbench.session.execute import Extent
 # %% [markdown]
 # ## 1. Your model
 #
-# Trained in float, in `eval` mode, with examples that it was **not** trained on.
+# It has to be trained in float and in `eval` mode. You also need examples with labels that it was
+# **not** trained on.
 
 # %%
 digits = workbench.open("digits-resnet").data
@@ -65,8 +66,8 @@ assert accuracy > 75
 # %% [markdown]
 # ## 2. Open it
 #
-# The graph is captured with one batch of inputs. The examples become the data: the first ones
-# calibrate, the others judge.
+# The graph is captured by running one batch of inputs through it. The examples become the data: the
+# first ones calibrate, the others judge.
 
 # %%
 session = workbench.open(
@@ -83,6 +84,9 @@ assert torch.allclose(output, net(images[:8]), atol=1e-4), "the graph computes w
 # *Say* where most parameters are, and where most multiply-adds are.
 #
 # ## 3. What will run in integers?
+#
+# Some operators have no integer kernel and stay in float, whatever the bits. Know which, before you
+# look at any score (`coverage.record()["rows"]` has every node and the reason).
 
 # %%
 coverage = session.coverage()
@@ -92,7 +96,8 @@ print({key: record[key] for key in record if not isinstance(record[key], list | 
 # %% [markdown]
 # ## 4. The baseline
 #
-# Eight bits, nearest rounding. If this is bad, stop, and go to step 6: bits are not the problem.
+# Eight bits, nearest rounding. If this is bad, skip step 5 and go to step 6 with this run: more
+# bits would not help.
 
 # %%
 folder = Path(tempfile.mkdtemp(prefix="capstone-"))
@@ -110,7 +115,8 @@ assert abs(runs["W8A8"].scores["learned"]["score"] - float_score) < 1, "8 bits a
 # %% [markdown]
 # ## 5. Where does it break?
 #
-# Go down until nearest rounding loses more than a point.
+# Go down until nearest rounding loses more than a point. (`edges=None`: the first and the last
+# layer get the same bits as the others, not 8.)
 
 # %%
 for bits in (4, 3, 2):
@@ -136,8 +142,10 @@ assert causes.findings, "every damage has a cause"
 #
 # ## 7. Learn
 #
-# The same bits, learned. Replace `gram` by what you think fits your network and your data, and say
-# why.
+# The same bits, learned. Replace `gram` (lesson 6) by what you think fits your network and your
+# data.
+#
+# *Say* why you chose this method.
 
 # %%
 learned = make("learned", weights=2, activations=8, method="gram", edges=None)

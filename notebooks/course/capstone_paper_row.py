@@ -1,10 +1,11 @@
 # %% [markdown]
 # # Capstone: reproduce a row of a paper's table
 #
-# The APoT authors report for ResNet-20 on CIFAR-10 that training with 4-bit weights and activations
-# costs **0.51 points** of accuracy (92.96 % in float; table in the README of
-# github.com/yhhhli/APoT_Quantization; the paper is Li et al. 2020, ICLR). You will train the same
-# network at the same bits with LSQ, and see how near a *small* fraction of that training comes.
+# The authors of APoT (additive powers of two: each level is a sum of powers of two) report for
+# ResNet-20 on CIFAR-10 that training with 4-bit weights and activations costs **0.51 points** of
+# accuracy (92.96 % in float; table in the README of github.com/yhhhli/APoT_Quantization; the paper
+# is Li et al. 2020, ICLR, arXiv:1909.13144). You will train the same network at the same bits, with
+# LSQ (lesson 7), and see how near a *small* fraction of that training comes.
 #
 # **You need**: lessons 7 and 10, and CIFAR-10 in the folder `$WORKBENCH_DATA`
 # (`cifar10_jpeg_train.zip`, `cifar10_jpeg_test.zip`: JPEG copies, one folder for each class).
@@ -17,13 +18,15 @@
 #
 # | question | paper | here |
 # |---|---|---|
+# | method | APoT | LSQ (APoT in the third task below) |
 # | float accuracy | 92.96 % | 87.3 %: JPEG copies, 30 epochs |
 # | first and last layer | 8 bits | 8 bits |
-# | what residual sums add | not said | 8 bits |
+# | tensors that residual sums add | not said | 8 bits |
 # | training | 300 epochs of 50,000 pictures | `EPOCHS` of `PICTURES` |
 # | test pictures | 10,000 | `TESTED`; one standard error is about 1 point at 1,000 |
 #
-# Since the float networks differ, not the accuracies are to be compared but the **losses**.
+# Since the float networks differ, compare not the accuracies but the **losses**: how many points
+# each quantized network is below its own float network.
 
 # %%
 import io
@@ -95,8 +98,10 @@ session.use_data(
 # %% [markdown]
 # ## Four bits
 #
-# Edges and residual sums 8 bits, everything else 4. First nearest rounding, then a short course of
-# training on labels and on the float network's answers.
+# The first and last layer (`edges`) and what residual sums add get 8 bits, everything else 4. A sum
+# and the next convolution read the same tensor; the transform `split_shortcuts` makes two of it,
+# without changing the network, so that each can have its own bits. First nearest rounding, then a
+# short course of training on labels and on the float network's answers (lesson 10).
 
 # %%
 folder = Path(tempfile.mkdtemp(prefix="capstone-"))
@@ -147,9 +152,9 @@ assert trained < nearest, "training brings back some of it"
 # %% [markdown]
 # ## How sure?
 #
-# Both networks saw the same pictures, so look at those where *only one* is right. If there are
-# $n_1$ and $n_2$ of them, the loss is $(n_1 - n_2) / N$ with a standard error of about $\sqrt{n_1 +
-# n_2} / N$.
+# Both networks saw the same $N$ test pictures, so look at those where *only one* is right: the
+# float network alone on $n_1$ of them, the quantized one alone on $n_2$. The loss is $(n_1 - n_2) /
+# N$, with a standard error of about $\sqrt{n_1 + n_2} / N$.
 
 # %%
 import torch
@@ -176,5 +181,5 @@ print("within two standard errors of the published loss:", abs(loss - 0.51) < 2 
 # 2. Do the same at 3 and at 2 bits. At 2 bits take `learning_rate=3e-3`. APoT reports 0.47 and 2.00
 #    points.
 # 3. Replace `lsq` by `apot`. Is the difference larger than its standard error?
-# 4. Write half a page: what was reproduced, what was not, and which of the rows in the first table
-#    is the likeliest reason.
+# 4. Write half a page: what was reproduced, what was not, and which row of the first table is the
+#    likeliest reason.
