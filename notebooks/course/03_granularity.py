@@ -58,7 +58,7 @@ def quantized(x, bits, granularity):
 
 
 def rest_db(x, granularity):
-    """SQNR of everything but the outlier's place."""
+    """SQNR of all rows but the outlier's."""
     found = quantized(x, 4, granularity)
     return sqnr_db(values[1:], found[1:])
 

@@ -174,7 +174,7 @@ print(f"nearest {nearest:.4f}, learned {learned:.4f}; {100 * moved:.0f} % of the
       f" the farther level; undecided at the end: {100 * undecided[-1]:.1f} %")  # fmt: skip
 
 assert learned < nearest / 2, "learned rounding at least halves the output error"
-assert learned < best, "and beats the best of a hundred in every row"
+assert learned < best, "and beats the best of a hundred, over all rows"
 assert undecided[-1] < 0.02, "nearly every variable has come to rest at 0 or 1"
 
 # %% [markdown]
