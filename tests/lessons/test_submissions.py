@@ -91,6 +91,26 @@ def test_the_last_answer_counts_and_nothing_replaces_none(tmp_path: Path):
     assert of(tmp_path / "a.py", code).answers == {"1.1": 2}
 
 
+@pytest.mark.parametrize(
+    ("code", "answer", "problems"),
+    [
+        ("answer = 1\nanswer += 1\ncheck('1.2', answer)", None, 1),
+        ("answer = None\nwith torch.no_grad():\n    answer = f(3)\ncheck('1.2', answer)", None, 1),
+        ("answer = None\nanswer, other = 1, 2\ncheck('1.2', answer)", None, 1),
+        ("for answer in (1, 2):\n    check('1.2', answer)", None, 1),
+        ("answer: float = 3\ncheck('1.2', answer)", 3, 0),
+        ("course.check('1.2', answer=32)", 32, 0),
+        ("course.check('1.2')", None, 1),
+    ],
+)
+def test_a_name_stands_for_what_it_was_given_last(
+    tmp_path: Path, code: str, answer: object, problems: int
+):
+    found = of(tmp_path / "ann.py", code)
+    assert found.answers.get("1.2") == answer
+    assert len(found.problems) == problems, found.problems
+
+
 def test_nothing_is_run(tmp_path: Path):
     mark = tmp_path / "ran"
     code = f"open({str(mark)!r}, 'w')\ncourse.check('1.1', open({str(mark)!r}, 'w'))\n"

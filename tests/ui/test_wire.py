@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from workbench.ui.gradio import sessions
 from workbench.ui.gradio.app import build
 from workbench.ui.gradio.downloads import served as served_file
+from workbench.ui.gradio.settings import Settings
 from workbench.ui.gradio.wire import (
     BUSY,
     MORE,
@@ -23,6 +25,7 @@ from workbench.ui.gradio.wire import (
     parsed,
     values_of,
 )
+from workbench.ui.gradio.workspace import Desk
 
 
 class Part:
@@ -82,7 +85,9 @@ def test_what_gradio_fills_in_comes_first(packer: Packer) -> None:
     assert news["pictures"]["layers"][1] == "k happened"
 
 
-@pytest.mark.parametrize("text", [None, 3, "", "[", "[]", "null", '"x"', "x" * 70_000, ["a"]])
+@pytest.mark.parametrize(
+    "text", [None, 3, "", "[", "[]", "null", '"x"', "x" * 70_000, "[" * 4000, ["a"]]
+)
 def test_what_a_stranger_says_is_as_if_not_said(text: object) -> None:
     assert parsed(text) == {}
     assert had(text) == ("", {})
@@ -94,7 +99,7 @@ def test_versions_that_are_none_are_dropped() -> None:
     assert had('{"has": [1]}') == ("", {})
 
 
-@pytest.mark.parametrize("text", [None, "", "{}", "3", "[", "x" * 2_000_000])
+@pytest.mark.parametrize("text", [None, "", "{}", "3", "[", "[" * 9000, "x" * 2_000_000])
 def test_values_that_are_none_are_refused(text: object) -> None:
     with pytest.raises(ValueError, match=r".*"):
         values_of(text)
@@ -160,3 +165,19 @@ def test_a_closed_tab_leaves_nothing(demo: gr.Blocks) -> None:
     unload.fn(SimpleNamespace(session_hash="tab"))
     assert "tab" not in holder
     assert sessions.CAPACITY < 10_000
+
+
+def test_changes_at_the_same_time_do_not_undo_each_other(tiny, tmp_path: Path) -> None:
+    first = Settings(str(tiny.model), "tiny", str(tiny.data))
+    desk = Desk(tmp_path, None, first)
+    key = "d" * 32
+
+    def change(name: str) -> None:
+        for number in range(24):
+            desk.workspace(key).update(**{name: str(number)})
+
+    names = ("layer", "measure", "title", "part")
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(change, names))
+    now = desk.workspace(key).settings
+    assert [getattr(now, name) for name in names] == ["23"] * len(names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,8 @@ from workbench.foundation.errors import DataError, WorkbenchError
 from workbench.lessons.challenges import CHALLENGES, score
 from workbench.lessons.checking import EXERCISES, UNSOLVED, check
 from workbench.lessons.submissions import Submission, collect
+
+log = logging.getLogger(__name__)
 
 RIGHT, WRONG, OPEN = "right", "wrong", "open"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -98,7 +101,8 @@ def _scores(submission: Submission, problems: list[str]) -> dict[str, dict[str, 
             continue
         try:
             found[name] = score(name, choice, final=True).record()
-        except WorkbenchError as error:
+        except Exception as error:  # one choice does not end the marks of all
+            log.warning("challenge %s", name, exc_info=not isinstance(error, WorkbenchError))
             problems.append(f"challenge {name}: {error}")
     return found
 

@@ -119,7 +119,7 @@ def read(path: Path, into: Submission) -> None:
         _take_json(_json(text), into)
         return
     cells = _cells(_json(text)) if path.suffix == ".ipynb" else [text]
-    known: dict[str, ast.expr] = {}
+    known: dict[str, ast.AST] = {}
     for number, cell in enumerate(cells):
         try:
             tree = ast.parse(_plain(cell) if path.suffix == ".ipynb" else cell)
@@ -165,27 +165,55 @@ def _plain(cell: str) -> str:
     return "\n".join("" if line.lstrip()[:1] in {"%", "!", "?"} else line for line in lines)
 
 
-def _take_calls(tree: ast.Module, known: dict[str, ast.expr], into: Submission) -> None:
-    """Answers in the statements of a cell, in order; `known` are names with their last value."""
+def _take_calls(tree: ast.Module, known: dict[str, ast.AST], into: Submission) -> None:
+    """Answers in the statements of a cell, in order; `known` are names with their last value.
+
+    A name that is bound in any other way than `name = value` stands for the statement that did it:
+    its value would have to be run for.
+    """
     for statement in tree.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                bound = {name: value}
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                bound = {name: value}
+            case _:
+                bound = {}
+                known |= dict.fromkeys(_names_bound(statement), statement)
         for node in ast.walk(statement):
             if isinstance(node, ast.Call):
                 _take_call(node, known, into)
-        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-            (target,) = statement.targets
-            if isinstance(target, ast.Name):
-                known[target.id] = statement.value
+        known |= bound
 
 
-def _take_call(call: ast.Call, known: Mapping[str, ast.expr], into: Submission) -> None:
-    function, arguments = call.func, call.args
+def _names_bound(statement: ast.stmt) -> set[str]:
+    """Names that a statement gives a value to, however deep inside it."""
+    found = set()
+    for node in ast.walk(statement):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+                found.add(name)
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                found.add(name)
+            case ast.alias(name=name, asname=other):
+                found.add(other or name.split(".")[0])
+    return found
+
+
+def _take_call(call: ast.Call, known: Mapping[str, ast.AST], into: Submission) -> None:
+    function = call.func
     kind = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    if kind not in CALLS or len(arguments) != 2:
+    named = [word.value for word in call.keywords if word.arg in ("answer", "choice")]
+    arguments = [*call.args, *named]
+    if kind not in CALLS or not arguments:
         return
     name = arguments[0]
     if not (isinstance(name, ast.Constant) and isinstance(name.value, str)):
         return
-    given = arguments[1]
+    if len(arguments) != 2:
+        into.problems.append(f"{name.value}: write {kind}({name.value!r}, the answer)")
+        return
+    given: ast.AST = arguments[1]
     given = known.get(given.id, given) if isinstance(given, ast.Name) else given
     try:
         into.take(kind, name.value, literal(given))
@@ -193,7 +221,7 @@ def _take_call(call: ast.Call, known: Mapping[str, ast.expr], into: Submission) 
         into.problems.append(f"{name.value}: {error}")
 
 
-def literal(node: ast.expr) -> Any:
+def literal(node: ast.AST) -> Any:
     """The value of an expression of constants, containers and arithmetic of numbers.
 
     Raises:

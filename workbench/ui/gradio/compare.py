@@ -53,11 +53,12 @@ def compared(workspace: Workspace, runs: Mapping[str, Run]) -> list[str]:
 def toggle(workspace: Workspace, name: str) -> None:
     """Put a run into the comparison, or take it out."""
     runs = candidates(workspace)
-    now = compared(workspace, runs)
     if name not in runs:
         return
-    kept = [one for one in now if one != name] if name in now else [*now, name]
-    workspace.update(compared=tuple(kept))
+    with workspace.turn:
+        now = compared(workspace, runs)
+        kept = [one for one in now if one != name] if name in now else [*now, name]
+        workspace.update(compared=tuple(kept))
 
 
 def _body(

@@ -9,6 +9,8 @@ from typing import Any
 
 from gradio.utils import get_upload_folder
 
+from workbench.session.store import replacing
+
 
 def served(path: Path, key: str, run: str) -> dict[str, Any]:
     """A copy of a file as the page takes it; copied anew only when the file has changed.
@@ -23,6 +25,7 @@ def served(path: Path, key: str, run: str) -> dict[str, Any]:
     copy = folder / path.name
     if not copy.exists():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        shutil.copyfile(path, copy)
+        with replacing(copy) as temporary:
+            shutil.copyfile(path, temporary)
     kind = {"_type": "gradio.FileData"}
     return {"path": str(copy), "orig_name": path.name, "size": about.st_size, "meta": kind}

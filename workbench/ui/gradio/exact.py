@@ -49,7 +49,7 @@ def _message(payload: object) -> dict[str, Any] | None:
         channel = found.get("channel")
         scale, zero = float(found["scale"]), int(found["zero_point"])
         checked = {**found, "channel": None if channel is None else int(channel)}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     if not (math.isfinite(scale) and 1e-20 < scale < 1e20 and abs(zero) < 2**17):
         return None

@@ -180,7 +180,7 @@ class Handlers:
     def select_open(self, key: str | None, event: gr.EventData) -> Iterator[Updates]:
         """A card, a proposal, or a button beside what is on screen was clicked."""
         workspace = self.desk.workspace(key)
-        message = dict(event._data or {})
+        message = _message(event)
         kind, name = message.get("kind"), message.get("model")
         if kind == "model":
             yield {self.page.pictures["open"]: payload(opening.waiting(workspace, name))}
@@ -251,7 +251,7 @@ class Handlers:
     def select_export(self, key: str | None, event: gr.EventData) -> Iterator[Updates]:
         """A part was chosen, or one of its buttons was clicked."""
         workspace = self.desk.workspace(key)
-        message = dict(event._data or {})
+        message = _message(event)
         kind = message.get("kind")
         if kind == "part":
             workspace.update(part=str(message.get("part")))
@@ -273,7 +273,7 @@ class Handlers:
     def select_bits(self, key: str | None, event: gr.EventData) -> Updates:
         """Measure, take a choice, or look at a layer."""
         workspace = self.desk.workspace(key)
-        message = dict(event._data or {})
+        message = _message(event)
         kind = message.get("kind")
         if kind == "layer":
             return self._open_layer(workspace, message)
@@ -290,7 +290,7 @@ class Handlers:
     def select_compared(self, key: str | None, event: gr.EventData) -> Updates:
         """A part or a run of the compare view was chosen, or a layer in one of its charts."""
         workspace = self.desk.workspace(key)
-        message = dict(event._data or {})
+        message = _message(event)
         kind = message.get("kind")
         if kind == "part":
             workspace.update(compare_part=str(message.get("part")))
@@ -303,7 +303,7 @@ class Handlers:
     def select_survey(self, key: str | None, event: gr.EventData) -> Updates:
         """A recipe of the survey's maps is to be opened on its sample."""
         workspace = self.desk.workspace(key)
-        part = str(dict(event._data or {}).get("part"))
+        part = str(_message(event).get("part"))
         return self._after(workspace, lambda: survey.use(workspace, part))
 
     def _possible(self, workspace: Workspace) -> Updates:
@@ -319,7 +319,7 @@ class Handlers:
     def select(self, key: str | None, event: gr.EventData) -> Updates:
         """A button beside the layers, or a run, was clicked."""
         workspace = self.desk.workspace(key)
-        message = dict(event._data or {})
+        message = _message(event)
         kind = message.get("kind")
         if kind == "errors":
             return self._after(workspace, lambda: cures.measure(workspace), form=False)
@@ -333,7 +333,7 @@ class Handlers:
     def select_why(self, key: str | None, event: gr.EventData) -> Updates:
         """A cure, or another button beside the causes, was clicked."""
         workspace = self.desk.workspace(key)
-        message = dict(event._data or {})
+        message = _message(event)
         name = str(message.get("layer"))
         actions: dict[str, Callable[[], None]] = {
             "look": lambda: cures.look(workspace, name),
@@ -485,6 +485,11 @@ class Handlers:
             return workspace.settings.form
         workspace.update(form=form)
         return form
+
+
+def _message(event: gr.EventData) -> dict[str, Any]:
+    """What a picture sent; empty for what is none of its messages."""
+    return dict(event._data) if isinstance(event._data, dict) else {}
 
 
 def _whole(value: object) -> int | None:

@@ -42,12 +42,14 @@ def answer(desk: Desk, message: object) -> str | None:
     if found is None:
         return None
     workspace = desk.workspace(found.get("key"))
-    workspace.update(lesson=workspace.settings.lesson.after(found))
+    with workspace.turn:
+        workspace.update(lesson=workspace.settings.lesson.after(found))
     return payload(_drawn(workspace))
 
 
 def _drawn(workspace: Workspace) -> View:
-    return {**lesson.view(workspace.settings.lesson), "key": workspace.key}
+    at = workspace.changed_at  # before the settings are read: what is drawn is no older
+    return {**lesson.view(workspace.settings.lesson), "key": workspace.key, "at": at}
 
 
 def read(message: object) -> View | None:
@@ -56,7 +58,7 @@ def read(message: object) -> View | None:
         return None
     try:
         found = json.loads(message)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     key = found.get("key") if isinstance(found, dict) else 0
     return found if key is None or isinstance(key, str) else None

@@ -18,8 +18,11 @@ from workbench.views.assets import script
 _ADAPTER = """
 const wire = window.workbenchWire;
 const held = { text: null, value: null, given: null, asked: 0 };
+const ask = server.lesson || server.survey;
 const listeners = [];
 const tell = () => listeners.forEach((f) => f());
+const drawnAt = (text) => (text && JSON.parse(text).at) || 0;
+const showText = (text) => { held.given = text; tell(); };
 const get = () => {
   const text = held.given || props.value || "{}";
   if (text !== held.text) { held.text = text; held.value = JSON.parse(text); }
@@ -29,11 +32,10 @@ const send = (message) => {
   if (message.kind === "clip") {
     return server.exact_range(JSON.stringify({ ...message, key: get().key }));
   }
-  const ask = server.lesson || server.survey;
   if (ask && message.kind !== "use") {
     const asked = held.asked = held.asked + 1;
     return ask(JSON.stringify({ ...message, key: get().key })).then((text) => {
-      if (text && asked === held.asked) { held.given = text; tell(); }
+      if (text && asked === held.asked) showText(text);
     });
   }
   if (LOOKS.includes(message.kind)) wire.look({ ...message, picture: NAME });
@@ -41,7 +43,8 @@ const send = (message) => {
   return undefined;
 };
 MOUNT(element.querySelector(".wb-host"), { get, on: (f) => listeners.push(f), send });
-wire.join(NAME, (text) => { held.given = text; tell(); });
+// What was answered past the wire is not undone by what was drawn before it.
+wire.join(NAME, (text) => { if (!ask || drawnAt(text) >= drawnAt(held.given)) showText(text); });
 """
 
 

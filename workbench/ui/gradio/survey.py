@@ -43,7 +43,8 @@ def answer(desk: Desk, message: object) -> str | None:
     if found is None:
         return None
     workspace = desk.workspace(found.get("key"))
-    workspace.update(survey=workspace.settings.survey.after(found))
+    with workspace.turn:
+        workspace.update(survey=workspace.settings.survey.after(found))
     return payload(_drawn(workspace))
 
 
@@ -63,5 +64,6 @@ def use(workspace: Workspace, part: str) -> str:
 
 
 def _drawn(workspace: Workspace) -> View:
+    at = workspace.changed_at  # before the settings are read: what is drawn is no older
     found = views.survey(workspace.settings.survey, strings.SURVEY_USE)
-    return {**found, "key": workspace.key}
+    return {**found, "key": workspace.key, "at": at}

@@ -3,6 +3,7 @@
 // Gradio's queue: looks (a layer, a channel, ...) and, while something is being made, the pulse.
 window.workbenchWire ??= (() => {
   const shown = {}; // by picture: {version, text, at}
+  const changed = {}; // by place: when the news of it were made
   const pictures = {}; // by picture: the function that draws a text
   const waiting = []; // looks, in order
   const state = { at: 0, key: null, seen: "", busy: false, pause: 700, server: null, tick: null };
@@ -41,7 +42,10 @@ window.workbenchWire ??= (() => {
   // Updates of Gradio's own components, by their place among the outputs; others are left alone.
   const parts = (text) => {
     const found = [];
-    for (const [place, update] of Object.entries(text ? JSON.parse(text).parts : {})) {
+    const news = text ? JSON.parse(text) : { parts: {} };
+    for (const [place, update] of Object.entries(news.parts)) {
+      if (changed[place] > news.at) continue; // what was asked later came sooner
+      changed[place] = news.at;
       const file = update.value?.path;
       if (file) {
         const { root = "", api_prefix = "" } = window.gradio_config;
@@ -62,14 +66,16 @@ window.workbenchWire ??= (() => {
   const ask = async () => {
     if (asking || !state.key || !state.server || !waiting.length) return;
     asking = true;
+    const message = waiting.shift();
     try {
-      const text = await state.server.look(question(waiting.shift()));
+      const text = await state.server.look(question(message));
       asking = false;
       take(text);
+      ask();
     } catch {
-      asking = false; // the page says by itself that the server is gone
+      if (!message.again) waiting.unshift({ ...message, again: true }); // once; the page says if the server is gone
+      setTimeout(() => { asking = false; ask(); }, state.pause);
     }
-    ask();
   };
 
   const beat = () => {

@@ -4,7 +4,8 @@ Gradio builds a component anew for each output of an event, whether it changes o
 trip to a thread for each input. With some six hundred components on the page either would cost more
 than what the workbench itself computes. So a listener has one output, the news: a text that the
 page's own script takes apart (`wire.js`). With every question the page says which version of each
-picture it has, so pictures that did not change are left out; the server keeps nothing of it.
+picture it has, so pictures that did not change are left out; we keep nothing of it on the server
+(Gradio keeps the last news of each listener until the tab is closed).
 
 News, as JSON: `at` (when it was seen, so that what was asked earlier cannot overwrite what was
 asked later), `pictures` (name -> version and text), `parts` (place -> properties), and, where they
@@ -200,7 +201,7 @@ def parsed(text: object) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -213,7 +214,10 @@ def values_of(text: object) -> list[Any]:
     """
     if not isinstance(text, str) or len(text) > 16 * _LONGEST:
         raise ValueError("no values")
-    found = json.loads(text)
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("values too deep") from None
     if not isinstance(found, list):
         raise ValueError("no list of values")
     return found

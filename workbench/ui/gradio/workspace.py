@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import psutil
 
@@ -86,6 +87,7 @@ class Desk:
         self.choices: Shelf[Settings] = Shelf(_SETTINGS, lambda _: 1)
         self.machine = Study(root / "machine", "machine")
         self._lock = threading.Lock()
+        self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
         self.queue = Queue(root / "users", _JOBS, _begin, self._cures)
         self.queue.wake()  # what waited when the server was stopped
 
@@ -94,6 +96,11 @@ class Desk:
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             key = secrets.token_hex(16)
         return Workspace(self, key, self.root / "users" / key)
+
+    def turn(self, key: str) -> _Turn:
+        """One at a time of all that change a page's settings."""
+        with self._lock:
+            return self._turns.setdefault(key, _Turn())
 
     def nobody(self) -> Workspace:
         """What a page shows before its browser has told its key."""
@@ -205,6 +212,19 @@ class Desk:
             )
 
 
+class _Turn:
+    """A lock that is forgotten when nobody holds it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class Workspace:
     """One browser's settings, uploads and runs.
 
@@ -217,6 +237,7 @@ class Workspace:
         self.desk = desk
         self.key = key
         self.directory = directory
+        self.turn = desk.turn(key)
         self._file = directory / "settings.json"
 
     @property
@@ -238,10 +259,16 @@ class Workspace:
 
     def update(self, **changes: Any) -> Settings:
         """Choose something else."""
-        settings = self.settings.changed(**changes)
-        self.directory.mkdir(parents=True, exist_ok=True)
-        write_json(self._file, settings.record(), durable=False)
+        with self.turn:
+            settings = self.settings.changed(**changes)
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_json(self._file, settings.record(), durable=False)
         return settings
+
+    @property
+    def changed_at(self) -> int:
+        """When the settings were changed last, in microseconds; 0 before any."""
+        return self._file.stat().st_mtime_ns // 1000 if self._file.exists() else 0
 
     def baseline(self) -> Run | None:
         """Nearest rounding of the model, if it has been begun."""

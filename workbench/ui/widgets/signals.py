@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import traitlets
 
+from workbench.foundation.errors import WorkbenchError
 from workbench.session.jobs import Job
 from workbench.session.runs import Run
 from workbench.ui.widgets.base import Message, Pictured, look, pictures, text
@@ -111,6 +112,10 @@ class SignalsWidget(Pictured):
 
     def _follow(self) -> None:
         while not self._closed.wait(PAUSE):
-            self.refresh()
+            try:
+                self.refresh()
+            except WorkbenchError as error:  # the run's folder is gone
+                self.problem = str(error)
+                return
             if self.state != "running":
                 return
