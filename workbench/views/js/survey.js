@@ -83,11 +83,12 @@ function guideView(model, send) {
 export function mountSurvey(element, { get, on, send }) {
   const { root, stop } = stage(element, "wb-survey");
   const parts = { matrix: h("div"), cell: h("section", { class: "wb-survey-side", "aria-label": "What is in the cell" }), advice: h("section", { class: "wb-survey-advice", "aria-label": "Adviser" }), guide: h("div", { class: "wb-survey-rows" }) };
+  const problem = h("p", { class: "wb-bad", role: "alert" });
   const drawn = {};
   let built = false;
   function build(model) {
     built = true;
-    replace(root, h("div", { class: "wb-scroll wb-survey-body" },
+    replace(root, problem, h("div", { class: "wb-scroll wb-survey-body" },
       h("div", { class: "wb-survey-map" }, h("section", {}, h("h2", {}, "Where a method acts, and what teaches it"), h("p", { class: "wb-dim" }, "A number says how many are here; a dot, that the literature has some. Choose a cell, then one of its methods."), parts.matrix), parts.cell),
       h("section", {}, h("h2", {}, "Which one to take"), h("p", { class: "wb-dim" }, "Say what you have and what you want; the reasons come with the recipe."), parts.advice),
       h("section", {}, h("h2", {}, "The guide, row by row"), parts.guide), h("p", { class: "wb-dim wb-survey-cite" }, model.citation)));
@@ -107,6 +108,8 @@ export function mountSurvey(element, { get, on, send }) {
     const model = get();
     if (!model?.cells) return;
     if (!built) build(model);
+    problem.textContent = model.problem || "";
+    problem.hidden = !model.problem;
     fill("matrix", [model.cells, model.cell.key], () => matrixOf(model, send));
     fill("cell", [model.cell, model.opened, model.use], () => cellView(model, send));
     fill("advice", [model.axes, model.advice, model.use], () => adviceView(model, send));
