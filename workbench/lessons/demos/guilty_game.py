@@ -211,7 +211,7 @@ class GuiltyGame(Demo):
 
     def _damage(self) -> Bars:
         return self._bars(
-            "What each layer does to the answer when it alone is quantized",
+            "Damage of each layer, quantized alone",
             "damage, nats",
             "damage_kl",
             sets="kept",
