@@ -5,15 +5,13 @@ The browser calls this directly, past the queue, so whatever comes in is checked
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
 from workbench.foundation.errors import WorkbenchError
+from workbench.ui.gradio.pictures import received
 from workbench.ui.gradio.workspace import Desk
 from workbench.views.exact import measure
-
-_LONGEST = 4096
 
 
 def exact_range(desk: Desk, payload: object) -> dict[str, float] | None:
@@ -42,14 +40,14 @@ def exact_range(desk: Desk, payload: object) -> dict[str, float] | None:
 
 def _message(payload: object) -> dict[str, Any] | None:
     """The checked message, or None."""
-    if not isinstance(payload, str) or len(payload) > _LONGEST:
+    found = received(payload)
+    if found is None:
         return None
     try:
-        found = json.loads(payload)
         channel = found.get("channel")
         scale, zero = float(found["scale"]), int(found["zero_point"])
         checked = {**found, "channel": None if channel is None else int(channel)}
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
     if not (math.isfinite(scale) and 1e-20 < scale < 1e20 and abs(zero) < 2**17):
         return None

@@ -5,60 +5,64 @@ The browser calls this directly, so whatever comes in is checked like a stranger
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from workbench.ui.gradio.pictures import payload
+from workbench.ui.gradio.pictures import payload, received
 from workbench.ui.gradio.workspace import Desk, Workspace
 from workbench.views import lesson
 
 View = dict[str, Any]
-_LONGEST = 4096
 
 
-def view(workspace: Workspace) -> View:
-    """The view-model; nothing while that view is not open."""
-    return _drawn(workspace) if workspace.settings.view == "lessons" else {}
+@dataclass(frozen=True)
+class Asked:
+    """A part of the lessons view that is drawn from one of a page's settings, and changes it.
 
-
-def server(desk: Desk) -> Callable[[Any], str | None]:
-    """The function that the browser calls: a message goes in, the view-model comes out."""
-
-    def lesson(payload: Any) -> str | None:
-        return answer(desk, payload)
-
-    return lesson
-
-
-def answer(desk: Desk, message: object) -> str | None:
-    """The lesson after a message, as JSON text; None for what is no message.
-
-    Args:
-        desk: the server's store.
-        message: JSON text with `key` and what `Sitting.after` takes.
+    Attributes:
+        setting: its name; its value gives the next one by `after(message)`.
+        draw: the view-model of a value.
     """
-    found = read(message)
-    if found is None:
-        return None
-    workspace = desk.workspace(found.get("key"))
-    with workspace.turn:
-        workspace.update(lesson=workspace.settings.lesson.after(found))
-    return payload(_drawn(workspace))
+
+    setting: str
+    draw: Callable[[Any], View]
+
+    def view(self, workspace: Workspace) -> View:
+        """The view-model; nothing while the lessons are not open."""
+        return self._drawn(workspace) if workspace.settings.view == "lessons" else {}
+
+    def server(self, desk: Desk) -> Callable[[Any], str | None]:
+        """The function that the browser calls: a message goes in, the view-model comes out."""
+
+        def ask(payload: Any) -> str | None:
+            return self.answer(desk, payload)
+
+        ask.__name__ = self.setting
+        return ask
+
+    def answer(self, desk: Desk, message: object) -> str | None:
+        """The view-model after a message, as JSON text; None for what is no message.
+
+        Args:
+            desk: the server's store.
+            message: JSON text with `key` and what `after` takes.
+        """
+        found = received(message)
+        key = found.get("key") if found is not None else 0
+        if found is None or not (key is None or isinstance(key, str)):
+            return None
+        workspace = desk.workspace(key)
+        with workspace.turn:
+            before = getattr(workspace.settings, self.setting)
+            workspace.update(**{self.setting: before.after(found)})
+        return payload(self._drawn(workspace))
+
+    def _drawn(self, workspace: Workspace) -> View:
+        at = workspace.changed_at  # before the settings are read: what is drawn is no older
+        found = self.draw(getattr(workspace.settings, self.setting))
+        return {**found, "key": workspace.key, "at": at}
 
 
-def _drawn(workspace: Workspace) -> View:
-    at = workspace.changed_at  # before the settings are read: what is drawn is no older
-    return {**lesson.view(workspace.settings.lesson), "key": workspace.key, "at": at}
-
-
-def read(message: object) -> View | None:
-    """A message of the browser; None where it is none."""
-    if not isinstance(message, str) or len(message) > _LONGEST:
-        return None
-    try:
-        found = json.loads(message)
-    except (ValueError, RecursionError):
-        return None
-    key = found.get("key") if isinstance(found, dict) else 0
-    return found if key is None or isinstance(key, str) else None
+DEMOS = Asked("lesson", lesson.view)
+view, server, answer = DEMOS.view, DEMOS.server, DEMOS.answer

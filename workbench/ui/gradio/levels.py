@@ -35,13 +35,13 @@ def move(workspace: Workspace, message: Message) -> bool:
     if kind == "channel":
         workspace.update(channel=_index(message.get("channel")), weight=None, whole=False)
         return False
-    elif kind == "weight":
+    if kind == "weight":
         workspace.update(weight=_index(message.get("weight")), whole=False)
         return False
-    elif kind == "whole":
+    if kind == "whole":
         workspace.update(whole=True, channel=None, weight=None)
         return False
-    elif kind == "fold":
+    if kind == "fold":
         _fold(workspace, message)
     return True
 

@@ -82,3 +82,18 @@ def payload(view: Any) -> str:
     """A view-model as the value of a picture."""
     text = json.dumps(view, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")
+
+
+def received(text: object, longest: int = 4096) -> dict[str, Any] | None:
+    """A JSON object that a browser sent; None for anything else, which anybody may send.
+
+    Args:
+        text: of at most `longest` letters.
+    """
+    if not isinstance(text, str) or len(text) > longest:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -26,7 +26,7 @@ from typing import Any
 
 import gradio as gr
 
-from workbench.ui.gradio.pictures import payload
+from workbench.ui.gradio.pictures import payload, received
 
 Updates = dict[Any, Any]
 #: keys of updates that are no components
@@ -197,13 +197,7 @@ def had(have: object) -> tuple[str, dict[str, str]]:
 
 def parsed(text: object) -> dict[str, Any]:
     """A JSON object that a page sent; empty for anything else."""
-    if not isinstance(text, str) or len(text) > _LONGEST:
-        return {}
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return received(text, _LONGEST) or {}
 
 
 def values_of(text: object) -> list[Any]:
