@@ -61,6 +61,10 @@ class Graph:
         """`module.code` with operators under their short names."""
         return re.sub(r"\bworkbench_graph_ops_[a-z]+_", "", self.module.code)
 
+    def parameter(self, initializer: str) -> nn.Parameter:
+        """The float parameter that an ONNX initializer became."""
+        return self.module.get_parameter(self.attribute_of[initializer])
+
 
 def build(model: ir.Model) -> Graph:
     """Build the fx module of `model`, whose functions are inlined already.

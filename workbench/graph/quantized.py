@@ -135,8 +135,7 @@ class QuantizedGraph(nn.Module):
 
     def original(self, site: str) -> Tensor:
         """The float parameter of a weight or bias site as it was before all learning."""
-        attribute = self.graph.attribute_of[self.sites[site].tensor]
-        return self.graph.module.get_parameter(attribute)
+        return self.graph.parameter(self.sites[site].tensor)
 
     def of_kind(self, kind: str) -> list[Site]:
         """The sites of one kind, in the order of the graph."""

@@ -62,7 +62,7 @@ def offset(model: QuantizedGraph, layer: Layer) -> nn.Parameter:
 
 def original(model: QuantizedGraph, initializer: str) -> Tensor:
     """The value that a parameter has in the float network."""
-    return model.graph.module.get_parameter(model.graph.attribute_of[initializer]).detach()
+    return model.graph.parameter(initializer).detach()
 
 
 def shift(model: QuantizedGraph, layer: Layer, change: Tensor) -> None:

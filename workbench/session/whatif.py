@@ -236,7 +236,7 @@ def _answer(
     share: float,
 ) -> WhatIf:
     layer = view.layer
-    weight = _parameter(session, site.tensor)
+    weight = session.graph.parameter(site.tensor).detach()
     matrix = view.matrix(weight)
     quantizer, centred = rounded(view, moments, site, weight, method, calibrator, share=share)
     gap = view.matrix(quantizer(weight)) - matrix
@@ -246,7 +246,7 @@ def _answer(
             noise
             - (gap.double() @ moments.sum_quantized[..., None] / moments.count).square()[..., 0]
         )
-    bias = None if layer.offset is None else _parameter(session, layer.offset)
+    bias = None if layer.offset is None else session.graph.parameter(layer.offset).detach()
     power = moments.output(matrix, None if bias is None else bias.reshape(matrix.shape[:2]))
     return WhatIf(
         layer=layer.name,
@@ -259,11 +259,6 @@ def _answer(
         scale=_numbers(quantizer.affine()[0]),
         note=site.note,
     )
-
-
-def _parameter(session: Session, initializer: str) -> Tensor:
-    path = session.graph.attribute_of[initializer]
-    return session.graph.module.get_parameter(path).detach()
 
 
 def _numbers(tensor: Tensor) -> tuple[float, ...]:

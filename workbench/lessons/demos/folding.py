@@ -84,7 +84,7 @@ def ranges(model: str, form: str) -> dict[str, Tensor]:
     found = {}
     for site in sites:
         if site.kind == "weight":
-            weight = graph.module.get_parameter(graph.attribute_of[site.tensor]).detach()
+            weight = graph.parameter(site.tensor).detach()
             found[site.name.removesuffix(".weight")] = weight.abs().flatten(1).amax(1)
     return found
 

@@ -24,12 +24,6 @@ def weight_sites(session: Session, granularity: str = "channel") -> dict[str, Si
     return {site.name: site for site in found if site.kind == "weight"}
 
 
-def weight_of(session: Session, site: Site) -> Tensor:
-    """Float values of a weight."""
-    path = session.graph.attribute_of[site.tensor]
-    return session.graph.module.get_parameter(path).detach()
-
-
 def fitted(weight: Tensor, site: Site, bits: int, calibrator: str) -> Frozen:
     """The scales that a calibrator finds."""
     site = replace(site, grid=replace(site.grid, bits=bits))

@@ -174,7 +174,7 @@ class HistogramWidget(Pictured):
     def _values(self, site: Site) -> Any:
         if self._run is not None:
             return self._run.model.weight(site.name).detach()
-        return grids.weight_of(self._session, site)
+        return self._session.graph.parameter(site.tensor).detach()
 
     def _weight(self) -> Any:
         return self._values(self._own())

@@ -173,7 +173,7 @@ class TuneWidget(Pictured):
     def _grid(self) -> tuple[Site, Any, Frozen]:
         """The selected weight on the range that its calibrator finds, all of it."""
         site, own = self._layers[self.selected][1], self._tuning(self.selected)
-        weight = grids.weight_of(self.session, site)
+        weight = self.session.graph.parameter(site.tensor).detach()
         return (
             site,
             weight,
