@@ -16,13 +16,12 @@ def python(folder: Path) -> Path:
 
 
 def install(folder: Path, packages: Sequence[str]) -> None:
-    """Make the environment with torch and `packages`, if it is missing.
+    """Put torch and `packages` into the environment, which is made if it is missing.
 
     Raises:
         subprocess.CalledProcessError: pip found no way to install them.
     """
-    if python(folder).exists():
-        return
-    venv.create(folder, with_pip=True)
+    if not python(folder).exists():
+        venv.create(folder, with_pip=True)
     command = [str(python(folder)), "-m", "pip", "install", "-q", TORCH, *packages]
     subprocess.run(command, check=True)

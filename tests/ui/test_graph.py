@@ -90,7 +90,8 @@ def test_graph_and_table_are_in_step(page, served, watch):
     expect(page.locator('.wb-graph-layer[aria-pressed="true"]')).to_have_attribute(
         "data-name", "stem"
     )
-    page.locator(".wb-measures").select_option("bytes")
+    with page.expect_response(lambda reply: "bytes" in (reply.request.post_data or "")):
+        page.locator(".wb-measures").select_option("bytes")  # drawn at once, told in its turn
     expect(page.locator('.wb-graph-layer[data-name="stem"] .wb-graph-value')).to_contain_text("B")
     page.reload()
     expect(page.locator(".wb-graph-layer").first).to_be_visible()  # the form is remembered

@@ -81,6 +81,9 @@ class Pictured(anywidget.AnyWidget):
             log.debug("a message was refused: %s", error)
         except WorkbenchError as error:
             self.problem = str(error)
+        except Exception as error:
+            log.exception("a click on a widget failed")
+            self.problem = f"{type(error).__name__}: {error}. Run the cell again."
         else:
             self.problem = ""
 
