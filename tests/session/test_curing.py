@@ -16,7 +16,7 @@ from tests.session import planted
 from workbench.deploy import runtime
 from workbench.foundation.errors import RecipeError
 from workbench.session.causes import bill, causes, examined
-from workbench.session.curing import STORY, Treatment, of_run
+from workbench.session.curing import Treatment, of_run
 from workbench.session.edits import edited
 from workbench.session.execute import Extent
 from workbench.session.recipe import Recipe
@@ -71,7 +71,7 @@ def test_a_cure_is_a_run_like_any_other(tiny: workbench.Session, tmp_path: Path)
     run = treatment.write(tmp_path / "run", Extent(False, False, False, False, 32))
     assert run.state == "done"
     assert run.recipe == treatment.recipe
-    assert json.loads((run.directory / STORY).read_text())["steps"][0]["kept"]
+    assert json.loads(run.files.story.read_text())["steps"][0]["kept"]
 
 
 def test_what_does_not_help_is_dropped(tiny: workbench.Session) -> None:

@@ -52,7 +52,6 @@ PLACES, TRIES = 3, 4
 WEAK = 0.2
 #: cures that are kept at most
 MOST = 12
-STORY = "cure.json"
 
 
 class Treatment:
@@ -180,8 +179,8 @@ class Treatment:
             self.recipe, out, extent or self.extent, self.known.ground.measured
         )
         self._hand_over(files)
+        write_json(files.story, self.record())
         self.session.make(files)
-        write_json(files.directory / STORY, self.record())
         return Run(files.directory)
 
     def _hand_over(self, files: RunFiles) -> None:
