@@ -78,8 +78,8 @@ def require(problem: Problem, budgets: Mapping[str, float]) -> None:
         least = problem.range(name)[0]
         if limit < least and not math.isclose(limit, least, rel_tol=1e-9):
             raise RecipeError(
-                f"{NAMED.get(name, name)} was {limit:g}, and the least that a choice can cost is {least:g};"
-                " give that or more, allow fewer bits, or drop a pin"
+                f"{NAMED.get(name, name)} was {limit:g}, and the least that a choice can cost is"
+                f" {least:g}; give that or more, allow fewer bits, or drop a pin"
             )
 
 
