@@ -13,6 +13,7 @@ from workbench.foundation.errors import RecipeError
 from workbench.methods.base import Event
 from workbench.methods.network_plan import Course, NetworkPlan, use
 from workbench.methods.registry import make
+from workbench.methods.trainable import Trainable
 
 COUNT = 160
 CLASSES = 5
@@ -132,6 +133,24 @@ def test_small_batches_accumulate_to_a_large_one(graph) -> None:
     assert not torch.equal(ours, graph.module.get_parameter(graph.attribute_of["point.w"]))
     # scales' gradient factors depend on nothing but the features, so both steps are the same
     assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_an_epoch_is_judged_and_read_in_one_forward_pass(graph, monkeypatch) -> None:
+    judged, forward = [], Trainable.with_logits
+
+    def counted(self, lesson, *steps):
+        if not torch.is_grad_enabled():
+            judged.append(len(lesson.inputs[0]))
+        return forward(self, lesson, *steps)
+
+    monkeypatch.setattr(Trainable, "with_logits", counted)
+    monkeypatch.setattr(Trainable, "forward", lambda *_: pytest.fail("a second forward pass"))
+    model = quantized(graph, 3)
+    events = learn(model, {"epochs": 2, "batch_size": 32, "held_out": 0.25})
+    assert judged == [COUNT // 4] * 2
+    active = next(s.name for s in model.of_kind("activation") if s.shares is None)
+    values = [e.sites[active].values for e in events if e.kind == "layer"]
+    assert all(found["scale"] > 0 and "clipped" in found for found in values)
 
 
 def test_each_epoch_reads_every_site(graph) -> None:

@@ -164,12 +164,13 @@ def with_gradients(
 
 @contextmanager
 def arriving(model: QuantizedGraph, sites: Collection[str]) -> Iterator[Readings]:
-    """While the block runs: the reading of each activation site, from the last tensor it saw."""
+    """While the block runs: the reading of each activation site, from the first tensor it saw."""
     found: Readings = {}
 
     def hook(name: str) -> Callable[[Quantizer, tuple[Tensor, ...]], None]:
         def look(module: Quantizer, inputs: tuple[Tensor, ...]) -> None:
-            found[name] = reading(module, inputs[0])
+            if name not in found:
+                found[name] = reading(module, inputs[0])
 
         return look
 
