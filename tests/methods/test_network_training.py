@@ -154,12 +154,16 @@ def test_an_epoch_is_judged_and_read_in_one_forward_pass(graph, monkeypatch) -> 
 
 
 def test_each_epoch_reads_every_site(graph) -> None:
-    events = learn(quantized(graph, 3), {"epochs": 2, "batch_size": 32})
+    model = quantized(graph, 3)
+    events = learn(model, {"epochs": 2, "batch_size": 32, "norms": False})
     sites = [e for e in events if e.kind == "layer"][-1].sites
     wanted = {"scale", "clipped", "flips", "gradient", "effective_bits", "oscillating"}
-    assert sites["point.w"].values.keys() >= wanted | {"flips_per_step", "moved"}
+    wanted |= {"flips_per_step", "moved", "scale_gradient"}
+    assert sites["point.w"].values.keys() >= wanted
+    clipped = 1 - sum(sites["point.w"].counts["latent"]) / model.weight("point.w").numel()
+    assert clipped == pytest.approx(sites["point.w"].values["clipped"], abs=1e-6)
     assert 0 < sites["point.w"].values["effective_bits"] <= 3
-    assert sites["point.w"].values["gradient"] > 0
+    assert sites["point.w"].values["gradient"] > sites["point.w"].values["scale_gradient"] > 0
 
 
 def test_what_does_not_move_stays(graph) -> None:

@@ -13,7 +13,7 @@ from workbench.maths.metrics import agreement
 from workbench.methods.base import SiteSignals
 from workbench.methods.concerns import Watch
 from workbench.methods.lessons import NO_LABEL, Lesson, Lessons
-from workbench.methods.readings import distance, gathered, of_network, spread
+from workbench.methods.readings import distance, gathered, latent, of_network, spread
 from workbench.methods.trainable import Trainable
 
 SIZE = 256  # examples at once
@@ -52,7 +52,8 @@ class Judge:
             weight, quantizer = self._model.weight(name), self._model.quantizer(name)
             original = self._model.original(name)
             more = {**found, **spread(quantizer, weight), "moved": distance(weight, original)}
-            sites[name] = replace(sites[name], values={**sites[name].values, **more})
+            counts = {**sites[name].counts, "latent": latent(quantizer, weight)}
+            sites[name] = replace(sites[name], values={**sites[name].values, **more}, counts=counts)
         watch.gradients(norms)
         means, counts = gathered(sites, self._sizes)
         return {**means, **values}, sites, counts
