@@ -14,6 +14,7 @@ from workbench.methods.base import Event
 from workbench.methods.network_plan import Course, NetworkPlan, use
 from workbench.methods.registry import make
 from workbench.methods.trainable import Trainable
+from workbench.methods.training_options import TrainingOptions
 
 COUNT = 160
 CLASSES = 5
@@ -41,6 +42,13 @@ def learn(model, options: dict, labelled: bool = True, **fields) -> list[Event]:
 def same(first, second) -> bool:
     ours, theirs = first.module.state_dict(), second.module.state_dict()
     return all(torch.equal(value, theirs[key]) for key, value in ours.items())
+
+
+@torch.no_grad()
+def agreement(graph, model) -> float:
+    """Share of the examples that both put into the same class."""
+    x = examples(seed=11, count=COUNT)
+    return float((graph.module(x)[0].argmax(-1) == model(x)[0].argmax(-1)).float().mean())
 
 
 class KilledError(Exception):
@@ -104,6 +112,7 @@ def test_a_rate_a_hundred_times_too_high_is_noticed_within_fifty_steps(graph) ->
     assert "lower the learning rate" in said[0].text
     assert said[0].step <= 50
     assert all(bool(v.isfinite().all()) for v in model.module.state_dict().values())
+    assert agreement(graph, model) > 0.9  # epochs that ended on the way down are not kept
 
 
 def test_a_sound_course_is_not_accused(graph) -> None:
@@ -185,6 +194,14 @@ def test_what_does_not_move_stays(graph) -> None:
     assert any(moved)
 
 
+@pytest.mark.parametrize("moves", ["weights", "scales"])
+def test_what_is_not_to_move_is_not_called_dead(graph, moves: str) -> None:
+    given = task()
+    given.lessons = lessons
+    events = list(make("train", {"epochs": 1, "moves": moves}).learn(quantized(graph, 4), given))
+    assert not [event.text for event in events if event.concern == "dead"]
+
+
 def test_plans_go_to_toml_and_back() -> None:
     plan = NetworkPlan(
         weights="seq:levels=ternary",
@@ -209,6 +226,13 @@ def test_plans_go_to_toml_and_back() -> None:
 def test_faults_are_named(graph, options: dict, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         list(make("lsq", options).learn(quantized(graph, 4), task()))
+
+
+def test_bits_on_the_way_may_be_a_single_number() -> None:
+    given = [TrainingOptions(bits=bits) for bits in (8, "8")]  # pyright: ignore[reportArgumentType]
+    assert [options.plan().bits for options in given] == [(8,), (8,)]
+    with pytest.raises(RecipeError, match="'9' is no number of bits"):
+        make("lsq", {"bits": 9})
 
 
 def test_rates_fall_to_nothing() -> None:

@@ -39,7 +39,7 @@ from workbench.methods.trainable import Trainable
 SAVE_SECONDS = 20.0  # between checkpoints inside an epoch
 TOLD = 8  # events of an epoch, beside the one that ends it
 LIVE = 0.8  # share of the steps before norms are folded
-CLOSED = "the last good epoch was kept"
+CLOSED = "the last good epoch, or the start, was kept"
 
 
 class NetworkTraining(Method):
@@ -235,10 +235,11 @@ class _Course:
             self.watch.judged(epoch + 1, loss, values["held_out"])
         if self._search:
             values, sites = {**values, **self._search.values()}, self._search.readings(sites)
-        self._good = self._state()
+        now = self._state()
+        self._good = now if self.watch.sound else self._good
         if values.get("held_out", loss) < self._best[0]:
             self._best = (values.get("held_out", loss), epoch)
-            self._kept = self._good
+            self._kept = now
         self._save((epoch + 1) * self._whole)
         return Told("layer", epoch, (epoch + 1) * self._whole, values, counts, sites)
 

@@ -148,7 +148,7 @@ def of_sites(model: QuantizedGraph, sites: Iterable[Site], seen: Seen) -> dict[s
 def of_network(
     model: QuantizedGraph, forward: Callable[[], object]
 ) -> tuple[dict[str, SiteSignals], dict[str, float]]:
-    """(signals, gradient norms) of all sites with a quantizer of their own.
+    """(signals, gradient norms) of all sites with a quantizer of their own; norms where they move.
 
     Args:
         model: while it learns as a whole, gradients in place.
@@ -158,11 +158,16 @@ def of_network(
     weights = [name for name, site in own.items() if site.kind == "weight"]
     active = [name for name, site in own.items() if site.kind == "activation"]
     scales = gradients(
-        [(name, p) for name in (*weights, *active) for p in model.quantizer(name).parameters()]
+        [
+            (name, p)
+            for name in (*weights, *active)
+            for p in model.quantizer(name).parameters()
+            if p.requires_grad
+        ]
     )
+    moving = [(name, model.weight(name)) for name in weights if model.weight(name).requires_grad]
     norms = scales | {
-        name: math.hypot(norm, scales.get(name, 0.0))
-        for name, norm in gradients([(name, model.weight(name)) for name in weights]).items()
+        name: math.hypot(norm, scales.get(name, 0.0)) for name, norm in gradients(moving).items()
     }
     with torch.no_grad(), arriving(model, active) as seen:
         forward()
