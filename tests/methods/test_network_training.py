@@ -103,9 +103,10 @@ def test_there_are_checkpoints_inside_an_epoch(graph, monkeypatch: pytest.Monkey
     assert memory.steps[-1] == 5
 
 
-def test_a_rate_a_hundred_times_too_high_is_noticed_within_fifty_steps(graph) -> None:
+@pytest.mark.parametrize("rate", [0.1, 2.0])
+def test_a_rate_far_too_high_is_noticed_within_fifty_steps(graph, rate: float) -> None:
     model = quantized(graph, 4)
-    options = {"epochs": 60, "batch_size": 32, "learning_rate": 0.1}
+    options = {"epochs": 60, "batch_size": 32, "learning_rate": rate}
     events = learn(model, options)
     said = [e for e in events if e.concern == "diverged"]
     assert len(said) == 1
@@ -229,7 +230,7 @@ def test_faults_are_named(graph, options: dict, words: str) -> None:
 
 
 def test_bits_on_the_way_may_be_a_single_number() -> None:
-    given = [TrainingOptions(bits=bits) for bits in (8, "8")]  # pyright: ignore[reportArgumentType]
+    given = [TrainingOptions(bits=bits) for bits in (8, "8")]
     assert [options.plan().bits for options in given] == [(8,), (8,)]
     with pytest.raises(RecipeError, match="'9' is no number of bits"):
         make("lsq", {"bits": 9})

@@ -72,7 +72,7 @@ class NetworkTraining(Method):
                 text="" if whole else told.text,
             )
         yield from (
-            self.concern(task, concern, step=course.steps, total=course.steps)
+            self.concern(task, concern, step=course.reached, total=course.steps)
             for concern in course.watch.concerns(best_kept=plan.course.keep_best)
         )
 
@@ -94,7 +94,7 @@ class _Course:
     """The state of training between its steps.
 
     Attributes:
-        steps: of the whole course.
+        steps: of the whole course; reached: the last one that was made.
         watch: what went wrong.
         remarks: what a person should know before it starts.
     """
@@ -118,6 +118,7 @@ class _Course:
         self._begin()
         self.watch.chance = self._together.agreed(self._trainable.chance(self._shown()))
         self._epoch_sum = 0.0
+        self.reached = 0
         self._saved = time.monotonic()
         self._best = (math.inf, 0)
         self._good: dict[str, Tensor] = {}
@@ -131,7 +132,7 @@ class _Course:
             self._norms.fold()
 
     def _run(self) -> Iterator[Told]:
-        start = self._restore()
+        start = self.reached = self._restore()
         self._good = self._agree()
         for epoch in range(start // self._whole, self._plan.course.epochs):
             if self._enter(epoch):
@@ -195,6 +196,7 @@ class _Course:
         total = self._over_all(total, weight)
         self._descent.step(number)
         self._tracker.step((number + 1) / self.steps)
+        self.reached = number + 1
         return total
 
     def _lesson(self, chosen: list[int], number: int, place: int) -> tuple[Lesson, float]:
