@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -29,6 +28,7 @@ import workbench
 from benchmarks.keeping import RESULTS, append, missing
 from benchmarks.machine import stamp
 from benchmarks.places import DATA
+from benchmarks.resident import peak
 from workbench.foundation.errors import WorkbenchError
 from workbench.graph.quantized import QuantizedGraph
 from workbench.methods.base import Task
@@ -154,7 +154,7 @@ def _measure(session: Session, recipe: Recipe, limit: int | None) -> dict[str, A
         "sqnr_db": found["quantized"].get("sqnr_db"),
         "seconds": round(seconds, 2),
         "cpu_seconds": round(cpu, 2),
-        "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "peak_gib": round(peak() / 1024, 2),
         "threads": torch.get_num_threads(),
         "notes": len(notes),
     }

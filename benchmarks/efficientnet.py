@@ -5,7 +5,6 @@ Needs `make zoo` and a folder or zip of labelled ImageNet pictures; 100 calibrat
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 import workbench
+from benchmarks.resident import peak
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.targets import WeightGrid, target
 from workbench.maths import metrics
@@ -97,7 +97,6 @@ def _logits(model: torch.nn.Module, inputs: tuple[tuple[Tensor, ...], ...]) -> T
 def _record(
     case: Case, reference: Tensor, logits: Tensor, truth: Tensor, seconds: float
 ) -> dict[str, object]:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {
         "method": ">".join((*case.transforms, case.method)),
         "weights": case.bits,
@@ -106,5 +105,5 @@ def _record(
         "agreement": 100 * metrics.agreement(reference, logits),
         "sqnr_db": metrics.sqnr_db(reference, logits),
         "seconds": seconds,
-        "peak_gib": peak,
+        "peak_gib": peak() / 1024,
     }

@@ -12,7 +12,6 @@ and seconds of processor time.
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from benchmarks.resident import forget_peak, peak
 
 if TYPE_CHECKING:
     from workbench.graph import Graph
@@ -94,15 +95,15 @@ def learning(
     torch.manual_seed(task.seed)
     next(iter(task.batches()))
     disk = _Disk(folder)
-    opening = _peak()
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget that peak
-    before, start = _peak(), (time.perf_counter(), time.process_time())
+    opening = peak()
+    forget_peak()
+    before, start = peak(), (time.perf_counter(), time.process_time())
     for _ in make(method, options).learn(quantized, task):
         pass
     seconds, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
     return {
-        "peak_mib": round(max(opening, _peak())),
-        "learning_mib": round(_peak() - before),
+        "peak_mib": round(max(opening, peak())),
+        "learning_mib": round(peak() - before),
         "disk_mib": round(disk.stop()),
         "seconds": round(seconds, 2),
         "cpu_seconds": round(cpu, 2),
@@ -121,11 +122,6 @@ def repeated(session: Session, examples: int) -> Iterator[tuple[Tensor, ...]]:
             given += len(kept)
             if given >= examples:
                 return
-
-
-def _peak() -> float:
-    """Largest resident memory of this process since earlier peaks were forgotten, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 class _Disk:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import workbench
+from benchmarks.resident import forget_peak, peak, resident
 from workbench.graph import build, fold, from_module
 from workbench.graph.build import Graph
 
@@ -147,18 +148,13 @@ def opened(path: Path) -> dict[str, object]:
 def _open_here(path: str) -> tuple[float, float]:
     """Seconds, and MiB above what the process had when libraries were loaded and warm."""
     workbench.open("digits-gru")
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget earlier peaks
-    before = _status("VmRSS")
+    forget_peak()
+    before = resident()
     start = time.perf_counter()
     session = workbench.open(Path(path))
     seconds = time.perf_counter() - start
     assert session.graph.module is not None
-    return seconds, _status("VmHWM") - before
-
-
-def _status(field: str) -> float:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+    return seconds, peak() - before
 
 
 if __name__ == "__main__":

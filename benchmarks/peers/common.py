@@ -1,4 +1,4 @@
-"""What a peer's script shares with the others; it needs NumPy and the standard library only.
+"""What a peer's script shares with the others; beside NumPy it needs the standard library only.
 
 A script is run as `PYTHON -m benchmarks.peers.NAME FOLDER CASE`, with `float.onnx`,
 `calibration.npy` and `test.npy` in the folder. It leaves `simulated.npy` (logits of the test
@@ -10,7 +10,6 @@ counted.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks.resident import peak
 
 BATCH = 20
 INPUT = "inputs"  # of the network
@@ -57,6 +58,6 @@ def main(cases: Mapping[str, Case]) -> None:
     record = {
         "seconds": round(WATCH.seconds, 1),
         "cpu_seconds": round(WATCH.cpu_seconds, 1),
-        "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "peak_gib": round(peak() / 1024, 2),
     }
     (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.cifar.resnet20 import ResNet20
+from benchmarks.resident import peak
 
 SCALE_RATE = 1e-3  # of scales, as a share of each
 JUDGED = 250  # pictures at once
@@ -87,7 +87,7 @@ def main(package: str, quantize: Quantize) -> None:
     record = {
         "version": version(package),
         "cpu_seconds": round(time.process_time() - start, 1),
-        "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "peak_gib": round(peak() / 1024, 2),
         **facts,
     }
     np.save(folder / "simulated.npy", logits(model, folder))
