@@ -90,7 +90,7 @@ def _cure_the_worst(page: Page, hand: Hand) -> str:
     for number in range(_CURES):
         cure = page.locator("#wb-why .wb-cure:enabled").nth(number)
         cure.wait_for()
-        words = cure.locator(".wb-cure-words").inner_text().partition("\n")[0]
+        words = cure.locator(".wb-cure-words").evaluate("it => it.firstChild.textContent")
         hand.click(cure, f"a cure: {words}")
         undo = kept.get_by_role("button", name="Undo")
         undo.or_(dropped.filter(has_text=words)).first.wait_for()

@@ -25,9 +25,9 @@ window.workbenchWire ??= (() => {
     const news = JSON.parse(text);
     if (news.key) keyed((state.key = news.key));
     if (news.pause) state.pause = news.pause;
-    for (const [name, [version, value]] of Object.entries(news.pictures)) {
-      if (shown[name] && shown[name].at > news.at) continue; // what was asked later came sooner
-      shown[name] = { version, text: value, at: news.at };
+    for (const [name, [version, value, at]] of Object.entries(news.pictures)) {
+      if (shown[name]?.at > at) continue; // what was asked later came sooner
+      shown[name] = { version, text: value, at };
       pictures[name]?.(value);
     }
     if (news.busy !== undefined && news.at >= state.at) {
@@ -43,9 +43,9 @@ window.workbenchWire ??= (() => {
   const parts = (text) => {
     const found = [];
     const news = text ? JSON.parse(text) : { parts: {} };
-    for (const [place, update] of Object.entries(news.parts)) {
-      if (changed[place] > news.at) continue; // what was asked later came sooner
-      changed[place] = news.at;
+    for (const [place, [update, at]] of Object.entries(news.parts)) {
+      if (changed[place] > at) continue; // what was asked later came sooner
+      changed[place] = at;
       const file = update.value?.path;
       if (file) {
         const { root = "", api_prefix = "" } = window.gradio_config;
