@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -162,6 +163,21 @@ def test_a_truncated_model_gets_one_sentence(page, served, tiny, tmp_path: Path)
     cut.write_bytes(tiny.model.read_bytes()[:-500])
     page.locator("#wb-uploads input[type=file]").first.set_input_files(cut)
     expect(page.locator(".wb-notice")).to_contain_text("cut")
+
+
+def test_a_server_that_is_gone_is_told_and_comes_back(page, served, watch):
+    opened(page, served)
+    page.route("**/component_server/", lambda route: route.abort())
+    page.locator("#wb-layers .wb-list .wb-row").nth(2).click()
+    notice = page.locator(".wb-notice.wb-bad")
+    expect(notice).to_have_text(re.compile("The server does not answer"))
+    watch.console_errors.clear()
+    page.unroute("**/component_server/")
+    expect(notice).not_to_be_visible()
+    page.locator("#wb-layers .wb-list .wb-row").nth(1).click()
+    chosen = page.locator("#wb-layers .wb-list .wb-row").nth(1).get_attribute("data-name")
+    page.locator(f'#wb-inspector .wb-crumb .wb-name[title="{chosen}"]').wait_for()
+    watch.console_errors.clear()  # what the browser says of requests that were cut
 
 
 def test_hostile_names_are_shown_as_text(page, served, tiny):

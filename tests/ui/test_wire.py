@@ -95,6 +95,20 @@ def test_what_was_seen_first_stays_as_old_as_it_is(packer: Packer) -> None:
     assert last["at"] == 2000
 
 
+def test_what_was_shown_meanwhile_is_taken_back(packer: Packer) -> None:
+    """A picture that ends as it began was another one in between."""
+
+    def handler(key: str) -> Iterator[dict[Any, Any]]:
+        yield {LAYERS: "checking", WHY: key}
+        yield {LAYERS: "cards"}
+
+    first = json.loads(packer.news({LAYERS: "cards", WHY: "k"}, {}))
+    has = {name: version for name, (version, _, _) in first["pictures"].items()}
+    have = json.dumps({"seen": "", "has": has})
+    news = [json.loads(text) for text in packer.packed(handler, [])("k", have)]
+    assert [each["pictures"]["layers"][1] for each in news] == ["checking", "cards"]
+
+
 def test_what_gradio_fills_in_comes_first(packer: Packer) -> None:
     def handler(key: str, event: gr.EventData) -> dict[Any, Any]:
         return {LAYERS: f"{key} {event}"}

@@ -19,7 +19,7 @@ import inspect
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -27,6 +27,7 @@ from typing import Any
 import gradio as gr
 
 from workbench.ui.gradio.pictures import payload, received
+from workbench.views import strings
 
 Updates = dict[Any, Any]
 Stamped = dict[Any, tuple[int, Any]]
@@ -55,7 +56,11 @@ _PARTS = "(text) => window.workbenchWire.parts(text)"
 def head() -> str:
     """The page's half, for its head."""
     script = (resources.files("workbench.ui.gradio") / "wire.js").read_text(encoding="utf-8")
-    return f"<style>.wb-wire{{display:none!important}}</style><script>{script}</script>"
+    gone = payload(payload({"text": strings.SERVER_GONE, "tone": "bad"}))
+    return (
+        "<style>.wb-wire{display:none!important}</style>"
+        f"<script>window.workbenchGone = {gone};\n{script}</script>"
+    )
 
 
 class Wire:
@@ -162,8 +167,13 @@ class Packer:
             for updates in [found] if isinstance(found, dict) else found:
                 merged |= _stamped(updates)  # the page may see no more than the last of them
                 yield ready(merged, has)
+                has = {name: has[name] for name in has.keys() - self._drawn(merged)}
 
         return _signed(handle, special, inspect.isgeneratorfunction(handler))
+
+    def _drawn(self, targets: Collection[Any]) -> set[str]:
+        """Names of the pictures among `targets`."""
+        return {self._names[target] for target in targets if target in self._names}
 
     def news(self, updates: Updates, has: Mapping[str, str]) -> str:
         """The news for a page that `has` these versions of pictures."""
