@@ -54,6 +54,7 @@ window.workbenchWire ??= (() => {
       }
       found[place] = { __type__: "update", ...update };
     }
+    if (news.key) setTimeout(() => document.documentElement.setAttribute("data-wb-known", ""), 50);
     return found;
   };
 
