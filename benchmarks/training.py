@@ -6,8 +6,9 @@
 The sample models on all their examples to train on (6,000 digits, 8,192 windows of text), weights
 per channel (bytegpt: weights alone, groups of 32), first and last layer at 8 bits unless
 activations stay in float. Held-out examples judge the simulation and the file in ONNX Runtime. A
-setting "T" has three levels of weights. Each case is one line of JSON in
-`benchmarks/results/training.jsonl`, and is not measured again.
+setting "T" has three levels of weights, "B" two. A method that has no levels of its own at a
+setting is left out there. Each case is one line of JSON in `benchmarks/results/training.jsonl`, and
+is not measured again.
 
 `--steps` compares one step of training, quantized against float, in processor time of one thread:
 both forward, backward and AdamW on the same batch, the least of several, in one process.
@@ -38,17 +39,34 @@ from workbench.methods.base import Task
 from workbench.methods.descent import Descent
 from workbench.methods.lessons import Lesson
 from workbench.methods.network_plan import Course, NetworkPlan, use
+from workbench.methods.network_training import NetworkTraining
 from workbench.methods.registry import make
 from workbench.methods.tracking import Tracker
 from workbench.methods.trainable import Trainable
+from workbench.quantizers.registry import QUANTIZERS
 from workbench.session.execute import Extent
 from workbench.session.recipe import Recipe
 from workbench.signals.distillation import distillation
 
 DIGITS = ("digits-mobilenet", "digits-vit", "digits-gru", "digits-resnet")
 #: setting -> (bits of weights, of activations or None)
-SETTINGS = {"W4A4": (4, 4), "W3A3": (3, 3), "W2A2": (2, 2), "TA8": (2, 8), "W2": (2, None)}
-METHODS = ("lsq", "lsq_plus", "pact", "dorefa", "apot", "qil", "tqt", "twn", "ttq", "paretoq")
+SETTINGS = {
+    "W4A4": (4, 4),
+    "W3A3": (3, 3),
+    "W2A2": (2, 2),
+    "TA8": (2, 8),
+    "BA8": (1, 8),
+    "W2": (2, None),
+}
+#: setting -> methods whose weights have three levels, or two
+FEW = {
+    "TA8": ("twn", "ttq", "bitnet", "paretoq"),
+    "BA8": ("binaryconnect", "xnor", "reactnet", "dorefa", "paretoq"),
+}
+METHODS = (
+    *("lsq", "lsq_plus", "pact", "dorefa", "apot", "qil", "tqt", "ewgs", "dsq", "llt", "n2uq"),
+    *dict.fromkeys((*FEW["TA8"], *FEW["BA8"][:3])),
+)
 #: what each model's training takes: small rates for products, channels apart for convolutions
 COURSES: dict[str, dict[str, Any]] = {
     "digits-mobilenet": {"epochs": 10, "learning_rate": 3e-3, "relative": True, "labels": 1.0},
@@ -61,8 +79,19 @@ COURSES: dict[str, dict[str, Any]] = {
 LONGER: dict[tuple[str, str], dict[str, Any]] = {
     ("digits-vit", "W2A2"): {"epochs": 18, "learning_rate": 2e-3, "features": 1.0},
 }
+USUAL = ["W4A4", "W2A2", "TA8", "BA8"]
 GROUP = 32
 ROUNDS = 8
+
+
+def serves(method: str, setting: str) -> bool:
+    """Whether a method has levels of its own at a setting; elsewhere it may become LSQ."""
+    if setting in FEW:
+        return method in FEW[setting]
+    made, (bits, _) = make(method), SETTINGS[setting]
+    assert isinstance(made, NetworkTraining), f"'{method}' trains no network"
+    weights = made.plan().weights.partition(":")[0]
+    return bits in QUANTIZERS[weights].facts.get("bits", (bits,))
 
 
 @dataclass(frozen=True)
@@ -178,14 +207,15 @@ def cases(given: argparse.Namespace) -> Iterator[Case]:
     for model in given.model:
         for setting in given.setting:
             for method in given.method:
-                yield Case(model, setting, method, not given.no_labels, given.seed)
+                if serves(method, setting):
+                    yield Case(model, setting, method, not given.no_labels, given.seed)
 
 
 def main() -> None:
     """Parse, run, write."""
     parser = argparse.ArgumentParser(prog="benchmarks.training", description=__doc__)
     parser.add_argument("--model", nargs="+", default=list(DIGITS))
-    parser.add_argument("--setting", nargs="+", default=["W4A4", "W2A2", "TA8"], choices=SETTINGS)
+    parser.add_argument("--setting", nargs="+", default=USUAL, choices=SETTINGS)
     parser.add_argument("--method", nargs="+", default=list(METHODS))
     parser.add_argument("--no-labels", action="store_true", help="the float model alone teaches")
     parser.add_argument("--seed", type=int, default=0)

@@ -48,7 +48,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark notebooks, and keep browser tests in one worker so that they do not slow each other."""
+    """Mark notebooks, and keep browser tests in one worker so that they do not slow each other.
+
+    Browsers have races of their own: their tests are tried twice, and the summary names those that
+    failed the first time.
+    """
     for item in items:
         if item.path.suffix == ".ipynb":
             item.add_marker("notebook")
@@ -57,6 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="no data sets: set WORKBENCH_DATA"))
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.xdist_group("browser"))
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.fixture(autouse=True)

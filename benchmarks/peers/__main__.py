@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -86,6 +87,7 @@ def run(peer: Peer, case: str, python: Path, folder: Path, limit: int) -> dict[s
         (folder / name).unlink(missing_ok=True)
     command = [str(python), "-m", f"benchmarks.peers.{peer.module}", str(folder), case]
     record: dict[str, Any] = {"tool": peer.name, "case": case}
+    before = _spent()
     try:
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, timeout=limit, check=False
@@ -93,10 +95,16 @@ def run(peer: Peer, case: str, python: Path, folder: Path, limit: int) -> dict[s
     except OSError as error:
         return record | {"error": f"{error}; make its environment with --install"}
     except subprocess.TimeoutExpired:
-        return record | {"unfinished_after": limit}
+        return record | {"unfinished_after": limit, "cpu_seconds": round(_spent() - before, 1)}
     if done.returncode:
         return record | {"error": done.stderr.strip()[-TAIL:]}
     return record | json.loads((folder / "record.json").read_text(encoding="utf-8"))
+
+
+def _spent() -> float:
+    """Processor time of all processes that were started and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def judged(folder: Path, labels: np.ndarray[Any, Any]) -> dict[str, float]:

@@ -13,6 +13,8 @@ from workbench.foundation.errors import RecipeError
 from workbench.methods.base import Event
 from workbench.methods.network_plan import Course, NetworkPlan, use
 from workbench.methods.registry import make
+from workbench.methods.trainable import Trainable
+from workbench.methods.training_options import TrainingOptions
 
 COUNT = 160
 CLASSES = 5
@@ -40,6 +42,13 @@ def learn(model, options: dict, labelled: bool = True, **fields) -> list[Event]:
 def same(first, second) -> bool:
     ours, theirs = first.module.state_dict(), second.module.state_dict()
     return all(torch.equal(value, theirs[key]) for key, value in ours.items())
+
+
+@torch.no_grad()
+def agreement(graph, model) -> float:
+    """Share of the examples that both put into the same class."""
+    x = examples(seed=11, count=COUNT)
+    return float((graph.module(x)[0].argmax(-1) == model(x)[0].argmax(-1)).float().mean())
 
 
 class KilledError(Exception):
@@ -94,15 +103,17 @@ def test_there_are_checkpoints_inside_an_epoch(graph, monkeypatch: pytest.Monkey
     assert memory.steps[-1] == 5
 
 
-def test_a_rate_a_hundred_times_too_high_is_noticed_within_fifty_steps(graph) -> None:
+@pytest.mark.parametrize("rate", [0.1, 2.0])
+def test_a_rate_far_too_high_is_noticed_within_fifty_steps(graph, rate: float) -> None:
     model = quantized(graph, 4)
-    options = {"epochs": 60, "batch_size": 32, "learning_rate": 0.1}
+    options = {"epochs": 60, "batch_size": 32, "learning_rate": rate}
     events = learn(model, options)
     said = [e for e in events if e.concern == "diverged"]
     assert len(said) == 1
     assert "lower the learning rate" in said[0].text
     assert said[0].step <= 50
     assert all(bool(v.isfinite().all()) for v in model.module.state_dict().values())
+    assert agreement(graph, model) > 0.9  # epochs that ended on the way down are not kept
 
 
 def test_a_sound_course_is_not_accused(graph) -> None:
@@ -134,13 +145,35 @@ def test_small_batches_accumulate_to_a_large_one(graph) -> None:
     assert torch.allclose(ours, theirs, atol=1e-4)
 
 
+def test_an_epoch_is_judged_and_read_in_one_forward_pass(graph, monkeypatch) -> None:
+    judged, forward = [], Trainable.with_logits
+
+    def counted(self, lesson, *steps):
+        if not torch.is_grad_enabled():
+            judged.append(len(lesson.inputs[0]))
+        return forward(self, lesson, *steps)
+
+    monkeypatch.setattr(Trainable, "with_logits", counted)
+    monkeypatch.setattr(Trainable, "forward", lambda *_: pytest.fail("a second forward pass"))
+    model = quantized(graph, 3)
+    events = learn(model, {"epochs": 2, "batch_size": 32, "held_out": 0.25})
+    assert judged == [COUNT // 4] * 2
+    active = next(s.name for s in model.of_kind("activation") if s.shares is None)
+    values = [e.sites[active].values for e in events if e.kind == "layer"]
+    assert all(found["scale"] > 0 and "clipped" in found for found in values)
+
+
 def test_each_epoch_reads_every_site(graph) -> None:
-    events = learn(quantized(graph, 3), {"epochs": 2, "batch_size": 32})
+    model = quantized(graph, 3)
+    events = learn(model, {"epochs": 2, "batch_size": 32, "norms": False})
     sites = [e for e in events if e.kind == "layer"][-1].sites
     wanted = {"scale", "clipped", "flips", "gradient", "effective_bits", "oscillating"}
-    assert sites["point.w"].values.keys() >= wanted | {"flips_per_step", "moved"}
+    wanted |= {"flips_per_step", "moved", "scale_gradient"}
+    assert sites["point.w"].values.keys() >= wanted
+    clipped = 1 - sum(sites["point.w"].counts["latent"]) / model.weight("point.w").numel()
+    assert clipped == pytest.approx(sites["point.w"].values["clipped"], abs=1e-6)
     assert 0 < sites["point.w"].values["effective_bits"] <= 3
-    assert sites["point.w"].values["gradient"] > 0
+    assert sites["point.w"].values["gradient"] > sites["point.w"].values["scale_gradient"] > 0
 
 
 def test_what_does_not_move_stays(graph) -> None:
@@ -160,6 +193,14 @@ def test_what_does_not_move_stays(graph) -> None:
         for s in model.of_kind("weight")
     ]
     assert any(moved)
+
+
+@pytest.mark.parametrize("moves", ["weights", "scales"])
+def test_what_is_not_to_move_is_not_called_dead(graph, moves: str) -> None:
+    given = task()
+    given.lessons = lessons
+    events = list(make("train", {"epochs": 1, "moves": moves}).learn(quantized(graph, 4), given))
+    assert not [event.text for event in events if event.concern == "dead"]
 
 
 def test_plans_go_to_toml_and_back() -> None:
@@ -186,6 +227,13 @@ def test_plans_go_to_toml_and_back() -> None:
 def test_faults_are_named(graph, options: dict, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         list(make("lsq", options).learn(quantized(graph, 4), task()))
+
+
+def test_bits_on_the_way_may_be_a_single_number() -> None:
+    given = [TrainingOptions(bits=bits) for bits in (8, "8")]
+    assert [options.plan().bits for options in given] == [(8,), (8,)]
+    with pytest.raises(RecipeError, match="'9' is no number of bits"):
+        make("lsq", {"bits": 9})
 
 
 def test_rates_fall_to_nothing() -> None:

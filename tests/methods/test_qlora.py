@@ -53,6 +53,7 @@ def test_it_mends_what_the_codes_lost_and_moves_nothing_else(graph, base: str) -
     assert loss(model) < 0.8 * before
     losses = [event.values["loss"] for event in events if event.kind == "layer"]
     assert losses[-1] < losses[0]
+    assert not [event.text for event in events if event.concern == "dead"]
     for name, value in model.float_parameters().items():
         assert torch.equal(value, values[name]) != is_correction(name), name
     for name, frozen in model.frozen().items():

@@ -19,12 +19,14 @@ from workbench.methods.readings import (
     clipped,
     gathered,
     gradients,
+    latent,
     nearest,
     of_histogram,
     of_weight,
     reading,
 )
 from workbench.methods.registry import make
+from workbench.quantizers.binary import Binary
 from workbench.quantizers.codes import Codes
 from workbench.quantizers.rounding import Rounding, inverse_rectified_sigmoid
 from workbench.quantizers.table import Table
@@ -51,6 +53,25 @@ def test_a_table_clips_beyond_its_ends() -> None:
     assert ends is not None
     x = torch.tensor([float(ends[0]) - 1, 0.0, float(ends[-1]), float(ends[-1]) + 0.1])
     assert clipped(found, x) == 0.5
+
+
+def test_weights_around_their_levels_are_counted_by_hand() -> None:
+    found = Uniform(Grid(3), (0,))
+    found.set_affine(torch.tensor(0.5), torch.tensor(0.0))  # levels -2 to 1.5
+    w = torch.tensor([0.01, 0.49, 0.26, 0.24, -1.99, -2.17, -2.3, 1.72, 4.0])
+    places = [0.02, -0.02, -0.48, 0.48, 0.02, -0.34, None, 0.44, None]  # None: clipped
+    expected = [0] * 10
+    for place in places:
+        if place is not None:
+            expected[math.floor(10 * (place + 0.5))] += 1
+    assert latent(found, w) == tuple(expected)
+
+
+def test_two_levels_are_two_codes_apart() -> None:
+    found = Binary(Grid(1), (0,))
+    w = torch.tensor([0.3, -0.3, 1.0, -1.0, 1.0, 2.4])  # 1.0 is the mean magnitude
+    assert latent(found, w) == (0, 1, 0, 0, 0, 3, 0, 0, 1, 0)
+    assert clipped(found, w) == pytest.approx(1 / 6)
 
 
 def test_counted_values_give_what_the_values_give() -> None:

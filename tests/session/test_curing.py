@@ -16,7 +16,7 @@ from tests.session import planted
 from workbench.deploy import runtime
 from workbench.foundation.errors import RecipeError
 from workbench.session.causes import bill, causes, examined
-from workbench.session.curing import STORY, Treatment, of_run
+from workbench.session.curing import Treatment, of_run
 from workbench.session.edits import edited
 from workbench.session.execute import Extent
 from workbench.session.recipe import Recipe
@@ -71,7 +71,7 @@ def test_a_cure_is_a_run_like_any_other(tiny: workbench.Session, tmp_path: Path)
     run = treatment.write(tmp_path / "run", Extent(False, False, False, False, 32))
     assert run.state == "done"
     assert run.recipe == treatment.recipe
-    assert json.loads((run.directory / STORY).read_text())["steps"][0]["kept"]
+    assert json.loads(run.files.story.read_text())["steps"][0]["kept"]
 
 
 def test_what_does_not_help_is_dropped(tiny: workbench.Session) -> None:
@@ -92,16 +92,21 @@ def test_unknown_layers_and_cures(tiny: workbench.Session) -> None:
         tiny.causes(recipe, "nothing")
     with pytest.raises(RecipeError, match="cure was 99"):
         tiny.cure(recipe, "", 99)
+    treatment = Treatment(tiny, recipe, examples=32)
+    with pytest.raises(RecipeError, match="score was 150; it is a percentage"):
+        treatment.auto(score=150.0)
+    with pytest.raises(RecipeError, match="budget was -1"):
+        treatment.auto(budget=-1)
 
 
 def test_no_cure_exceeds_the_budget(tiny: workbench.Session) -> None:
     recipe = tiny.recipe(2, 8, "rtn", edges=None, calibration_examples=32)
     treatment = Treatment(tiny, recipe, examples=48)
     budget = treatment.now.bytes
-    treatment.auto(score=1000.0, budget=budget)
+    treatment.auto(score=100.0, budget=budget)
     assert treatment.now.bytes <= budget
     assert treatment.end
-    treatment.auto(score=1000.0, budget=0)
+    treatment.auto(score=100.0, budget=0)
     assert "no cure fits 0 bytes: the recipe itself takes" in treatment.end
 
 

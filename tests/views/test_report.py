@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 import workbench
 from workbench.cli import main
+from workbench.session.curing import Treatment
 from workbench.session.execute import Extent
-from workbench.views import papers, report
+from workbench.views import cured, papers, report
 from workbench.views.numbers import fixed, signed
 
 EXTENT = Extent(latency=False, layer_examples=32, verify_examples=32)
@@ -74,6 +76,44 @@ def test_numbers_on_the_page_equal_json(made, page, watch, capsys, tmp_path: Pat
         file = record["runs"][index]["report"]["scores"]["onnxruntime"]["score"]
         assert f"{fixed(file)} %" in page.locator("#scores").inner_text()
     watch.assert_clean()
+
+
+@pytest.fixture
+def treated(made, tmp_path: Path) -> Path:
+    """A run that a cure made."""
+    folder, _ = made
+    session = workbench.open(folder / "tiny.onnx", data=folder / "data.npz")
+    recipe = session.recipe(2, 8, "rtn", edges=None, calibration_examples=32)
+    treatment = Treatment(session, recipe, examples=32)
+    found = treatment.causes()
+    for proposal in found.proposals[:2]:
+        treatment.apply(proposal, found.layer)
+    treatment.end = "two cures were tried"
+    return treatment.write(tmp_path / "cured", EXTENT).directory
+
+
+@pytest.mark.browser
+def test_the_story_of_a_cure_is_told(treated: Path, page, watch, capsys, tmp_path: Path):
+    out = tmp_path / "report.html"
+    assert main(["report", str(treated), "--out", str(out), "--json"]) == 0
+    story = json.loads(capsys.readouterr().out)["runs"][0]["report"]["cured"]
+    assert len(story["steps"]) == 2
+    page.goto(out.as_uri())
+    expect(page.locator("#cured .wb-sentence")).to_contain_text("two cures were tried")
+    rows = page.locator("#cured tbody tr")
+    for row, step in zip(rows.all(), story["steps"], strict=True):
+        expect(row).to_contain_text(step["sentence"])
+        expect(row).to_contain_text("kept" if step["kept"] else "dropped")
+        expect(row).to_contain_text(f"→ {fixed(step['after']['score'])} %")
+    flat = cured.rows(story)
+    assert [row["kl_after"] for row in flat] == [s["after"]["kl"] for s in story["steps"]]
+    watch.assert_clean()
+
+
+def test_nothing_is_told_where_nothing_was_cured():
+    assert cured.cured(None) is None
+    assert cured.cured({"steps": []}) is None
+    assert cured.rows(None) == []
 
 
 @pytest.mark.browser

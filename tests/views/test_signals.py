@@ -18,7 +18,7 @@ def step(site: str, number: int, loss: float, **sites: dict[str, float]) -> Reco
     """A report of a unit at a step, with values of its sites."""
     values = {"step": number, "loss": loss, "output_error": loss / 2, "reconstruction": loss / 2}
     values |= {"gradient": 0.1, "held_out": loss, "flips": 0.2, "open": 0.5}
-    counts = {"h": [number] + [1] * 9}
+    counts = {"h": [number] + [1] * 9, "latent": [2] * 10}
     held = {name: {"values": found, "counts": counts} for name, found in sites.items()}
     return {"kind": "step", "site": site, "values": values, "counts": counts, "sites": held}
 
@@ -43,6 +43,7 @@ def test_units_come_in_order_with_their_series():
     assert stem["series"]["held_out"] == [4.0, 2.0]
     assert stem["parts"] == ["output_error"]
     assert stem["h"] == [[1] + [1] * 9, [50] + [1] * 9]
+    assert stem["latent"] == [[2] * 10] * 2
     assert [site["name"] for site in block["sites"]] == ["a", "b"]
     assert block["sites"][1]["series"] == {"scale": [2.0], "clipped": [0.1]}
     assert block["sites"][1]["at"] == [2]
@@ -145,7 +146,7 @@ def test_a_row_for_each_unit_and_the_chosen_one_in_detail(drawn, watch):
     assert [row.get_attribute("data-name") for row in rows.all()] == ["stem", "block", "a", "b"]
     titles = page.locator(".wb-signal-detail h3").all_inner_texts()
     assert {"Loss and its parts", "Learned from, and held out", "Gradient norm"} <= set(titles)
-    assert "h(V), as roundings harden" in titles
+    assert {"h(V), as roundings harden", "Weights around their levels"} <= set(titles)
     assert page.locator(".wb-signal-detail svg").count() == len(titles)
     rows.nth(3).click()
     assert page.locator(".wb-signal-detail h2 .wb-name").get_attribute("title") == "b"

@@ -30,7 +30,10 @@ class SiteSignals:
         values: "gradient" (norm), "scale" and "zero_point" (with _min and _max where there are
             several), "clipped" (share beyond the outermost levels); of a weight also "flips" (share
             of the codes that are not the nearest) and "open" (share of the roundings undecided).
-        counts: "h", the histogram of h(V) in ten bins from 0 to 1.
+            Where the network trains also "scale_gradient", "effective_bits", "moved" (distance from
+            float), "flips_per_step" and "oscillating".
+        counts: "h", the histogram of h(V) in ten bins from 0 to 1; "latent", that of trained
+            weights around their levels, in ten bins from half a gap below to half a gap above.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)

@@ -97,6 +97,11 @@ class Watch:
         return True
 
     @property
+    def sound(self) -> bool:
+        """Whether the steps so far give a state to go back to."""
+        return self._latest <= FAR * self._first or self._latest <= AT_ALL * self.chance
+
+    @property
     def has_news(self) -> bool:
         """Whether `fresh` would give anything."""
         return len(self._found) > self._said_count

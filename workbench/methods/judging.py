@@ -13,7 +13,7 @@ from workbench.maths.metrics import agreement
 from workbench.methods.base import SiteSignals
 from workbench.methods.concerns import Watch
 from workbench.methods.lessons import NO_LABEL, Lesson, Lessons
-from workbench.methods.readings import distance, gathered, of_network, spread
+from workbench.methods.readings import distance, gathered, latent, of_network, spread
 from workbench.methods.trainable import Trainable
 
 SIZE = 256  # examples at once
@@ -24,7 +24,7 @@ class Judge:
 
     Args:
         model, trainable: in training.
-        shown: examples to look at activations with.
+        shown: examples to look at activations with, where none judge.
         held: that judge; None where there are too few.
     """
 
@@ -46,13 +46,14 @@ class Judge:
             tracked: readings of the weights' codes.
             watch: is shown the gradients.
         """
-        values = self.judge()
-        sites, norms = of_network(self._model, lambda: self._model(*self._shown.inputs))
+        values: dict[str, float] = {}
+        sites, norms = of_network(self._model, lambda: values.update(self._forward()))
         for name, found in tracked.items():
             weight, quantizer = self._model.weight(name), self._model.quantizer(name)
             original = self._model.original(name)
             more = {**found, **spread(quantizer, weight), "moved": distance(weight, original)}
-            sites[name] = replace(sites[name], values={**sites[name].values, **more})
+            counts = {**sites[name].counts, "latent": latent(quantizer, weight)}
+            sites[name] = replace(sites[name], values={**sites[name].values, **more}, counts=counts)
         watch.gradients(norms)
         means, counts = gathered(sites, self._sizes)
         return {**means, **values}, sites, counts
@@ -64,10 +65,10 @@ class Judge:
             return {}
         total = alike = right = count = scored = 0.0
         for lesson in self._held.batches(SIZE):
-            logits = self._trainable(*lesson.inputs)[0]
+            loss, logits = self._answer(lesson)
             answers = lesson.answers
             answers = self._trainable.teacher(lesson.inputs)[0] if answers is None else answers
-            total += self._loss(lesson) * len(logits)
+            total += loss * len(logits)
             alike += agreement(answers, logits) * len(logits)
             count += len(logits)
             hits, judged = _right(logits, lesson.labels)
@@ -75,11 +76,17 @@ class Judge:
         found = {"held_out": total / count, "agreement": alike / count}
         return found | ({"score": right / scored} if scored else {})
 
-    def _loss(self, lesson: Lesson) -> float:
+    def _forward(self) -> dict[str, float]:
+        """Send examples through, those that judge where there are any; what they say."""
+        if self._held is None:
+            self._model(*self._shown.inputs)
+        return self.judge()
+
+    def _answer(self, lesson: Lesson) -> tuple[float, Tensor]:
         parts = self._trainable.parts
-        loss = float(self._trainable.of(lesson))
+        loss, logits = self._trainable.with_logits(lesson)
         self._trainable.parts = parts
-        return loss
+        return float(loss), logits
 
 
 def _right(logits: Tensor, labels: Tensor | None) -> tuple[float, float]:

@@ -39,7 +39,7 @@ from workbench.methods.trainable import Trainable
 SAVE_SECONDS = 20.0  # between checkpoints inside an epoch
 TOLD = 8  # events of an epoch, beside the one that ends it
 LIVE = 0.8  # share of the steps before norms are folded
-CLOSED = "the last good epoch was kept"
+CLOSED = "the last good epoch, or the start, was kept"
 
 
 class NetworkTraining(Method):
@@ -72,7 +72,7 @@ class NetworkTraining(Method):
                 text="" if whole else told.text,
             )
         yield from (
-            self.concern(task, concern, step=course.steps, total=course.steps)
+            self.concern(task, concern, step=course.reached, total=course.steps)
             for concern in course.watch.concerns(best_kept=plan.course.keep_best)
         )
 
@@ -94,7 +94,7 @@ class _Course:
     """The state of training between its steps.
 
     Attributes:
-        steps: of the whole course.
+        steps: of the whole course; reached: the last one that was made.
         watch: what went wrong.
         remarks: what a person should know before it starts.
     """
@@ -118,6 +118,7 @@ class _Course:
         self._begin()
         self.watch.chance = self._together.agreed(self._trainable.chance(self._shown()))
         self._epoch_sum = 0.0
+        self.reached = 0
         self._saved = time.monotonic()
         self._best = (math.inf, 0)
         self._good: dict[str, Tensor] = {}
@@ -131,7 +132,7 @@ class _Course:
             self._norms.fold()
 
     def _run(self) -> Iterator[Told]:
-        start = self._restore()
+        start = self.reached = self._restore()
         self._good = self._agree()
         for epoch in range(start // self._whole, self._plan.course.epochs):
             if self._enter(epoch):
@@ -195,6 +196,7 @@ class _Course:
         total = self._over_all(total, weight)
         self._descent.step(number)
         self._tracker.step((number + 1) / self.steps)
+        self.reached = number + 1
         return total
 
     def _lesson(self, chosen: list[int], number: int, place: int) -> tuple[Lesson, float]:
@@ -235,10 +237,11 @@ class _Course:
             self.watch.judged(epoch + 1, loss, values["held_out"])
         if self._search:
             values, sites = {**values, **self._search.values()}, self._search.readings(sites)
-        self._good = self._state()
+        now = self._state()
+        self._good = now if self.watch.sound else self._good
         if values.get("held_out", loss) < self._best[0]:
             self._best = (values.get("held_out", loss), epoch)
-            self._kept = self._good
+            self._kept = now
         self._save((epoch + 1) * self._whole)
         return Told("layer", epoch, (epoch + 1) * self._whole, values, counts, sites)
 

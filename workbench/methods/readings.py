@@ -6,6 +6,7 @@ reporting stays below 3 % of the time of learning.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Site
-from workbench.maths.grid import position
+from workbench.maths.few import is_odd
+from workbench.maths.grid import Grid, position
 from workbench.maths.histogram import Histogram
 from workbench.methods.base import SiteSignals
 from workbench.quantizers.base import Quantizer
@@ -80,6 +82,18 @@ def spread(quantizer: Quantizer, weight: Tensor) -> dict[str, float]:
 
 
 @torch.no_grad()
+def latent(quantizer: Quantizer, weight: Tensor) -> tuple[int, ...]:
+    """Where weights lie around the level of their code, in gaps between levels.
+
+    Ten bins from half a gap below the level to half a gap above; what is clipped is in none.
+    """
+    x = weight.detach()
+    place = position(x, *quantizer.affine(), quantizer.grid, quantizer.table())
+    within = (place - quantizer.codes(x)).float() / _gap(quantizer.grid)
+    return tuple(int(n) for n in torch.histc(within, BINS, -HALF, HALF).tolist())
+
+
+@torch.no_grad()
 def distance(weight: Tensor, original: Tensor) -> float:
     """How far a weight has moved from where it began, as a share of its size."""
     size = float(original.norm())
@@ -134,7 +148,7 @@ def of_sites(model: QuantizedGraph, sites: Iterable[Site], seen: Seen) -> dict[s
 def of_network(
     model: QuantizedGraph, forward: Callable[[], object]
 ) -> tuple[dict[str, SiteSignals], dict[str, float]]:
-    """(signals, gradient norms) of all sites with a quantizer of their own.
+    """(signals, gradient norms) of all sites with a quantizer of their own; norms where they move.
 
     Args:
         model: while it learns as a whole, gradients in place.
@@ -143,33 +157,45 @@ def of_network(
     own = {name: site for name, site in model.sites.items() if site.shares is None}
     weights = [name for name, site in own.items() if site.kind == "weight"]
     active = [name for name, site in own.items() if site.kind == "activation"]
-    moving = [(name, p) for name in (*weights, *active) for p in model.quantizer(name).parameters()]
-    norms = gradients([*moving, *((name, model.weight(name)) for name in weights)])
+    scales = gradients(
+        [
+            (name, p)
+            for name in (*weights, *active)
+            for p in model.quantizer(name).parameters()
+            if p.requires_grad
+        ]
+    )
+    moving = [(name, model.weight(name)) for name in weights if model.weight(name).requires_grad]
+    norms = scales | {
+        name: math.hypot(norm, scales.get(name, 0.0)) for name, norm in gradients(moving).items()
+    }
     with torch.no_grad(), arriving(model, active) as seen:
         forward()
     found = of_model(model, weights) | {name: SiteSignals(v) for name, v in seen.items()}
+    found = with_gradients(found, scales, "scale_gradient")
     return with_gradients(found, norms), norms
 
 
 def with_gradients(
-    sites: Mapping[str, SiteSignals], norms: Mapping[str, float]
+    sites: Mapping[str, SiteSignals], norms: Mapping[str, float], key: str = "gradient"
 ) -> dict[str, SiteSignals]:
-    """The signals with the norm of the gradient at each site that has one."""
+    """The signals with the norm of the gradient at each site that has one, under `key`."""
     found = dict(sites)
     for site, norm in norms.items():
         known = found.get(site, SiteSignals())
-        found[site] = replace(known, values={"gradient": norm, **known.values})
+        found[site] = replace(known, values={key: norm, **known.values})
     return found
 
 
 @contextmanager
 def arriving(model: QuantizedGraph, sites: Collection[str]) -> Iterator[Readings]:
-    """While the block runs: the reading of each activation site, from the last tensor it saw."""
+    """While the block runs: the reading of each activation site, from the first tensor it saw."""
     found: Readings = {}
 
     def hook(name: str) -> Callable[[Quantizer, tuple[Tensor, ...]], None]:
         def look(module: Quantizer, inputs: tuple[Tensor, ...]) -> None:
-            found[name] = reading(module, inputs[0])
+            if name not in found:
+                found[name] = reading(module, inputs[0])
 
         return look
 
@@ -203,8 +229,12 @@ def gathered(
         if held:
             total = sum(sizes[name] for name in held)
             values[key] = sum(value * sizes[name] for name, value in held.items()) / total
-    counts = [sites[name].counts["h"] for name in sizes if sites[name].counts]
-    return values, {"h": tuple(map(sum, zip(*counts, strict=True)))} if counts else {}
+    counts: dict[str, tuple[int, ...]] = {}
+    for key in ("h", "latent"):
+        held = [sites[n].counts[key] for n in sizes if key in sites[n].counts]
+        if held:
+            counts[key] = tuple(map(sum, zip(*held, strict=True)))
+    return values, counts
 
 
 class Thinned:
@@ -226,13 +256,19 @@ class Thinned:
         return sites if kept else {}
 
 
+def _gap(grid: Grid) -> int:
+    """Codes from one level to the next: odd ones are two apart."""
+    return 2 if grid.uniform and is_odd(grid) else 1
+
+
 def _inside(quantizer: Quantizer, x: Tensor) -> Tensor:
     """True where a value lies between the outermost levels."""
     scale, zero_point = quantizer.affine()
     grid, levels = quantizer.grid, quantizer.table()
     if levels is None:
         place = position(x, scale, zero_point, grid)
-        low, high = grid.qmin - HALF, grid.qmax + HALF
+        beyond = HALF * _gap(grid)
+        low, high = grid.qmin - beyond, grid.qmax + beyond
     else:
         place = x / grid.granularity.expand(scale, x)
         low, high = float(levels[0]), float(levels[-1])

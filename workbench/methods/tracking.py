@@ -22,6 +22,7 @@ from workbench.maths.grid import dequantize
 from workbench.quantizers.registry import QUANTIZERS
 
 MOMENTUM = 0.01
+FAST = 5 * MOMENTUM  # of the share that flips
 START = 10.0  # times the last threshold
 
 
@@ -50,7 +51,7 @@ class Tracker:
         """See the weights after a step; `done` is the share of training that is over."""
         limit = falling(self._threshold, done)
         for name, codes in self._sites.items():
-            codes.see(self._now(name))
+            codes.see(self._now(name), averaged=self._threshold > 0)
             if self._threshold and self._follows(name):
                 codes.freeze(limit)
                 self._hold(name, codes)
@@ -100,7 +101,7 @@ class CodeHistory:
 
     Attributes:
         codes: at the last step; mean: their running mean; fixed: of those that are frozen.
-        direction: of the last change, 0 before any; frequency: of changes against it.
+        direction: the last change, 0 before any; frequency: of changes against it.
         flips: running share of codes that change at a step, a scalar.
         frozen: which are held.
     """
@@ -118,16 +119,25 @@ class CodeHistory:
         """The tensors by name."""
         return dict(vars(self))
 
-    def see(self, codes: Tensor) -> None:
-        """Take in the codes after a step."""
-        move = (codes - self.codes).sign_()
+    def see(self, codes: Tensor, *, averaged: bool = True) -> None:
+        """Take in the codes after a step.
+
+        Args:
+            codes: of now.
+            averaged: keep their running mean, which freezing needs.
+        """
+        move = codes - self.codes
         changed = move != 0
-        turned = (move * self.direction) < 0
-        self.frequency.lerp_(turned.to(codes.dtype), MOMENTUM)
-        self.direction.copy_(torch.where(changed, move, self.direction))
-        self.flips.lerp_(changed.float().mean(), MOMENTUM * 5)
-        self.mean.lerp_(codes, MOMENTUM)
-        self.codes.copy_(codes)
+        share = int(changed.count_nonzero()) / changed.numel()
+        self.flips.mul_(1 - FAST).add_(FAST * share)
+        self.frequency.mul_(1 - MOMENTUM)
+        if share:
+            turned = (move * self.direction) < 0
+            self.frequency.add_(turned, alpha=MOMENTUM)
+            self.direction = torch.where(changed, move, self.direction)
+            self.codes.copy_(codes)
+        if averaged:
+            self.mean.lerp_(codes, MOMENTUM)
 
     def freeze(self, limit: float) -> None:
         """Hold codes that oscillate more often than `limit` at their mean."""

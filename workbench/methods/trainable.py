@@ -127,6 +127,10 @@ class Trainable(nn.Module):
         Raises:
             RecipeError: the plan learns from labels, and the lesson has none.
         """
+        return self.with_logits(lesson, step, steps)[0]
+
+    def with_logits(self, lesson: Lesson, step: int = 1, steps: int = 1) -> tuple[Tensor, Tensor]:
+        """(what `of` gives, the logits that it is about), from one forward pass."""
         with self._precision():
             found = self._student(*lesson.inputs)
         found = tuple(x.float() if x.is_floating_point() else x for x in found)
@@ -140,7 +144,7 @@ class Trainable(nn.Module):
             term = SIGNALS[use.name].make(seen, use.parsed())
             self.parts[use.name] = term.detach()
             total = total + weight * term
-        return total
+        return total, found[0]
 
     @torch.no_grad()
     def chance(self, lesson: Lesson) -> float:

@@ -65,6 +65,12 @@ class TeachingOptions(Course):
         ),
     ] = ""
 
+    @field_validator("bits", mode="before")
+    @classmethod
+    def _spelled(cls, given: object) -> object:
+        """A single number, as a command line reads it."""
+        return str(given) if isinstance(given, int) else given
+
     @field_validator("bits")
     @classmethod
     def _listed(cls, text: str) -> str:

@@ -52,7 +52,6 @@ PLACES, TRIES = 3, 4
 WEAK = 0.2
 #: cures that are kept at most
 MOST = 12
-STORY = "cure.json"
 
 
 class Treatment:
@@ -161,7 +160,14 @@ class Treatment:
         Args:
             score: to reach; by default one per cent less than float.
             budget: bytes of weights that no cure may exceed.
+
+        Raises:
+            RecipeError: a score or a budget that nothing can have.
         """
+        if score is not None and self.now.unit == "%" and not 0 < score <= 100:
+            raise RecipeError(f"score was {score:g}; it is a percentage: give 0 to 100")
+        if budget is not None and budget < 0:
+            raise RecipeError(f"budget was {budget}; give bytes of weights, such as 50000")
         kept = self._mend_kernels(budget)
         while kept < MOST and not self.now.reaches(score) and self._round(budget):
             kept += 1
@@ -180,8 +186,8 @@ class Treatment:
             self.recipe, out, extent or self.extent, self.known.ground.measured
         )
         self._hand_over(files)
+        write_json(files.story, self.record())
         self.session.make(files)
-        write_json(files.directory / STORY, self.record())
         return Run(files.directory)
 
     def _hand_over(self, files: RunFiles) -> None:

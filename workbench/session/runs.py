@@ -110,7 +110,7 @@ class Run:
         return session.quantize(recipe=recipe, extent=extent, progress=progress, again=True)
 
     def report(self) -> dict[str, Any]:
-        """The whole outcome.
+        """The whole outcome; where a cure made the run, its story as `cured`.
 
         Raises:
             RunError: the run is not done.
@@ -120,7 +120,10 @@ class Run:
                 f"run '{self.name}' is {self.state} and has no report yet;"
                 f" go on with: workbench resume {self.name}"
             )
-        return read_json(self.files.report, "holds no report")
+        found = read_json(self.files.report, "holds no report")
+        if self.files.story.exists():
+            found["cured"] = read_json(self.files.story, "holds no story of cures")
+        return found
 
     @property
     def scores(self) -> dict[str, dict[str, Any]]:

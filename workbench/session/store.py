@@ -96,6 +96,7 @@ class RunFiles:
         self.checkpoint = directory / "checkpoint.safetensors"
         self.report = directory / "report.json"
         self.layers = directory / "layers.jsonl"
+        self.story = directory / "cure.json"
         self.predictions = directory / "predictions.safetensors"
         self.model = directory / "model.onnx"
         self.pid = directory / "pid.json"

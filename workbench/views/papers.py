@@ -14,7 +14,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from workbench.views import figures
+from workbench.views import cured, figures
 
 Record = Mapping[str, Any]
 Rows = list[dict[str, Any]]
@@ -76,6 +76,7 @@ def of_run(name: str, report: Record, events: Sequence[Record]) -> dict[str, Pap
         ),
         "curves": Paper(f"{name}-learning", "learning", learning(events), gained),
         "verdict": Paper(f"{name}-verification", "verification", verification(report)),
+        "cured": Paper(f"{name}-cures", "cures", cured.rows(report.get("cured"))),
         "signals": Paper(f"{name}-signals", "signals", signals(events)),
     }
     return {key: paper for key, paper in found.items() if paper.rows or paper.figure}

@@ -14,6 +14,7 @@ from typing import Any
 
 from workbench.views import (
     comparison,
+    cured,
     inspector,
     layers,
     papers,
@@ -70,8 +71,8 @@ main>section{background:var(--card);border:1px solid var(--line);border-radius:1
 min-width:0;display:flex;flex-direction:column}main>section>.picture{flex:1;min-height:0}
 #layers,#inspector{height:656px}#verdict,#curves{height:212px}#signals{height:560px}\
 #runs{max-height:260px}#comparison{height:520px}#comparison .wb-parts{display:none}\
-#signals,#recipe,#runs,#comparison{grid-column:1/-1}\
-#signals:not(:has(.wb-signal-main)),main:not(.several)>:is(#runs,#comparison){display:none}
+#signals,#recipe,#runs,#comparison,#cured{grid-column:1/-1}#cured{max-height:420px}\
+#signals:not(:has(.wb-signal-main)),#cured:not(:has(.wb-study-part)),main:not(.several)>:is(#runs,#comparison){display:none}
 #recipe h2{font-size:12px;margin:0}#recipe pre{margin:8px 0 0;font:12px/1.5 ui-monospace,Menlo,\
 monospace;overflow:auto}
 @media (max-width:900px){main{grid-template-columns:minmax(0,1fr)}}
@@ -132,6 +133,7 @@ picture("inspector", mountInspector, detail, () => run.histograms[current] &&
 mountFiles(at("score-files"), view(file("scores")));
 picture("verdict", mountVerdict, () => run.verdict, file("verdict"));
 picture("curves", mountCurves, () => run.curves, file("curves"));
+picture("cured", mountStudy, () => run.cured, file("cured"));
 picture("signals", mountSignals, () => run.signals, file("signals"));
 if (data.comparison) {
   picture("runs", mountRuns, () => data.table, () => data.files.front);
@@ -139,7 +141,7 @@ if (data.comparison) {
 }
 """
 
-_SECTIONS = ("runs", "comparison", "layers", "inspector", "verdict", "curves", "signals")
+_SECTIONS = ("runs", "comparison", "layers", "inspector", "cured", "verdict", "curves", "signals")
 _SECTION = '<section id="{id}"><div class="picture"></div><div></div></section>'
 
 
@@ -217,6 +219,7 @@ def view(report: Record, events: Sequence[Record], run: str = "") -> dict[str, A
         if records
         else None,
         "verdict": verification.verdict(report.get("verification"), report),
+        "cured": cured.cured(report.get("cured")),
         "curves": progress.learning(events, None, "done"),
         "signals": signals.signals(events, None, "done"),
         "recipe": str(report.get("recipe", "")),

@@ -23,25 +23,27 @@ MOST_POINTS = 48
 OWN = frozenset(
     {"loss", "reconstruction", "held_out", "hard", "gradient", "flips", "open", "clipped", "scale",
      "step", "seconds", NEAREST, LEARNED, "activation_scale", "rate", "agreement", "score",
-     "flips_per_step", "oscillating", "frozen", "effective_bits", "moved", "bits"}
+     "flips_per_step", "oscillating", "frozen", "effective_bits", "moved", "bits", "scale_gradient"}
 )  # fmt: skip
+#: of h(V), and of trained weights around their levels
+HISTOGRAMS = ("h", "latent")
 DIGITS = 4
 
 _EPOCH = re.compile(r"epoch (\d+)")
 
 
 class _Series:
-    """Values of one unit or site by name, and the histograms of h(V), report by report."""
+    """Values of one unit or site by name, and its histograms, report by report."""
 
     def __init__(self) -> None:
         self.at: list[int] = []
         self.values: list[Record] = []
-        self.h: list[Sequence[int] | None] = []
+        self.counts: list[Record] = []
 
     def add(self, at: int, values: Record, counts: Record) -> None:
         self.at.append(at)
         self.values.append(values)
-        self.h.append(counts.get("h"))
+        self.counts.append(counts)
 
     def record(self) -> dict[str, Any]:
         chosen = _spread(len(self.at))
@@ -51,12 +53,17 @@ class _Series:
             for name in names
             if any(number(values.get(name)) is not None for values in self.values)
         }
-        hardens = any(self.h)
         return {
             "at": [self.at[k] for k in chosen],
             "series": found,
-            "h": [list(self.h[k] or ()) or None for k in chosen] if hardens else None,
+            **{key: self._histograms(key, chosen) for key in HISTOGRAMS},
         }
+
+    def _histograms(self, key: str, chosen: Sequence[int]) -> list[list[int] | None] | None:
+        """Those of the chosen reports; None where no report has one."""
+        if not any(counts.get(key) for counts in self.counts):
+            return None
+        return [list(self.counts[k].get(key) or ()) or None for k in chosen]
 
 
 class _Unit:

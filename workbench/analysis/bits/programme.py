@@ -29,6 +29,10 @@ from workbench.foundation.errors import RecipeError, WorkbenchError
 SHRINK = (0.0, 1e-9, 1e-7, 1e-6, 1e-5, 1e-4)
 #: the solver's own tolerances are absolute; the largest harm is scaled to this
 SCALE = 1e4
+#: how a message calls what a budget limits
+NAMED = {"bytes": "the size in bytes", "file_bytes": "the size of the file in bytes",
+         "average_bits": "the average number of bits", "bops": "the number of bit operations",
+         "latency_ms": "the latency in milliseconds"}  # fmt: skip
 _ONE_AT_A_TIME = threading.Lock()
 
 Entries = list[tuple[int, int, float]]
@@ -74,8 +78,8 @@ def require(problem: Problem, budgets: Mapping[str, float]) -> None:
         least = problem.range(name)[0]
         if limit < least and not math.isclose(limit, least, rel_tol=1e-9):
             raise RecipeError(
-                f"{name} was {limit:g}, and the least that a choice can cost is {least:g};"
-                " give that or more, allow fewer bits, or drop a pin"
+                f"{NAMED.get(name, name)} was {limit:g}, and the least that a choice can cost is"
+                f" {least:g}; give that or more, allow fewer bits, or drop a pin"
             )
 
 

@@ -15,7 +15,7 @@ const judged = (item) => (valuesOf(item, "held_out").length ? "held_out" : "hard
 function until(item, at) {
   const count = item.at.filter((k) => k <= at).length;
   const series = Object.fromEntries(Object.entries(item.series).map(([name, values]) => [name, values.slice(0, count)]));
-  return { ...item, count, series, xs: stepsOf(item).slice(0, count), h: item.h ? item.h.slice(0, count) : null };
+  return { ...item, count, series, xs: stepsOf(item).slice(0, count), h: item.h ? item.h.slice(0, count) : null, latent: item.latent ? item.latent.slice(0, count) : null };
 }
 
 const stepsOf = (item) => item.steps || item.at.map((_, k) => k);
@@ -135,10 +135,13 @@ function panels(row, at) {
   add("Loss and its parts", [...(parts.length > 1 ? [line("dim", "loss")] : []), ...single], { log: true });
   add("Learned from, and held out", valuesOf(item, judged(item)).length ? [line("float", trained(item), "learned from"), line("quant", judged(item), judged(item) === "hard" ? "codes fixed" : "held out")] : [], { log: true });
   add("Held-out examples", [line("float", "agreement", "agree with the teacher"), line("good", "score", "top-1")], { share: true });
-  add("Gradient norm", [line("float", "gradient")], { log: true });
+  add("Gradient norm", [line("float", "gradient"), line("quant", "scale_gradient", "of scale and clip")], { log: true });
   add("Codes", [line("float", "flips", "not the nearest"), line("quant", "open", "undecided")], { share: true });
   if (item.h && item.h.some(Boolean)) {
-    found.push(["h(V), as roundings harden", (size) => heat(size, { ...base, rows: item.h }), [["float", "weights at a side", percent(settled(newest(item.h)))]]]);
+    found.push(["h(V), as roundings harden", (size) => heat(size, { ...base, rows: item.h, ends: ["up 1", "down 0"] }), [["float", "weights at a side", percent(settled(newest(item.h)))]]]);
+  }
+  if (item.latent && item.latent.some(Boolean)) {
+    found.push(["Weights around their levels", (size) => heat(size, { ...base, rows: item.latent, ends: ["+½", "−½"] }), [["float", "about to change their code", percent(settled(newest(item.latent)))]]]);
   }
   add("From step to step", [line("float", "flips_per_step", "codes change"), line("quant", "oscillating", "oscillate"), line("ink", "frozen", "frozen")], { share: true });
   add("Bits in use", [line("float", "effective_bits", "entropy of the codes"), line("quant", "bits", "width")]);

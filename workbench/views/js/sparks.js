@@ -84,8 +84,8 @@ export function plot(size, { xs, span, lines, band, log = false, share = false, 
     ...lines.map((line) => s("path", { class: ink(line.tone, line.values), d: trace(xs, line.values, x, y, log) })));
 }
 
-// h(V) over steps: a column a report, a row a bin, the darker the more weights; all up or down at the end.
-export function heat(size, { xs, span, rows, now }) {
+// Histograms over steps: a column a report, a row a bin, the darker the more weights; `ends` names the rows' ends.
+export function heat(size, { xs, span, rows, now, ends }) {
   const [width, height] = size;
   const base = height - BELOW;
   const x = scaler(span, LEFT, width - 4);
@@ -97,7 +97,7 @@ export function heat(size, { xs, span, rows, now }) {
   }));
   return s("svg", { class: "wb-svg", width, height, role: "img" }, ...cells,
     s("g", { class: "wb-axis" }, s("line", { x1: LEFT, x2: width, y1: base + 0.5, y2: base + 0.5 }),
-      s("text", { x: LEFT - 5, y: 10, "text-anchor": "end" }, "up 1"), s("text", { x: LEFT - 5, y: base, "text-anchor": "end" }, "down 0"),
+      s("text", { x: LEFT - 5, y: 10, "text-anchor": "end" }, ends[0]), s("text", { x: LEFT - 5, y: base, "text-anchor": "end" }, ends[1]),
       s("text", { x: LEFT, y: height - 2 }, String(span[0])), s("text", { x: width, y: height - 2, "text-anchor": "end" }, String(span[1]))),
     s("line", { class: "wb-cursor", x1: x(now), x2: x(now), y1: 2, y2: base }));
 }
