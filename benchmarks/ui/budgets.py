@@ -37,7 +37,7 @@ class Verdict:
 
 
 def verdicts(record: Mapping[str, Any]) -> Iterator[Verdict]:
-    """Of what was measured: the person, the class, or both."""
+    """Of what was measured: the person, the newcomer, the class."""
     if person := record.get("person"):
         yield Verdict("first screen after the address", person["first_screen_s"], FIRST, "s")
         for (part, name), (words, most) in PERSON.items():
@@ -45,6 +45,8 @@ def verdicts(record: Mapping[str, Any]) -> Iterator[Verdict]:
     if newcomer := record.get("newcomer"):
         yield Verdict("clicks of a newcomer to a verified file", newcomer["count"], CLICKS, "")
         yield Verdict("their time", newcomer["seconds"], SECONDS, "s")
+        yield Verdict("worst layers that they left uncured", int(not newcomer["cured"]), 0, "")
+        yield Verdict("files of theirs that do not run", int(not newcomer["runs"]), 0, "")
     if crowd := record.get("class"):
         words = f"cheap interactions of {crowd['browsers']} browsers, median"
         yield Verdict(words, crowd["cheap"].get("median_ms"), CHEAP, "ms")

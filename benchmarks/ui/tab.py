@@ -183,10 +183,10 @@ class Tab:
         """Keep news; how many pictures were new."""
         news = json.loads(text)
         pictures = news.pop("pictures")
-        for name, (version, view) in pictures.items():
-            if self.shown.get(name, ("", "", 0))[2] <= news["at"]:
-                self.shown[name] = (version, view, news["at"])
-        for place, update in news.pop("parts").items():
+        for name, (version, view, at) in pictures.items():
+            if self.shown.get(name, ("", "", 0))[2] <= at:
+                self.shown[name] = (version, view, at)
+        for place, (update, _) in news.pop("parts").items():
             if "value" in update:
                 self.values[self.layout.parts[int(place)]] = update["value"]
         self.facts |= news

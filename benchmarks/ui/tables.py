@@ -16,8 +16,7 @@ def page(record: Mapping[str, Any]) -> str:
     if person := record.get("person"):
         lines += ["", *_person(person)]
     if newcomer := record.get("newcomer"):
-        clicks = "; ".join(f"{k}. {words}" for k, words in enumerate(newcomer["clicks"], 1))
-        lines += ["", f"A newcomer's clicks, {newcomer['seconds']:g} s: {clicks}."]
+        lines += ["", *_newcomer(newcomer)]
     if crowd := record.get("class"):
         lines += ["", *_class(crowd)]
     return "\n".join(lines) + "\n"
@@ -43,6 +42,16 @@ def _person(person: Mapping[str, Any]) -> Iterator[str]:
     if not person["job_ran_throughout"]:
         yield ""
         yield "The job ended before the last of these was measured."
+
+
+def _newcomer(newcomer: Mapping[str, Any]) -> Iterator[str]:
+    yield f"A newcomer's clicks, {newcomer['seconds']:g} s until the file was there:"
+    yield ""
+    for number, click in enumerate(newcomer["clicks"], 1):
+        yield f"{number}. {click['words']} ({click['seconds']:g} s)"
+    cured = newcomer["cured"] or "none: each was put back"
+    yield ""
+    yield f"The cure that was kept: {cured}. The verdict: {newcomer['verdict']}."
 
 
 def _class(crowd: Mapping[str, Any]) -> Iterator[str]:

@@ -94,6 +94,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
 
 @pytest.fixture
+def tried_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads are tried in this process: to start another one takes seconds."""
+    from workbench.session.studies import Study
+
+    class Here(Study):
+        def start(self, *_: object, **__: object) -> Study:
+            self.make()
+            return self
+
+    monkeypatch.setattr("workbench.session.openings.Study", Here)
+
+
+@pytest.fixture
 def shown(workspace: Workspace) -> Run:
     """A finished run of the form of a test's `workspace`, on screen."""
     session = workspace.desk.session(workspace.settings)

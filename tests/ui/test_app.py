@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -162,6 +163,39 @@ def test_a_truncated_model_gets_one_sentence(page, served, tiny, tmp_path: Path)
     cut.write_bytes(tiny.model.read_bytes()[:-500])
     page.locator("#wb-uploads input[type=file]").first.set_input_files(cut)
     expect(page.locator(".wb-notice")).to_contain_text("cut")
+
+
+def test_the_form_waits_until_it_is_what_the_browser_chose_before(page, served):
+    """A slow answer to the loading of the page must not undo what was chosen meanwhile."""
+    held = []
+    page.route("**/queue/join*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks it
+    page.goto(served.url)
+    expect(page.locator("#wb-layers .wb-list .wb-row")).to_have_count(4, timeout=PATIENCE)
+    card = page.locator("#wb-recipe-card")
+    expect(card).to_have_css("pointer-events", "none")
+    page.unroute("**/queue/join*")
+    for route in held:
+        route.continue_()
+    expect(card).to_have_css("pointer-events", "auto")
+    choose_method(page, "Round to nearest")
+    choose(page, "wb-weights", "3")
+    page.locator("#wb-run").click()
+    expect(page.locator("#wb-runs tbody tr").first).to_contain_text("W3A8 rtn")
+
+
+def test_a_server_that_is_gone_is_told_and_comes_back(page, served, watch):
+    opened(page, served)
+    page.route("**/component_server/", lambda route: route.abort())
+    page.locator("#wb-layers .wb-list .wb-row").nth(2).click()
+    notice = page.locator(".wb-notice.wb-bad")
+    expect(notice).to_have_text(re.compile("The server does not answer"))
+    watch.console_errors.clear()
+    page.unroute("**/component_server/")
+    expect(notice).not_to_be_visible()
+    page.locator("#wb-layers .wb-list .wb-row").nth(1).click()
+    chosen = page.locator("#wb-layers .wb-list .wb-row").nth(1).get_attribute("data-name")
+    page.locator(f'#wb-inspector .wb-crumb .wb-name[title="{chosen}"]').wait_for()
+    watch.console_errors.clear()  # what the browser says of requests that were cut
 
 
 def test_hostile_names_are_shown_as_text(page, served, tiny):

@@ -36,6 +36,7 @@ def refused(page: Page) -> str:
     notice = page.locator(".wb-notice.wb-bad")
     expect(notice).to_be_visible(timeout=PATIENCE)
     expect(page.locator("#wb-open-card")).to_be_visible()
+    expect(page.locator("#wb-open")).not_to_contain_text("Checking")
     text = notice.locator("span").inner_text()
     notice.get_by_role("button").click()
     assert "Traceback" not in text

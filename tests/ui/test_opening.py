@@ -22,6 +22,8 @@ from workbench.ui.gradio.settings import Settings
 from workbench.ui.gradio.workspace import Desk, Workspace
 from workbench.views import strings
 
+pytestmark = pytest.mark.usefixtures("tried_here")
+
 FEW = Extent(naive=False, layers=False, latency=False, verify=False)
 
 

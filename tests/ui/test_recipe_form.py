@@ -255,6 +255,7 @@ def with_three_classes(path: Path, to: Path) -> Path:
     return to
 
 
+@pytest.mark.usefixtures("tried_here")
 def test_a_teacher_is_a_known_model_or_one_of_this_page(tmp_path: Path, tiny):
     desk = Desk(tmp_path, first=Settings(model=str(tiny.model), data=str(tiny.data)))
     workspace = desk.workspace("a" * 32)

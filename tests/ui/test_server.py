@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from workbench.foundation.errors import WorkbenchError
+from workbench.foundation.errors import DataError, ModelError, WorkbenchError
+from workbench.session.openings import Bounds
 from workbench.session.recipe import Recipe, WeightSpec
 from workbench.ui.gradio import forms, screen
 from workbench.ui.gradio.exact import exact_range
@@ -154,6 +155,21 @@ def test_other_kinds_of_files_are_refused(tmp_path: Path, name: str):
     file.write_bytes(b"x")
     with pytest.raises(WorkbenchError, match="not a kind of file"):
         Desk(tmp_path).workspace("a" * 32).open_data(file)
+
+
+def test_a_file_that_takes_too_much_is_refused_and_nothing_of_it_is_kept(
+    tmp_path: Path, tiny, monkeypatch: pytest.MonkeyPatch
+):
+    little = Bounds(memory_gib=2.0, seconds=1)
+    monkeypatch.setattr("workbench.ui.gradio.workspace.upload_bounds", lambda: little)
+    workspace = Desk(tmp_path).workspace("a" * 32)
+    before = workspace.settings
+    with pytest.raises(ModelError, match="more memory or time than a file may take here"):
+        workspace.open_model(tiny.model)
+    with pytest.raises(DataError, match="more memory or time than a file may take here"):
+        workspace.open_data(tiny.data)
+    assert workspace.settings == before
+    assert not any((workspace.directory / "uploads").iterdir())
 
 
 def test_each_method_says_what_it_learns():

@@ -17,6 +17,7 @@ from workbench.ui.gradio.app import build
 from workbench.ui.gradio.downloads import served as served_file
 from workbench.ui.gradio.settings import Settings
 from workbench.ui.gradio.wire import (
+    AT,
     BUSY,
     MORE,
     Packer,
@@ -46,11 +47,11 @@ def packer() -> Packer:
 def test_pictures_travel_only_when_they_changed(packer: Packer) -> None:
     first = json.loads(packer.news({LAYERS: '{"a":1}', WHY: "{}", BUSY: True}, {}))
     assert first["busy"] is True
-    assert {name: text for name, (_, text) in first["pictures"].items()} == {
+    assert {name: text for name, (_, text, _) in first["pictures"].items()} == {
         "layers": '{"a":1}',
         "why": "{}",
     }
-    has = {name: version for name, (version, _) in first["pictures"].items()}
+    has = {name: version for name, (version, _, _) in first["pictures"].items()}
     second = json.loads(packer.news({LAYERS: '{"a":2}', WHY: "{}"}, has))
     assert list(second["pictures"]) == ["layers"]
     assert second["at"] >= first["at"]
@@ -59,7 +60,8 @@ def test_pictures_travel_only_when_they_changed(packer: Packer) -> None:
 def test_parts_go_by_their_place_and_others_are_left_alone(packer: Packer) -> None:
     updates = {FORM: 4, RUN: gr.update(interactive=False), Part(): "of another page", MORE: True}
     news = json.loads(packer.news(updates, {}))
-    assert news["parts"] == {"1": {"value": 4}, "0": {"interactive": False}}
+    parts = {place: properties for place, (properties, _) in news["parts"].items()}
+    assert parts == {"1": {"value": 4}, "0": {"interactive": False}}
     assert news["more"] is True
 
 
@@ -75,6 +77,36 @@ def test_the_last_of_several_updates_holds_all_before_it(packer: Packer) -> None
     news = [json.loads(text) for text in packer.packed(handler, [])("k", "{}")]
     assert set(news[0]["pictures"]) == {"layers"}
     assert set(news[1]["pictures"]) == {"layers", "why"}
+
+
+def test_what_was_seen_first_stays_as_old_as_it_is(packer: Packer) -> None:
+    """Else it would overwrite what another answer brought meanwhile."""
+
+    def handler(key: str) -> Iterator[dict[Any, Any]]:
+        yield {LAYERS: key, FORM: 3, AT: 1000}
+        yield {WHY: "later", AT: 2000}
+
+    last = [json.loads(text) for text in packer.packed(handler, [])("k", "{}")][-1]
+    assert {name: at for name, (_, _, at) in last["pictures"].items()} == {
+        "layers": 1000,
+        "why": 2000,
+    }
+    assert last["parts"]["1"] == [{"value": 3}, 1000]
+    assert last["at"] == 2000
+
+
+def test_what_was_shown_meanwhile_is_taken_back(packer: Packer) -> None:
+    """A picture that ends as it began was another one in between."""
+
+    def handler(key: str) -> Iterator[dict[Any, Any]]:
+        yield {LAYERS: "checking", WHY: key}
+        yield {LAYERS: "cards"}
+
+    first = json.loads(packer.news({LAYERS: "cards", WHY: "k"}, {}))
+    has = {name: version for name, (version, _, _) in first["pictures"].items()}
+    have = json.dumps({"seen": "", "has": has})
+    news = [json.loads(text) for text in packer.packed(handler, [])("k", have)]
+    assert [each["pictures"]["layers"][1] for each in news] == ["checking", "cards"]
 
 
 def test_what_gradio_fills_in_comes_first(packer: Packer) -> None:

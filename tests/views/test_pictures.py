@@ -111,6 +111,14 @@ def test_layers_solved_in_one_go_show_what_they_gained():
     assert "10 % of the codes moved" in panel["tip"]
 
 
+def test_a_failed_job_says_why():
+    notes = [{"kind": "note", "text": "observed 512 of 512 examples"}]
+    view = progress.learning(notes, {"fraction": 0.2}, "failed", "W4A8 lsq", "the job was too long")
+    assert (view["status"], view["message"]) == ("failed", "The job was too long")
+    stopped = progress.learning(notes, None, "stopped", "W4A8 lsq", "the job was too long")
+    assert stopped["message"] == "observed 512 of 512 examples"
+
+
 def test_a_run_in_which_nothing_learns_says_so():
     notes = [{"kind": "note", "text": "0.92 ms, float 0.23 ms"}]
     rounded = progress.learning([{"kind": "step", "site": "a"}, *notes], None, "done")

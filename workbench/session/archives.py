@@ -51,6 +51,8 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[str, NDArr
             array = np.lib.format.read_array(stream, allow_pickle=False)
     except DataError:
         raise
+    except MemoryError:
+        raise DataError(f"{where} does not fit into memory; give fewer examples") from None
     except Exception as error:  # noqa: BLE001 - a header is parsed as Python, which fails in any way
         raise DataError(f"{where} cannot be read ({error}); save it with numpy.savez") from None
     return entry.filename.removesuffix(".npy"), array

@@ -21,6 +21,7 @@ from workbench.foundation.errors import RunError
 from workbench.session.store import read_json, write_json
 
 _PAUSE = 0.02
+_FEW_FILES = 256
 #: programs that are started in a group of their own
 _LEADERS = ("workbench.session.worker", "workbench.session.studies")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -112,18 +113,34 @@ def start(arguments: Sequence[str], log: Path, threads: int | None = None) -> Pr
     return Process(pid, _born(pid), True)
 
 
-def limit(gibibytes: float | None, seconds: float | None) -> None:
-    """Memory as `limit_memory` has it, and processor time, at whose end the process is killed."""
+def limit(
+    gibibytes: float | None, seconds: float | None = None, mebibytes: int | None = None
+) -> None:
+    """Bound this process.
+
+    Args:
+        gibibytes: of memory, as `limit_memory` has it.
+        seconds: of processor time, at whose end the process is killed.
+        mebibytes: of each file that it writes; more is an `OSError`. It opens few at a time then.
+    """
     if gibibytes:
         limit_memory(gibibytes)
     if seconds:
         resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
+    if mebibytes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (mebibytes * 2**20, mebibytes * 2**20))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_FEW_FILES, _FEW_FILES))
 
 
 def limit_memory(gibibytes: float) -> None:
     """No more memory than this for data of this process; beyond it allocations fail."""
     limit = int(gibibytes * 2**30)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed, in Python or in torch."""
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
 
 
 def environment(threads: int | None = None) -> dict[str, str]:

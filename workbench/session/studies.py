@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -28,25 +29,30 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("workbench.studies")
 
-Kind = Literal["prices", "times", "errors", "causes", "cure", "bits", "machine"]
+Kind = Literal["prices", "times", "errors", "causes", "cure", "bits", "machine", "opening"]
 State = Literal["none", "running", "done", "failed"]
 Note = Callable[[str, float], None]
 
 EXAMPLES = 64
 POINTS = 13  # choices of bits between the fewest and the most
+#: what nobody asked for gives way to jobs that somebody waits for
+_UNASKED: tuple[Kind, ...] = ("causes",)
+_NICE = 10
 ENDED = "the measurement ended before it had a result; start it again"
+INTERNAL = "internal error"
 
 
 class Study:
     """One study, seen from outside.
 
     Args:
-        folder: where it is kept: a run's own folder, that of a cure, or any for this machine.
+        folder: where it is kept: a run's own folder, that of a cure or an upload, or any for this
+            machine.
         kind: "prices" (verification with the price of each cure), "times" (time by node), "errors"
             (the measured damage of each site and layer), "causes" (why layers suffer, see
             `workbench.session.whys`), "cure" (one that is tried, see `workbench.session.remedies`),
-            "bits" (which weight gets how many, from the fewest to the most on average) or "machine"
-            (what int8 means here).
+            "bits" (which weight gets how many, from the fewest to the most on average), "machine"
+            (what int8 means here) or "opening" (a file is tried, see `workbench.session.openings`).
     """
 
     def __init__(self, folder: Path, kind: Kind) -> None:
@@ -56,6 +62,7 @@ class Study:
         self._result = self.place / f"{kind}.json"
         self._step = self.place / f"{kind}-step.json"
         self._pid = self.place / f"{kind}-pid.json"
+        self.log = self.place / f"{kind}.log"
 
     @property
     def state(self) -> State:
@@ -85,11 +92,17 @@ class Study:
         stored = read_json(self._step, "holds no step")
         return {**stored, "seconds": time.time() - float(stored["began"])}
 
-    def start(self, memory_gib: float | None = None, seconds: float | None = None) -> Study:
+    def start(
+        self,
+        memory_gib: float | None = None,
+        seconds: float | None = None,
+        file_mib: int | None = None,
+    ) -> Study:
         """Launch it, anew if there is a result; nothing happens while it runs.
 
         Args:
-            memory_gib: limit of its memory; seconds: of its processor time.
+            memory_gib: limit of its memory; seconds: of its processor time; file_mib: of each file
+                that it writes.
         """
         if self.state == "running":
             return self
@@ -99,7 +112,8 @@ class Study:
         arguments = ["-m", "workbench.session.studies", str(self.folder), self.kind]
         arguments += ["--memory-gib", str(memory_gib)] if memory_gib else []
         arguments += ["--seconds", str(seconds)] if seconds else []
-        processes.start(arguments, self.place / f"{self.kind}.log").save(self._pid)
+        arguments += ["--file-mib", str(file_mib)] if file_mib else []
+        processes.start(arguments, self.log).save(self._pid)
         return self
 
     def stop(self) -> None:
@@ -130,7 +144,7 @@ class Study:
             write_json(self._result, {"error": str(error)})
         except Exception as error:
             log.exception("internal error")
-            write_json(self._result, {"error": f"internal error: {type(error).__name__}"})
+            write_json(self._result, {"error": f"{INTERNAL}: {type(error).__name__}"})
 
     def _read(self) -> dict[str, Any]:
         return read_json(self._result, "holds no result")
@@ -202,6 +216,13 @@ def _cure(folder: Path, note: Note) -> dict[str, Any]:
     return treat(folder, note)
 
 
+def _opening(folder: Path, note: Note) -> dict[str, Any]:
+    """A stranger's file, opened where it can do no harm."""
+    from workbench.session.openings import attempt
+
+    return attempt(folder, note)
+
+
 def _machine(folder: Path, note: Note) -> dict[str, Any]:  # noqa: ARG001 - of no run
     """What int8 means on this machine."""
     from workbench.deploy.doctor import examine
@@ -218,6 +239,7 @@ _STUDIES: dict[Kind, Callable[[Path, Note], dict[str, Any]]] = {
     "cure": _cure,
     "bits": _bits,
     "machine": _machine,
+    "opening": _opening,
 }
 
 
@@ -239,9 +261,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("kind", choices=get_args(Kind))
     parser.add_argument("--memory-gib", type=float)
     parser.add_argument("--seconds", type=float)
+    parser.add_argument("--file-mib", type=int)
     wanted = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO)
-    processes.limit(wanted.memory_gib, wanted.seconds)
+    processes.limit(wanted.memory_gib, wanted.seconds, wanted.file_mib)
+    if wanted.kind in _UNASKED:
+        os.nice(_NICE)
     Study(wanted.folder, wanted.kind).make()
     return 0
 

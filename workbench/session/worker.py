@@ -68,7 +68,7 @@ def work(files: RunFiles, memory_gib: float | None = None) -> None:
         try:
             _make(files)
         except (MemoryError, RuntimeError) as error:
-            if memory_gib and _out_of_memory(error):
+            if memory_gib and processes.out_of_memory(error):
                 raise RunError(
                     f"{NEEDS_MORE} of {memory_gib:g} GiB; raise the limit or"
                     " use fewer calibration examples"
@@ -147,10 +147,6 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 def _too_long(_number: int, _frame: FrameType | None) -> None:
     raise RunError("the job passed its time limit; resume it with a longer one")
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def _cause(found: Record, cause: Record, unit: str, busy: bool) -> View:
         "name": cause["cause"],
         "title": cause["title"],
         "site": "" if cause["site"] == f"{found['layer']}.weight" else cause["site"],
-        "sentence": f"{sentence_case(cause['sentence'])}.",
+        "sentence": f"{strings.sentence_case(cause['sentence'])}.",
         "share": {
             "text": f"{100 * share:.0f} %",
             "fraction": round(min(1.0, max(0.0, share)), 4),
@@ -134,7 +134,7 @@ def _cure(found: Record, cure: Record, unit: str, best: bool, busy: bool) -> Vie
         after = milli(cure["predicted_damage"])
         predicted = f"{milli(damage)} → {after} {unit} by itself, as measured. "
     return {
-        "words": sentence_case(str(cure["words"])),
+        "words": strings.sentence_case(str(cure["words"])),
         "gain": words,
         "tone": "dim" if share is None else "good" if share > 0 else "bad",
         "cost": _bytes(cure["more_bytes"]),
@@ -153,11 +153,6 @@ def _best(found: Record) -> int | None:
     worth = [cure for cure in known if most > 0 and cure["predicted_gain"] >= WORTH * most]
     cheapest = min(worth, key=lambda c: (c["more_bytes"], -c["predicted_gain"]), default=None)
     return None if cheapest is None else int(cheapest["number"])
-
-
-def sentence_case(text: str) -> str:
-    """With a large first letter."""
-    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _bytes(more: float) -> str:
@@ -193,7 +188,7 @@ def waiting(layer: str | None, text: str, step: Record | None = None) -> View:
     """While causes are looked for."""
     fraction = None if step is None else float(step.get("fraction") or 0)
     said = str((step or {}).get("text") or "") or text
-    progress = {"text": f"{sentence_case(said)}…", "fraction": fraction}
+    progress = {"text": f"{strings.sentence_case(said)}…", "fraction": fraction}
     return panel(layer, None, progress=progress)
 
 

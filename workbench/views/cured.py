@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from workbench.views import strings, study
-from workbench.views.causes import milli, sentence_case
+from workbench.views.causes import milli
 from workbench.views.numbers import fixed
 
 Record = Mapping[str, Any]
@@ -55,7 +55,7 @@ def _row(step: Record) -> dict[str, Any]:
     cells = [
         step["layer"],
         f"{step['sentence']}.",
-        sentence_case(step["words"]),
+        strings.sentence_case(step["words"]),
         f"{fixed(before['score'], digits)} → {fixed(after['score'], digits)} {after['unit']}",
         f"{milli(before['kl'])} → {milli(after['kl'])}",
         f"{'+' if more > 0 else '−'}{abs(more):,}" if more else "0",

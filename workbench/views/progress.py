@@ -20,7 +20,11 @@ _EPOCH = re.compile(r"epoch \d+")
 
 
 def learning(
-    events: Sequence[Record], progress: Record | None, state: str, name: str = ""
+    events: Sequence[Record],
+    progress: Record | None,
+    state: str,
+    name: str = "",
+    problem: str = "",
 ) -> dict[str, Any]:
     """The view-model of the learning panel.
 
@@ -28,9 +32,10 @@ def learning(
         events: event records in order.
         progress: `{"fraction", "eta_seconds", "text"}` of the job.
         state: "running", "stopped", "done", "failed", or "" for no job.
-        name: of the run.
+        name: of the run; problem: why it failed.
     """
     panels = _panels(events)
+    told = strings.sentence_case(problem) if state == "failed" else ""
     running = state == "running"
     if running and panels:
         panels[-1]["current"] = True
@@ -41,7 +46,7 @@ def learning(
         "fraction": min(1.0, max(0.0, number((progress or {}).get("fraction")) or 0.0)),
         "status": status_line(progress or {}, state),
         "panels": panels,
-        "message": strings.LEARN_WAITING if running else _outcome(events, state),
+        "message": strings.LEARN_WAITING if running else told or _outcome(events, state),
     }
 
 

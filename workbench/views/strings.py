@@ -216,6 +216,10 @@ VERIFY_EMPTY = (
     " tensor, in quantization steps."
 )
 
+SERVER_GONE = (
+    "The server does not answer. Runs and settings are kept there; this page goes on as soon as it"
+    " is back."
+)
 LANGUAGE = "Language"
 LARGER_TYPE = "Larger type, for a class"
 VIEWS = {
@@ -452,6 +456,11 @@ def bits(count: int) -> str:
 def bits_short(weights: int, activations: int) -> str:
     """`4·8`; `f` stands for float."""
     return f"{weights or 'f'}·{activations or 'f'}"
+
+
+def sentence_case(text: str) -> str:
+    """With a large first letter."""
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def seconds(value: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workbench.views import strings, study
-from workbench.views.causes import MILLI, milli, sentence_case
+from workbench.views.causes import MILLI, milli
 from workbench.views.numbers import fixed, number
 
 Record = Mapping[str, Any]
@@ -91,7 +91,7 @@ def _progress(step: Record, making: Record | None, words: str, steps: Sequence[R
         text = f"{strings.plural(len(steps), 'cure')} tried, {kept} kept"
         shown, left = None, None
     rest = strings.seconds(seconds) if left is None else f"about {strings.seconds(left)} left"
-    return {"text": f"{sentence_case(text)} · {rest}", "fraction": shown}
+    return {"text": f"{strings.sentence_case(text)} · {rest}", "fraction": shown}
 
 
 def _rows(
@@ -183,7 +183,7 @@ def _note(record: Record, outcome: str, adopted: bool) -> str:
     steps = record.get("steps") or []
     if outcome == "kept":
         end = str(record.get("end") or "") if len(steps) > 1 else ""
-        said = [f"{sentence_case(end)}." if end else "", strings.TRIAL_ADOPTED]
+        said = [f"{strings.sentence_case(end)}." if end else "", strings.TRIAL_ADOPTED]
         return " ".join(filter(None, said[: 2 if adopted else 1]))
     if outcome == "dropped":
         return strings.TRIAL_WAS if steps else strings.AUTO_HEALTHY

@@ -23,6 +23,7 @@ from workbench.session.runs import Run
 from workbench.session.session import Session
 from workbench.session.session import open as open_session
 from workbench.session.version import VERSION
+from workbench.ui.gradio.limits import JOB_SECONDS, memory_gib
 
 log = logging.getLogger(__name__)
 
@@ -110,10 +111,11 @@ class Baselines:
     def _start(self, directory: Path, model: str, data: str | None) -> None:
         try:
             if (directory / "run.json").exists():
-                Job(directory).resume()
+                Job(directory).start(memory_gib(), JOB_SECONDS)
                 return
             session = open_session(model, data=data)
-            session.start(_recipe(session), directory, self._extent)
+            recipe = _recipe(session)
+            session.start(recipe, directory, self._extent, memory_gib(), JOB_SECONDS)
         except WorkbenchError as error:
             self._problems[directory] = str(error)
         except Exception:

@@ -226,10 +226,11 @@ class Handlers:
 
     def _transformed(self, workspace: Workspace) -> Iterator[Updates]:
         """Measure what the transformations change in the float network."""
-        names = workspace.settings.form.transforms
+        at, names = now(), workspace.settings.form.transforms
         picture = self.page.pictures["changed"]
         if names:
-            yield {picture: payload({"text": "Measuring what that changes…", "tone": "plain"})}
+            words = {"text": "Measuring what that changes…", "tone": "plain"}
+            yield {AT: at, picture: payload(words)}
         view = {"text": "", "tone": "plain"}
         try:
             if names:
@@ -238,7 +239,7 @@ class Handlers:
                 view["text"] = targets.changes([step.record() for step in found])
         except WorkbenchError as error:
             view = {"text": str(error), "tone": "bad"}
-        yield {picture: payload(view)}
+        yield {AT: at, picture: payload(view)}
 
     def choose_view(self, key: str | None, view: str) -> Iterator[Updates]:
         """Layers, what was learned at each site, or the export view."""
@@ -298,7 +299,8 @@ class Handlers:
             compare.toggle(workspace, str(message.get("run")))
         elif kind == "layer":
             return self._open_layer(workspace, message)
-        return {self.page.pictures["compare"]: payload(screen.side_by_side(workspace))}
+        at = now()
+        return {AT: at, self.page.pictures["compare"]: payload(screen.side_by_side(workspace))}
 
     def select_survey(self, key: str | None, event: gr.EventData) -> Updates:
         """A recipe of the survey's maps is to be opened on its sample."""
@@ -308,9 +310,10 @@ class Handlers:
 
     def _possible(self, workspace: Workspace) -> Updates:
         """The hints beside the form, and all that follows from it."""
+        at = now()
         views = {**screen.hints(workspace), "export": screen.exported(workspace)}
         updates: Updates = {self.page.pictures[name]: payload(v) for name, v in views.items()}
-        return {**updates, self.page.controls.run: self._runnable(workspace)}
+        return {**updates, AT: at, self.page.controls.run: self._runnable(workspace)}
 
     def _runnable(self, workspace: Workspace) -> Updates:
         active = cures.active(workspace)

@@ -1,4 +1,4 @@
-"""How much one page may ask of the server: jobs that wait, and bytes that are kept."""
+"""How much one page may ask of the server: waiting jobs, kept bytes, and what one job may take."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from workbench.foundation.errors import RunError
+from workbench.session.openings import Bounds
 from workbench.views import strings
+
+#: of a job that learns, by the clock; of a study, by its processor time
+JOB_SECONDS, STUDY_SECONDS = 4 * 3600.0, 1800.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,16 @@ class Limits:
 
 #: of each student in a class
 CLASSROOM = Limits(waiting=2, stored=1_000_000_000)
+
+
+def memory_gib(share: float = 0.8) -> float:
+    """A share of this machine's memory for one process, so that none can take it down."""
+    return max(2.0, share * psutil.virtual_memory().total / 2**30)
+
+
+def upload_bounds() -> Bounds:
+    """What an upload may take while it is tried."""
+    return Bounds(memory_gib(0.25))
 
 
 def stored_bytes(folder: Path) -> int:

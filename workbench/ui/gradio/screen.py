@@ -227,7 +227,8 @@ def learning(workspace: Workspace) -> View:
     place = workspace.desk.queue.places().get(run.directory)
     if place is not None:
         return progress.queued(place.ahead, place.seconds, label(run))
-    return progress.learning(run.events(), run.files.read_progress(), run.state, label(run))
+    found = run.files.read_progress()
+    return progress.learning(run.events(), found, run.state, label(run), run.message)
 
 
 def learned(workspace: Workspace) -> View:
@@ -349,7 +350,7 @@ def _waiting(workspace: Workspace) -> str:
 
 def _notice(workspace: Workspace, text: str, tone: str) -> View:
     problem = text or failure(workspace)
-    return {"text": problem, "tone": tone if text else "bad"}
+    return {"text": strings.sentence_case(problem), "tone": tone if text else "bad"}
 
 
 def _entry(workspace: Workspace, run: Run, name: str) -> View:

@@ -7,6 +7,7 @@ window.workbenchWire ??= (() => {
   const pictures = {}; // by picture: the function that draws a text
   const waiting = []; // looks, in order
   const state = { at: 0, key: null, seen: "", busy: false, pause: 700, server: null, tick: null };
+  const silence = { times: 0, told: false };
   let after = 0; // pulses that still follow when nothing is made any more: a job may just be starting
   let keyed;
   const key = new Promise((known) => (keyed = known)); // what is clicked before is not lost
@@ -25,9 +26,9 @@ window.workbenchWire ??= (() => {
     const news = JSON.parse(text);
     if (news.key) keyed((state.key = news.key));
     if (news.pause) state.pause = news.pause;
-    for (const [name, [version, value]] of Object.entries(news.pictures)) {
-      if (shown[name] && shown[name].at > news.at) continue; // what was asked later came sooner
-      shown[name] = { version, text: value, at: news.at };
+    for (const [name, [version, value, at]] of Object.entries(news.pictures)) {
+      if (shown[name]?.at > at) continue; // what was asked later came sooner
+      shown[name] = { version, text: value, at };
       pictures[name]?.(value);
     }
     if (news.busy !== undefined && news.at >= state.at) {
@@ -43,9 +44,9 @@ window.workbenchWire ??= (() => {
   const parts = (text) => {
     const found = [];
     const news = text ? JSON.parse(text) : { parts: {} };
-    for (const [place, update] of Object.entries(news.parts)) {
-      if (changed[place] > news.at) continue; // what was asked later came sooner
-      changed[place] = news.at;
+    for (const [place, [update, at]] of Object.entries(news.parts)) {
+      if (changed[place] > at) continue; // what was asked later came sooner
+      changed[place] = at;
       const file = update.value?.path;
       if (file) {
         const { root = "", api_prefix = "" } = window.gradio_config;
@@ -53,7 +54,26 @@ window.workbenchWire ??= (() => {
       }
       found[place] = { __type__: "update", ...update };
     }
+    if (news.key) setTimeout(() => document.documentElement.setAttribute("data-wb-known", ""), 50);
     return found;
+  };
+
+  // The server does not answer: said after two attempts, and taken back with the next answer.
+  const answered = (yes) => {
+    silence.times = yes ? 0 : silence.times + 1;
+    const gone = silence.times > 1;
+    if (gone === silence.told) return;
+    silence.told = gone;
+    document.documentElement.toggleAttribute("data-wb-gone", gone);
+    pictures["wb-notice"]?.(gone ? window.workbenchGone : shown["wb-notice"]?.text || "{}");
+  };
+
+  // What the server says to a question; Gradio gives nothing, not even null, where it could not be asked.
+  const told = async (name, message) => {
+    const text = await state.server[name](question(message));
+    answered(text !== undefined);
+    if (text === undefined) throw new Error("no answer");
+    return text;
   };
 
   const look = (message) => {
@@ -68,12 +88,12 @@ window.workbenchWire ??= (() => {
     asking = true;
     const message = waiting.shift();
     try {
-      const text = await state.server.look(question(message));
+      const text = await told("look", message);
       asking = false;
       take(text);
       ask();
     } catch {
-      if (!message.again) waiting.unshift({ ...message, again: true }); // once; the page says if the server is gone
+      if (!message.again) waiting.unshift({ ...message, again: true });
       setTimeout(() => { asking = false; ask(); }, state.pause);
     }
   };
@@ -85,14 +105,14 @@ window.workbenchWire ??= (() => {
     timer = setTimeout(async () => {
       let found = {};
       try {
-        found = take(await state.server.pulse(question({})));
+        found = take(await told("pulse", {}));
       } catch {
         state.pause = 2000;
       }
       timer = null;
       if (found.more) state.tick();
       beat();
-    }, soon ? state.pause : 5000);
+    }, soon || silence.times ? state.pause : 5000);
   };
 
   const connect = (server, tick) => {

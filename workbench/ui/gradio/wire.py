@@ -8,8 +8,8 @@ picture it has, so pictures that did not change are left out; we keep nothing of
 (Gradio keeps the last news of each listener until the tab is closed).
 
 News, as JSON: `at` (when it was seen, so that what was asked earlier cannot overwrite what was
-asked later), `pictures` (name -> version and text), `parts` (place -> properties), and, where they
-are known, `seen`, `busy`, `pause`, `key` and `more`.
+asked later), `pictures` (name -> version, text and own `at`), `parts` (place -> properties and own
+`at`), and, where they are known, `seen`, `busy`, `pause`, `key` and `more`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import inspect
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -27,8 +27,10 @@ from typing import Any
 import gradio as gr
 
 from workbench.ui.gradio.pictures import payload, received
+from workbench.views import strings
 
 Updates = dict[Any, Any]
+Stamped = dict[Any, tuple[int, Any]]
 #: keys of updates that are no components
 AT, SEEN, BUSY, MORE, PAUSE, KEY = FACTS = ("at", "seen", "busy", "more", "pause", "key")
 #: what Gradio fills in by itself, by the name that a handler gives it
@@ -54,7 +56,11 @@ _PARTS = "(text) => window.workbenchWire.parts(text)"
 def head() -> str:
     """The page's half, for its head."""
     script = (resources.files("workbench.ui.gradio") / "wire.js").read_text(encoding="utf-8")
-    return f"<style>.wb-wire{{display:none!important}}</style><script>{script}</script>"
+    gone = payload(payload({"text": strings.SERVER_GONE, "tone": "bad"}))
+    return (
+        "<style>.wb-wire{display:none!important}</style>"
+        f"<script>window.workbenchGone = {gone};\n{script}</script>"
+    )
 
 
 class Wire:
@@ -147,35 +153,51 @@ class Packer:
         special = {name: kind for name, kind in _SPECIAL.items() if name in known}
         count = len(special)
 
-        def ready(updates: Updates, has: Mapping[str, str]) -> Any:
-            news = self.news(updates, has)
-            return [news, *(updates.get(each, gr.skip()) for each in outputs)] if outputs else news
+        def ready(stamped: Stamped, has: Mapping[str, str]) -> Any:
+            news = self._packed(stamped, has)
+            values = (stamped[each][1] if each in stamped else gr.skip() for each in outputs)
+            return [news, *values] if outputs else news
 
         def handle(*values: Any) -> Iterator[Any]:
             given = dict(zip(special, values[:count], strict=True))
             key, have, *inputs = values[count:]
             has = had(have)[1]
             found = handler(key, *inputs, **given)
-            merged: Updates = {}
+            merged: Stamped = {}
             for updates in [found] if isinstance(found, dict) else found:
-                merged |= updates  # the page may see no more than the last of them
+                merged |= _stamped(updates)  # the page may see no more than the last of them
                 yield ready(merged, has)
+                has = {name: has[name] for name in has.keys() - self._drawn(merged)}
 
         return _signed(handle, special, inspect.isgeneratorfunction(handler))
 
-    def news(self, updates: Mapping[Any, Any], has: Mapping[str, str]) -> str:
+    def _drawn(self, targets: Collection[Any]) -> set[str]:
+        """Names of the pictures among `targets`."""
+        return {self._names[target] for target in targets if target in self._names}
+
+    def news(self, updates: Updates, has: Mapping[str, str]) -> str:
         """The news for a page that `has` these versions of pictures."""
-        found: dict[str, Any] = {"at": now(), "pictures": {}, "parts": {}}
-        for target, value in updates.items():
+        return self._packed(_stamped(updates), has)
+
+    def _packed(self, stamped: Stamped, has: Mapping[str, str]) -> str:
+        latest = max((at for at, _ in stamped.values()), default=now())
+        found: dict[str, Any] = {"at": latest, "pictures": {}, "parts": {}}
+        for target, (at, value) in stamped.items():
             if target in FACTS:
                 found[target] = value
             elif target in self._names:
                 name, version = self._names[target], _version(value)
                 if has.get(name) != version:
-                    found["pictures"][name] = [version, value]
+                    found["pictures"][name] = [version, value, at]
             elif target in self._places:
-                found["parts"][self._places[target]] = _properties(value)
+                found["parts"][self._places[target]] = [_properties(value), at]
         return payload(found)
+
+
+def _stamped(updates: Updates) -> Stamped:
+    """Updates with the time at which they were seen; where it was not noted, that is now."""
+    at = updates.get(AT, now())
+    return {target: (at, value) for target, value in updates.items()}
 
 
 def now() -> int:

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-import psutil
-
 from workbench.foundation.errors import (
     DataError,
     ModelError,
@@ -29,6 +27,7 @@ from workbench.session import processes, zoo
 from workbench.session.adopting import adopt, made_from, original_of, recipe_of
 from workbench.session.execute import Extent
 from workbench.session.jobs import Job
+from workbench.session.openings import problem_of
 from workbench.session.queueing import Queue
 from workbench.session.recipe import Recipe
 from workbench.session.remedies import Remedy
@@ -41,7 +40,13 @@ from workbench.session.studies import Kind, Study
 from workbench.session.teaching import teacher
 from workbench.session.whys import Whys
 from workbench.ui.gradio.baselines import Baselines
-from workbench.ui.gradio.limits import Limits
+from workbench.ui.gradio.limits import (
+    JOB_SECONDS,
+    STUDY_SECONDS,
+    Limits,
+    memory_gib,
+    upload_bounds,
+)
 from workbench.ui.gradio.recipe_form import Form
 from workbench.ui.gradio.settings import TOP, Settings, run_label
 from workbench.ui.gradio.shelf import Shelf
@@ -55,8 +60,7 @@ _MODELS = 1 << 30
 _SETTINGS = 1000  # pages whose settings are kept at hand
 PROMPT = Extent(layer_examples=64, verify_examples=64)  # enough to see, soon enough to wait for
 _JOBS = 2  # learning at the same time on this machine
-_JOB_SECONDS = 4 * 3600.0
-_STUDY_SECONDS = 1800.0
+_OPENINGS = 2  # uploads that are tried at the same time
 
 
 class Desk:
@@ -87,6 +91,7 @@ class Desk:
         self.choices: Shelf[Settings] = Shelf(_SETTINGS, lambda _: 1)
         self.machine = Study(root / "machine", "machine")
         self._lock = threading.Lock()
+        self._openings = threading.BoundedSemaphore(_OPENINGS)
         self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
         self.queue = Queue(root / "users", _JOBS, _begin, self._cures)
         self.queue.wake()  # what waited when the server was stopped
@@ -161,13 +166,18 @@ class Desk:
         known = Whys(run.directory)
         return self._coverages.get((known.found, *_stamps(known.found)), known.layers)
 
+    def problem_of(self, folder: Path, model: str, data: str | None = None) -> str:
+        """Why an upload cannot be opened, found out in a process of its own; "" where it can."""
+        with self._openings:
+            return problem_of(folder, model, data, upload_bounds())
+
     def start_looking(self, study: Study) -> None:
         """Start a study that nobody asked for, once, when no other such is running."""
         with self._lock:
             places = ("users/*/runs/*", "baselines/*")
             pids = [p for at in places for p in self.root.glob(f"{at}/studies/causes-pid.json")]
             if study.state == "none" and not any(_at_work(path) for path in pids):
-                study.start(memory_gib=_memory_gib(), seconds=_STUDY_SECONDS)
+                study.start(memory_gib=memory_gib(), seconds=STUDY_SECONDS)
 
     def start_cure(self, study: Study) -> None:
         """Start a cure, unless the machine has enough to do.
@@ -177,7 +187,7 @@ class Desk:
         """
         with self._lock:
             self._require_room()
-            study.start(memory_gib=_memory_gib(), seconds=_JOB_SECONDS)
+            study.start(memory_gib=memory_gib(), seconds=JOB_SECONDS)
 
     def start_study(self, study: Study) -> None:
         """Start a study, unless the machine has enough to do.
@@ -191,7 +201,7 @@ class Desk:
             asked = [path for path in pids if path.name != "causes-pid.json"]
             if sum(_at_work(path) for path in asked) >= _JOBS:
                 raise RunError(f"{_JOBS} measurements are running already; wait for one to end")
-            study.start(memory_gib=_memory_gib(), seconds=_STUDY_SECONDS)
+            study.start(memory_gib=memory_gib(), seconds=STUDY_SECONDS)
 
     def start(self, job: Job) -> None:
         """Start a job as soon as the machine has room for it."""
@@ -389,24 +399,20 @@ class Workspace:
         """
         suffix = uploaded.suffix.lower()
         kept = self._keep(uploaded, suffix if suffix == ".zip" else ".onnx")
-        try:
-            session = open_session(kept)
-        except WorkbenchError as error:
-            kept.unlink(missing_ok=True)
-            raise type(error)(str(error).replace(str(kept), uploaded.name)) from None
+        self._try(kept, uploaded, str(kept), None, ModelError)
+        session = open_session(kept)
         before = self.settings
         self.update(model=str(kept), title=kept.stem, data=None, run="", **TOP)
         return self._restore(session, before) if isinstance(session, RestoredSession) else ""
 
     def open_data(self, uploaded: Path) -> str:
-        """Take uploaded data, checked against the model first; says what became of it."""
+        """Take uploaded data, checked against the model first; says what became of it.
+
+        Raises:
+            DataError: they do not fit the model.
+        """
         kept = self._keep(uploaded, uploaded.suffix.lower())
-        settings = self.settings
-        try:
-            _ = open_session(settings.model, data=str(kept)).data
-        except WorkbenchError as error:
-            kept.unlink(missing_ok=True)
-            raise type(error)(str(error).replace(str(kept), uploaded.name)) from None
+        self._try(kept, uploaded, self.settings.model, str(kept), DataError)
         self.update(data=str(kept), run="", **TOP)
         session = self.desk.session(self.settings)
         if isinstance(session, RestoredSession) and not self.runs():
@@ -433,12 +439,13 @@ class Workspace:
             WorkbenchError: it cannot be opened, or does not answer the same question.
         """
         kept = self._keep(uploaded, ".onnx")
+        self._try(kept, uploaded, str(kept), None, ModelError)
         settings = self.settings
         form = replace(settings.form, teacher=str(kept))
         try:
             teacher(self.desk.session(settings), form.recipe())
         except WorkbenchError as error:
-            kept.unlink(missing_ok=True)
+            shutil.rmtree(kept.parent, ignore_errors=True)
             raise type(error)(str(error).replace(str(kept), uploaded.name)) from None
         self.update(form=form)
         return strings.TEACHER_TAKEN.format(name=uploaded.name)
@@ -496,6 +503,19 @@ class Workspace:
         words = strings.RESTORED if whole else strings.RESTORED_ALONE
         return words.format(name=file.path.name, label=run_label(recipe))
 
+    def _try(
+        self, kept: Path, uploaded: Path, model: str, data: str | None, kind: type[WorkbenchError]
+    ) -> None:
+        """Let what was kept of an upload be opened elsewhere before it is opened here.
+
+        Raises:
+            WorkbenchError: of that `kind`; nothing of it is kept then.
+        """
+        problem = self.desk.problem_of(kept.parent, model, data)
+        if problem:
+            shutil.rmtree(kept.parent, ignore_errors=True)
+            raise kind(problem.replace(str(kept), uploaded.name))
+
     def _keep(self, uploaded: Path, suffix: str) -> Path:
         """A copy with a harmless name in this workspace."""
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", uploaded.stem).strip(".-")[:60] or "model"
@@ -534,7 +554,7 @@ def _at_work(path: Path) -> bool:
 
 
 def _begin(job: Job) -> None:
-    job.start(memory_gib=_memory_gib(), seconds=_JOB_SECONDS)
+    job.start(memory_gib=memory_gib(), seconds=JOB_SECONDS)
 
 
 def _making(pid: Path) -> bool:
@@ -548,11 +568,6 @@ def _making(pid: Path) -> bool:
 def _stamps(*paths: Path) -> tuple[int, ...]:
     """They change when one of the files does."""
     return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
-
-
-def _memory_gib() -> float:
-    """Most of the machine, so that a job cannot take it down."""
-    return max(2.0, 0.8 * psutil.virtual_memory().total / 2**30)
 
 
 def _json_bytes(report: dict[str, Any]) -> int:
