@@ -38,6 +38,7 @@ _ASK = """async (code) => {
 }"""
 _RUN_ALL = "window.jupyterapp.commands.execute('notebook:run-all-cells')"
 _RESTART = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+_SCROLL = "(index) => window.jupyterapp.shell.currentWidget.content.scrollToItem(index, 'start')"
 _READY = "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 
 
@@ -90,6 +91,10 @@ class Notebook:
     def restart(self) -> None:
         """A new kernel."""
         self.page.evaluate(_RESTART)
+
+    def show(self, index: int) -> None:
+        """Scroll to a cell; those far from the screen are not in the page."""
+        self.page.evaluate(_SCROLL, index)
 
     def save(self) -> None:
         """Write the notebook with its outputs."""
