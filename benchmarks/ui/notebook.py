@@ -59,6 +59,9 @@ class Deed:
 _TEXT = "view.querySelector('{}')?.textContent"
 _NTH = "const all = view.querySelectorAll('{}'); all[(5 * k + 1) % all.length]"
 _NTH += ".dispatchEvent(new MouseEvent('click', {{ bubbles: true }}));"
+_ENTER = """const all = view.querySelectorAll('{}'), one = all[(5 * k + 1) % all.length];
+  one.setAttribute("tabindex", 0); one.focus({{ preventScroll: true }});
+  one.dispatchEvent(new KeyboardEvent("keydown", {{ key: "Enter", bubbles: true }}));"""
 _KEY = """const plot = view.querySelector('.wb-readout').parentElement;
   const end = [...plot.querySelectorAll('.wb-handle')].at(-1);
   const key = k % 20 < 10 ? "ArrowLeft" : "ArrowRight";
@@ -76,18 +79,17 @@ DEEDS = (
     Deed("layers", "another layer", _NTH.format(".wb-list .wb-row"),
          "view.querySelector('.wb-crumb .wb-name')?.title"),
     Deed("layers", "end of the grid, by key", _KEY, _TEXT.format(".wb-readout")),
-    Deed("graph", "another layer", _NTH.format(".wb-graph-layer"),
+    Deed("graph", "another layer", _ENTER.format(".wb-graph-layer"),
          "view.querySelector('.wb-graph-layer[aria-pressed=true]')?.dataset.name"),
     Deed("graph", "a block is opened or closed",
-         "view.querySelector('.wb-graph-block').dispatchEvent(new MouseEvent('click',"
-         " { bubbles: true }));", "view.querySelectorAll('.wb-graph-node').length"),
+         _ENTER.format(".wb-graph-block"), "view.querySelectorAll('.wb-graph-node').length"),
     Deed("histogram", "end of the grid, by key", _KEY, _TEXT.format(".wb-readout")),
     Deed("histogram", "other bits", _PICK.format("select[aria-label=Bits]"),
          _TEXT.format(".wb-plot-head .wb-dim")),
     Deed("histogram", "another layer", _PICK.format("select[aria-label=Layer]"),
          _TEXT.format(".wb-plot-head .wb-dim") + " + " + _TEXT.format(".wb-readout")),
     Deed("tune", "other bits of a layer", _PICK.format("select[data-key=bits]"),
-         _TEXT.format(".wb-tune-row[data-name] .wb-num:nth-of-type(2)")),
+         "view.querySelectorAll('.wb-tune-row[data-name] .wb-num')[1].textContent"),
     Deed("tune", "end of the grid, by key", _KEY, _TEXT.format(".wb-readout")),
     Deed("tune", "another layer", _NTH.format(".wb-tune-name"),
          _TEXT.format(".wb-histogram h3")),
@@ -102,7 +104,7 @@ DEEDS = (
          "view.querySelector('.wb-study-actions button').click();",
          "Boolean(view.querySelector('.wb-waiting'))", times=1),
     Deed("survey", "another cell", _NTH.format(".wb-survey-cell[data-cell]:not(.wb-survey-none)"),
-         _TEXT.format(".wb-survey-side") + " ?? view.textContent"),
+         _TEXT.format(".wb-survey-side")),
     *(
         Deed(name, "a control", _SLIDE.format("input[type=range]"),
              _TEXT.format(".wb-readings") + " + view.querySelector('.wb-lesson-panels').innerHTML")
@@ -128,7 +130,8 @@ _WATCH = """async ([selector, does, sees, times]) => {
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """Milliseconds of each deed, by widget and words."""
+    """Milliseconds of each deed, by widget and words; `folder` is a new one, for its runs."""
+    folder.mkdir(parents=True)
     written(folder / "speed.ipynb", [BEGIN, *CELLS.values()])
     with serving(folder) as lab, chromium() as page:
         page.set_viewport_size({"width": 1500, "height": 1000})
