@@ -19,6 +19,9 @@ from workbench.session.execute import Extent
 session = workbench.open({MODEL!r})
 short = Extent(naive=False, layer_examples=64, verify_examples=16, latency=False)
 one, two = (session.quantize(b, 8, m, out=m, extent=short) for b, m in ((3, "rtn"), (2, "gram")))
+def revealed(lesson):
+    lesson.reveal()
+    return lesson
 """
 #: what is measured, a cell for each
 CELLS = {
@@ -31,9 +34,9 @@ CELLS = {
     "pareto": "widgets.pareto(session, points=5)",
     "verify": "widgets.verify(two, examples=16)",
     "survey": "widgets.survey()",
-    "number_line": "demo.number_line()",
-    "calibration_lab": "demo.calibration_lab()",
-    "granularity": "demo.granularity()",
+    "number_line": "revealed(demo.number_line())",
+    "calibration_lab": "revealed(demo.calibration_lab())",
+    "granularity": "revealed(demo.granularity())",
 }
 
 
