@@ -64,7 +64,7 @@ class Pictured(anywidget.AnyWidget):
 
     problem = traitlets.Unicode("").tag(sync=True)
     _look = traitlets.Unicode("").tag(sync=True)
-    _address = traitlets.Unicode("").tag(sync=True)  # by which the browser finds this widget's model
+    _address = traitlets.Unicode("").tag(sync=True)  # where the browser finds its model
     _view = traitlets.Bytes(b"{}").tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
