@@ -59,7 +59,7 @@ export-matrix: setup ## export every layer x grid x opset, run it in ONNX Runtim
 bench: setup ## measure accuracy, cost and speed, write benchmarks/results/tables.md (resumes)
 	@$(BIN)/python -m benchmarks
 
-bench-ui: setup-browser ## measure how fast the app is, for one person and for a class of 30 (10 minutes)
+bench-ui: setup-browser ## measure how fast app and widgets are, for one person and for a class of 30 (12 minutes)
 	@$(BIN)/python -m benchmarks.ui $(BENCH_UI)
 
 operators: setup ## run the ONNX project's operator tests, and write docs/operators.md

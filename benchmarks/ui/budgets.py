@@ -19,6 +19,7 @@ PERSON = {
 FIRST = 3.0  # seconds
 CHEAP = 250  # milliseconds
 CLICKS, SECONDS = 12, 120
+WIDGET = 60  # milliseconds
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Verdict:
 
 
 def verdicts(record: Mapping[str, Any]) -> Iterator[Verdict]:
-    """Of what was measured: the person, the newcomer, the class."""
+    """Of what was measured."""
     if person := record.get("person"):
         yield Verdict("first screen after the address", person["first_screen_s"], FIRST, "s")
         for (part, name), (words, most) in PERSON.items():
@@ -47,6 +48,8 @@ def verdicts(record: Mapping[str, Any]) -> Iterator[Verdict]:
         yield Verdict("their time", newcomer["seconds"], SECONDS, "s")
         yield Verdict("worst layers that they left uncured", int(not newcomer["cured"]), 0, "")
         yield Verdict("files of theirs that do not run", int(not newcomer["runs"]), 0, "")
+    for words, found in record.get("notebook", {}).items():
+        yield Verdict(f"widget {words}, median", found.get("median_ms"), WIDGET, "ms")
     if crowd := record.get("class"):
         words = f"cheap interactions of {crowd['browsers']} browsers, median"
         yield Verdict(words, crowd["cheap"].get("median_ms"), CHEAP, "ms")

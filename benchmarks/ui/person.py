@@ -83,9 +83,9 @@ def measure(server: Server) -> dict[str, Any]:
         busy = _beside_a_job(page)
         return {
             "first_screen_s": round(first, 2),
-            "drag": _summary(alone),
-            "layer": _summary(layers),
-            "lesson": _summary(lesson),
+            "drag": summary(alone),
+            "layer": summary(layers),
+            "lesson": summary(lesson),
             **busy,
         }
 
@@ -162,7 +162,7 @@ def _beside_a_job(page: Page) -> dict[str, Any]:
     found = {"drag_with_job": _drag(page), "layer_with_job": _layers(page)}
     at_work = page.locator("#wb-stop").is_visible()
     page.locator("#wb-stop").click(timeout=5000) if at_work else None
-    return {**{k: _summary(v) for k, v in found.items()}, "job_ran_throughout": at_work}
+    return {**{k: summary(v) for k, v in found.items()}, "job_ran_throughout": at_work}
 
 
 def _until(found: Callable[[], bool], seconds: float) -> None:
@@ -171,7 +171,8 @@ def _until(found: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.2)
 
 
-def _summary(milliseconds: list[float]) -> dict[str, Any]:
+def summary(milliseconds: list[float]) -> dict[str, Any]:
+    """How often, the median and the worst."""
     if not milliseconds:
         return {"count": 0}
     return {

@@ -17,6 +17,8 @@ def page(record: Mapping[str, Any]) -> str:
         lines += ["", *_person(person)]
     if newcomer := record.get("newcomer"):
         lines += ["", *_newcomer(newcomer)]
+    if notebook := record.get("notebook"):
+        lines += ["", "Widgets in JupyterLab, milliseconds:", "", *_times(notebook)]
     if crowd := record.get("class"):
         lines += ["", *_class(crowd)]
     return "\n".join(lines) + "\n"
@@ -33,12 +35,7 @@ def _budgets(record: Mapping[str, Any]) -> Iterator[str]:
 def _person(person: Mapping[str, Any]) -> Iterator[str]:
     yield "One person in Chromium, milliseconds:"
     yield ""
-    yield "| what | times | median | worst |"
-    yield "|---|--:|--:|--:|"
-    for name, found in person.items():
-        if isinstance(found, Mapping):
-            median, worst = found.get("median_ms", ""), found.get("worst_ms", "")
-            yield f"| {name.replace('_', ' ')} | {found['count']} | {median} | {worst} |"
+    yield from _times({k: v for k, v in person.items() if isinstance(v, Mapping)})
     if not person["job_ran_throughout"]:
         yield ""
         yield "The job ended before the last of these was measured."
@@ -52,6 +49,14 @@ def _newcomer(newcomer: Mapping[str, Any]) -> Iterator[str]:
     cured = newcomer["cured"] or "none: each was put back"
     yield ""
     yield f"The cure that was kept: {cured}. The verdict: {newcomer['verdict']}."
+
+
+def _times(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    yield "| what | times | median | worst |"
+    yield "|---|--:|--:|--:|"
+    for name, each in found.items():
+        median, worst = each.get("median_ms", ""), each.get("worst_ms", "")
+        yield f"| {name.replace('_', ' ')} | {each['count']} | {median} | {worst} |"
 
 
 def _class(crowd: Mapping[str, Any]) -> Iterator[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import LinearConstraint, milp
 
 import workbench
-from workbench import course, demo
+from workbench import course, demo, widgets
 from workbench.session.execute import Extent
 
 # %% [markdown]
@@ -51,7 +51,7 @@ from workbench.session.execute import Extent
 # %%
 session = workbench.open("digits-mobilenet")
 base = session.recipe(weights=3, activations="float", method="rtn", calibration_examples=64)
-allocation = session.allocate(base, budgets={"average_bits": 2.5})
+allocation = session.allocate(base, budgets={"average_bits": 2.5}, points=13)
 harm = {name: dict(row) for name, row in allocation.sensitivities.items()}
 sizes = {name: session.model.get_parameter(name.replace(".", "_")).numel() for name in harm}
 
@@ -130,6 +130,16 @@ assert spent(choices["exact"]) <= BUDGET
 assert total(choices["exact"]) <= total(choices["greedy"]) + 1e-9
 assert total(choices["greedy"]) < 1.1 * total(choices["exact"]), "greedy is seldom far off"
 assert abs(total(choices["workbench"]) / total(choices["exact"]) - 1) < 0.05, "the same programme"
+
+# %% [markdown]
+# The exact choice for every budget between the smallest network and the most faithful one is a
+# curve. Move the slider and see who gets the next bits; a single width for all lies above it:
+
+# %%
+widgets.pareto(session, allocation)
+
+# %% [markdown]
+# Now be the solver yourself:
 
 # %%
 demo.bit_budget()

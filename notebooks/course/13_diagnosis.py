@@ -69,7 +69,7 @@ before = runs["healthy"].layers.set_index("layer")["accumulated_db"][later.index
 assert (later < before).mean() > 0.8, "nearly all layers behind it suffer"
 
 # %%
-widgets.LayersWidget(runs["broken"])
+widgets.layers(runs["broken"])
 
 # %% [markdown]
 # ## 3. Weights or activations? Estimate or measure?

@@ -8,7 +8,7 @@
 #   one;
 # - say why a small file need not be a fast one.
 #
-# **You need**: lesson 1. **Time**: 60 minutes.
+# **You need**: lessons 1 and 2. **Time**: 60 minutes.
 #
 # So far quantization was *simulated*: fake quantization rounds, and then computes in float (lesson
 # 1). Here is what a device computes instead, and how to make sure that it is the same.
@@ -23,7 +23,7 @@ import torch
 from onnx import TensorProto, helper
 
 import workbench
-from workbench import course, demo
+from workbench import course, demo, widgets
 from workbench.graph.taps import capture
 from workbench.maths.grid import Granularity, Grid, affine_range, dequantize, quantize
 from workbench.session.execute import Extent
@@ -48,6 +48,8 @@ bias = session.model.get_parameter("head_bias").detach()
 with torch.no_grad():
     X = capture(session.graph.module, session.data.split("test", 128), ["reshape"])["reshape"]
 
+# `affine_range` gives the scale and the zero-point that lay a grid over a range, here a pair for
+# the input, and one for each of the ten rows of the weight, that is per output; `quantize` gives codes
 x_grid = Grid(8, signed=False, symmetric=False)
 w_grid = Grid(8, granularity=Granularity("channel", 0))
 s_x, z_x = affine_range(X.min(), X.max(), x_grid)
@@ -84,6 +86,13 @@ assert largest < 2**15 <= 2 * largest, "two products may overflow 16 bits"
 assert int(accumulator.abs().max()) < 2**31
 needed = int(accumulator.abs().max()).bit_length() + 1
 print(f"this layer's sums needed {needed} bits")
+
+# %% [markdown]
+# How much comes of it in a real layer? The demo adds as such a processor does, whatever computer it
+# runs on:
+
+# %%
+demo.saturation()
 
 # %% [markdown]
 # ONNX Runtime has the same operation, `MatMulInteger`. Exact integers can be compared exactly.
@@ -187,6 +196,13 @@ print({name: f"{found['score']:.2f} %" for name, found in scores.items()})
 assert abs(scores["learned"]["score"] - scores["onnxruntime"]["score"]) < 0.6
 
 # %% [markdown]
+# Tensor by tensor. **Measure cures and prices** tries what is known to help where runtimes depart,
+# and times each file beside the float one:
+
+# %%
+widgets.verify(file, examples=64)
+
+# %% [markdown]
 # ## 6. Small is not fast
 #
 # The file is a fraction of the float one's size. Its speed is another matter: a CPU has no 4-bit
@@ -196,9 +212,6 @@ assert abs(scores["learned"]["score"] - scores["onnxruntime"]["score"]) < 0.6
 milliseconds = {"float": report["float_latency_ms"], "quantized": report["latency_ms"]}
 print({name: f"{time:.2f} ms" for name, time in milliseconds.items()}, "for one picture")
 assert all(time > 0 for time in milliseconds.values())
-
-# %%
-demo.saturation()
 
 # %% [markdown]
 # Where speed counts more than size, `session.quantize(..., store="int8")` keeps narrow codes in

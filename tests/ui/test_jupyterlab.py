@@ -9,27 +9,19 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nbformat
 import pytest
 
+from benchmarks.ui.lab import Lab, Notebook, serving, written
 from tests.conftest import Watch
 from workbench.session.execute import Extent
 from workbench.session.session import open as open_session
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser
 
     from tests.ui.conftest import Tiny
 
@@ -84,57 +76,16 @@ survey
 display(layers, graph, histogram, tune, signals, compare, pareto, verify, demo, survey)
 """
 
-#: runs code in the notebook's kernel; gives what it printed, or its traceback
-ASK = """async (code) => {
-  const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
-  const future = kernel.requestExecute({ code, store_history: false });
-  let said = "";
-  future.onIOPub = ({ header, content }) => {
-    if (header.msg_type === "stream") said += content.text;
-    if (header.msg_type === "error") said += content.traceback.join("\\n");
-  };
-  await future.done;
-  return said;
-}"""
-RUN_ALL = "window.jupyterapp.commands.execute('notebook:run-all-cells')"
-RESTART = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
-
-
-@dataclass
-class Notebook:
-    """An open notebook, all cells run."""
-
-    page: Page
-    watch: Watch
-    path: Path
-
-    def ask(self, code: str) -> str:
-        """What the kernel prints."""
-        return str(self.page.evaluate(ASK, code)).strip()
-
-    def until(self, code: str, wanted: str, seconds: float = 60.0) -> None:
-        """Wait until an expression prints what is wanted."""
-        end, said = time.monotonic() + seconds, ""
-        while time.monotonic() < end:
-            said = self.ask(f"print({code})")
-            if said == wanted:
-                return
-            time.sleep(0.1)
-        raise AssertionError(f"{code} is {said!r}, not {wanted!r}")
-
-    def run(self) -> None:
-        """Run all cells."""
-        self.page.evaluate(RUN_ALL)
-
-    def views(self, name: str) -> Locator:
-        """All views of one widget: in its own cell, and in the last one."""
-        return self.page.locator(f".wb-widget-{name}")
-
-    def first(self, name: str, inner: str) -> Locator:
-        """Parts of the first view."""
-        view = self.views(name).first
-        view.scroll_into_view_if_needed()
-        return view.locator(inner)
+#: a widget whose module takes longer to load than anywidget waits, as on a busy computer
+LATE = """
+from workbench.ui.widgets import DemoWidget
+from workbench.ui.widgets.base import pictures
+class Late(DemoWidget):
+    _esm = "await new Promise((done) => setTimeout(done, 2500));" \
+        + pictures(("_view", "lesson", "mountLesson"))
+demo = Late("number_line")
+demo
+"""
 
 
 @pytest.fixture(scope="module")
@@ -152,56 +103,35 @@ def runs(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
 @pytest.fixture(scope="module")
 def lab(
     tiny: Tiny, runs: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, Path]]:
-    """JupyterLab on the notebook; its address, and the notebook's path."""
+) -> Iterator[Lab]:
+    """JupyterLab on a folder with the notebook."""
     folder = tmp_path_factory.mktemp("notebook")
-    path, token, port = folder / "show.ipynb", secrets.token_hex(8), free_port()
     values = {"MODEL": str(tiny.model), "DATA": str(tiny.data), **runs}
     begin = "".join(f"{name} = {value!r}\n" for name, value in values.items())
     begin += "from pathlib import Path\nJOB = Path('job')\n"
-    cells = [nbformat.v4.new_code_cell(cell.strip()) for cell in (begin + CELLS).split("---")]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, path)
-    homes = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTERLAB_SETTINGS_DIR")
-    home = {name: str(folder / ".home" / name) for name in homes}
-    quiet = Path(home["JUPYTERLAB_SETTINGS_DIR"]) / "@jupyterlab/apputils-extension"
-    quiet.mkdir(parents=True)
-    (quiet / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
-         "--ip=127.0.0.1", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
-         "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=",
-         f"--ServerApp.root_dir={folder}"],
-        env={**os.environ, **home, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(f"{address}/api?token={token}")
-        yield f"{address}/lab/tree/show.ipynb?token={token}&reset", path
-    finally:
-        process.terminate()
-        process.wait(30)
+    written(folder / "show.ipynb", (begin + CELLS).split("---"))
+    written(folder / "late.ipynb", [LATE])
+    with serving(folder) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def notebook(browser: Browser, lab: tuple[str, Path]) -> Iterator[Notebook]:
+def watch() -> Watch:
+    """What the page says on its console and asks of others."""
+    return Watch()
+
+
+@pytest.fixture(scope="module")
+def notebook(browser: Browser, lab: Lab, watch: Watch) -> Iterator[Notebook]:
     """The notebook in a page, with all its cells run."""
     from playwright.sync_api import expect
 
     expect.set_options(timeout=PATIENCE)
     context = browser.new_context(viewport={"width": 1500, "height": 1000})
-    page, watch = context.new_page(), Watch()
+    page = context.new_page()
     watch.attach(page)
     page.set_default_timeout(PATIENCE)
-    page.goto(lab[0])
-    page.wait_for_function("window.jupyterapp !== undefined")
-    page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
-    page.wait_for_function(
-        "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-    )
-    found = Notebook(page, watch, lab[1])
+    found = Notebook.opened(page, lab.url("show.ipynb"))
     found.run()
     yield found
     context.close()
@@ -304,7 +234,7 @@ def test_everything_survives_a_second_run(notebook: Notebook) -> None:
 
 
 def test_a_new_kernel_finds_the_run_again(notebook: Notebook) -> None:
-    notebook.page.evaluate(RESTART)
+    notebook.restart()
     notebook.run()
     test_every_widget_is_drawn_twice(notebook)
     assert notebook.ask("print(job, signals.state, signals.fraction)") == "job done 1.0"
@@ -314,9 +244,11 @@ def test_a_new_kernel_finds_the_run_again(notebook: Notebook) -> None:
     notebook.until("repr(signals.selected)", repr(name))
 
 
-def test_the_saved_notebook_has_pictures_for_viewers_without_widgets(notebook: Notebook) -> None:
-    notebook.page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
-    saved = json.loads(notebook.path.read_text(encoding="utf-8"))
+def test_the_saved_notebook_has_pictures_for_viewers_without_widgets(
+    notebook: Notebook, lab: Lab
+) -> None:
+    notebook.save()
+    saved = json.loads((lab.folder / "show.ipynb").read_text(encoding="utf-8"))
     found = [
         "".join(output["data"]["text/html"])
         for cell in saved["cells"][1:-1]
@@ -329,25 +261,17 @@ def test_the_saved_notebook_has_pictures_for_viewers_without_widgets(notebook: N
         assert "<img" not in html
 
 
-def test_the_page_was_quiet(notebook: Notebook) -> None:
-    notebook.watch.assert_clean()
+def test_a_module_that_loads_late_hears_python_all_the_same(notebook: Notebook, lab: Lab) -> None:
+    from playwright.sync_api import expect
+
+    late = Notebook.opened(notebook.page, lab.url("late.ipynb"))
+    late.run()
+    late.first("demo", ".wb-lesson-question .wb-link").first.click()
+    late.until("demo._sitting.revealed", "True")
+    expect(late.first("demo", ".wb-lesson-question")).to_contain_text("Answer")
+    late.ask("demo.options = {'value': 0.25}")
+    expect(late.first("demo", "input[type=range]").first).to_have_value("0.25")
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(address: str, seconds: float = 90.0) -> None:
-    """Until a server answers."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.3)
-        else:
-            return
-    raise AssertionError("JupyterLab did not answer")
+def test_the_page_was_quiet(watch: Watch) -> None:
+    watch.assert_clean()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -255,12 +257,74 @@ def test_what_is_tuned_by_hand_is_what_the_session_makes(
     assert set(session.tuned) == {"head"}
     with pytest.raises(traitlets.TraitError, match="headd"):
         widget.tuned = {"headd": {"bits": 3}}
+    with pytest.raises(traitlets.TraitError, match="say what of it"):
+        widget.tuned = {"head": 3}
     assert widget.tuned == {"head": {"bits": 3, "method": "gram"}}
     send(widget, kind="untune", layer="")
     assert session.tuned == {}
     session.tune("stem", bits=3)
     widget.refresh()
     assert widget.tuned == {"stem": {"bits": 3}}
+
+
+def test_what_is_tuned_is_never_half_there(session: Session):
+    """A cell that runs while a click is handled sees what was asked before it, or after it."""
+    widget = widgets.tune(session, examples=32)
+    wanted = [{"stem": {"bits": 2}, "head": {"bits": bits}} for bits in (3, 4)]
+    widget.tuned = wanted[0]
+    seen: set[int] = set()
+    clicks = threading.Thread(target=lambda: [set_tuned(widget, wanted[k % 2]) for k in range(30)])
+    clicks.start()
+    while clicks.is_alive():
+        seen.add(len(session.tuned))
+    clicks.join()
+    assert seen == {2}
+
+
+def set_tuned(widget: Any, wanted: dict[str, Any]) -> None:
+    widget.tuned = wanted
+
+
+def test_changes_of_two_threads_all_reach_the_browser(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    widget = widgets.tune(session, examples=32)
+    shown: dict[str, Any] = {}
+    pristine = widget.send_state
+
+    def slowly(key: Any = None) -> None:
+        shown.update(widget.get_state(key))
+        time.sleep(0.003)  # a socket that is busy
+        pristine(key)
+
+    monkeypatch.setitem(widget.__dict__, "send_state", slowly)
+    missed: list[str] = []
+
+    def look() -> None:
+        with widget.turn:
+            state = widget.get_state(("_view", "_detail", "tuned", "selected"))
+            missed.extend(name for name, value in state.items() if shown[name] != value)
+
+    def browse() -> None:
+        for bits in 10 * (2, 3, 5, 7):
+            handled(widget, {"kind": "tune", "layer": "stem", "key": "bits", "value": bits})
+            look()
+
+    widget.send_state()
+    browser = threading.Thread(target=browse)
+    browser.start()
+    for name in 20 * ("head", "stem"):
+        widget.selected = name
+        look()
+    browser.join()
+    assert not missed
+    assert json.loads(shown["_view"])["rows"][0]["bits"] == 7
+
+
+def handled(widget: Any, message: dict[str, Any]) -> None:
+    """As a message of Jupyter's."""
+    data = {"method": "custom", "content": message}
+    widget._handle_msg({"content": {"data": data}, "buffers": []})
 
 
 def test_a_choice_of_bits_tunes_the_session(session: Session):
@@ -326,8 +390,6 @@ def test_signals_follow_a_job_and_find_it_again(session: Session, tmp_path: Path
 
 
 def wait_until(found, seconds: float = 30.0) -> None:
-    import time
-
     end = time.monotonic() + seconds
     while not found():
         assert time.monotonic() < end, "waited in vain"

@@ -378,10 +378,8 @@ class Session:
         from workbench.session.tuning import Tuning, tuned
 
         found = tuned(self, layer, changes)
-        if found == Tuning():
-            self.tuned.pop(layer, None)
-        else:
-            self.tuned[layer] = found
+        others = {name: each for name, each in self.tuned.items() if name != layer}
+        self.tuned = others if found == Tuning() else {**self.tuned, layer: found}
         return found
 
     def tuning(self, recipe: Recipe) -> Recipe:

@@ -65,6 +65,24 @@ def tuned(session: Session, layer: str, changes: Mapping[str, Any]) -> Tuning:
     Raises:
         RecipeError: an unknown layer, or what no layer can be asked for.
     """
+    return _changed(session, layer, session.tuned.get(layer, Tuning()), changes)
+
+
+def all_tuned(session: Session, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, Tuning]:
+    """What all layers are asked for, those without an own wish left out; see `tuned`.
+
+    Raises:
+        RecipeError: as `tuned` does.
+    """
+    odd = next((name for name, each in wanted.items() if not isinstance(each, Mapping)), None)
+    if odd is not None:
+        asked = f"{wanted[odd]!r:.40}"
+        raise RecipeError(f"'{odd}' is asked for {asked}; say what of it, as in {{'bits': 3}}")
+    found = {name: _changed(session, name, Tuning(), each) for name, each in wanted.items()}
+    return {name: each for name, each in found.items() if each != Tuning()}
+
+
+def _changed(session: Session, layer: str, own: Tuning, changes: Mapping[str, Any]) -> Tuning:
     known = [each for each in layers(session.graph) if each.weights]
     names = [each.name for each in known]
     weights = {weight.name for each in known for weight in each.weights}
@@ -72,7 +90,7 @@ def tuned(session: Session, layer: str, changes: Mapping[str, Any]) -> Tuning:
         raise RecipeError(unknown_name("layer", layer, names))
     if layer not in names and not changes.keys() <= {"bits"}:
         raise RecipeError(f"'{layer}' is one weight, which can have bits of its own and no more")
-    before = session.tuned.get(layer, Tuning()).model_dump()
+    before = own.model_dump()
     if changes.get("method", NEAREST) != NEAREST:  # which chooses its own range
         before |= {"calibrator": "mse", "share": 1.0}
     return Tuning.parse({**before, **changes}, "tuning")

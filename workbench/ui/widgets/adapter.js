@@ -3,6 +3,23 @@
 // all views of a widget show.
 
 const decode = (value) => JSON.parse(new TextDecoder().decode(value));
+
+// anywidget waits two seconds for this module. Where that was too short, on a busy computer, it lets
+// none of Python's messages through any more: then they are taken past it, and what was missed is
+// asked for. Other homes of widgets than Jupyter's have no such manager.
+async function hear(model) {
+  const whole = await model.widget_manager?.get_model?.(model.get("_address"));
+  if (!whole?.comm?.on_msg || !whole._handle_comm_msg) return;
+  try {
+    await whole._handle_comm_msg({ content: { data: {} } });
+  } catch {
+    const jupyters = Object.getPrototypeOf(Object.getPrototypeOf(whole));
+    whole._handle_comm_msg = jupyters._handle_comm_msg.bind(whole);
+    whole.comm.on_msg(whole._handle_comm_msg);
+    whole.comm.send({ method: "request_state" });
+  }
+}
+
 function render({ model, el }) {
   const waiting = new Map();
   const mine = Math.random().toString(36).slice(2); // each view hears the answers to all of them
@@ -32,8 +49,16 @@ function render({ model, el }) {
   box.className = `wb-widget wb-widget-${model.get("_look")}`;
   const stops = [];
   const follow = (name) => (f) => {
-    model.on(`change:${name}`, f);
-    stops.push(() => model.off(`change:${name}`, f));
+    const heard = () => {
+      try {
+        f();
+      } catch (error) { // the other pictures and views are drawn all the same
+        console.error(error);
+        say(`${error}. Run the cell again.`);
+      }
+    };
+    model.on(`change:${name}`, heard);
+    stops.push(() => model.off(`change:${name}`, heard));
   };
   el.replaceChildren(box, note);
   model.on("msg:custom", answer);
@@ -44,6 +69,7 @@ function render({ model, el }) {
     stops.push(mount(place, { get: () => decode(model.get(name)), on: follow(name), send }));
   }
   told();
+  hear(model).catch(console.error);
   return () => { stops.forEach((stop) => stop()); model.off("msg:custom", answer); };
 }
 export default { render };

@@ -12,15 +12,22 @@ A subclass says which pictures it has and what it does with each kind of message
 What is selected or set lives in traits, so that Python reads and sets it, and all views of a widget
 show the same. Messages come from a browser: one of an unknown kind, or with a value of the wrong
 type, changes nothing.
+
+JupyterLab handles messages in a thread beside the one that runs cells, and a widget that follows a
+run has a third. Traits and what ipywidgets holds back to send it at once are not made for that, so
+changes take turns: a trait is validated, drawn and sent before another thread changes any widget.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import anywidget
 import traitlets
@@ -52,13 +59,38 @@ class Pictured(anywidget.AnyWidget):
 
     kinds: ClassVar[Mapping[str, str]] = {}
 
+    #: one for all, since widgets can be linked, and several can tune one session
+    turn: ClassVar = threading.RLock()
+
     problem = traitlets.Unicode("").tag(sync=True)
     _look = traitlets.Unicode("").tag(sync=True)
+    _address = traitlets.Unicode("").tag(sync=True)  # where the browser finds its model
     _view = traitlets.Bytes(b"{}").tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
-        super().__init__(**traits)
+        own = uuid4().hex
+        super().__init__(**{"model_id": own, "_address": own, **traits})
         self.on_msg(self._received)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        with self.turn:
+            super().__setattr__(name, value)
+
+    @contextmanager
+    def hold_sync(self) -> Iterator[None]:
+        """Send all that changes within at once."""
+        with self.turn, super().hold_sync():
+            yield
+
+    @contextmanager
+    def hold_trait_notifications(self) -> Iterator[None]:
+        """Tell of all that changes within at its end."""
+        with self.turn, super().hold_trait_notifications():
+            yield
+
+    def _handle_msg(self, msg: Any) -> None:
+        with self.turn:
+            super()._handle_msg(msg)
 
     def draw(self, view: Any, trait: str = "_view") -> None:
         """Show a view-model in all views."""

@@ -82,9 +82,10 @@ class ParetoWidget(Pictured):
 
     def use(self) -> None:
         """Tune the session to the chosen bits."""
-        for name, bits in self.choice.bits.items():
-            pattern = self.allocation.patterns[name].removeprefix("tensor:")
-            self.session.tune(pattern, bits=int(bits))
+        with self.turn:
+            for name, bits in self.choice.bits.items():
+                pattern = self.allocation.patterns[name].removeprefix("tensor:")
+                self.session.tune(pattern, bits=int(bits))
 
     def html(self) -> str:
         """The choices by cost and harm."""

@@ -71,10 +71,10 @@ class SignalsWidget(Pictured):
         """Read the run's events again."""
         state = self.run.state  # first: what happens while events are read is seen the next time
         self._found = self._read(state)
-        with self.hold_trait_notifications():
+        with self.hold_sync():
             self.state = state
             self.fraction = 1.0 if state == "done" else self._found["fraction"]
-        self._draw()
+            self._draw()
 
     def follow(self) -> None:
         """Look again and again while the run is being made, such as after it was resumed."""

@@ -19,7 +19,7 @@ from workbench.graph.sites import Layer, Site, layers
 from workbench.maths.calibrators.registry import serving
 from workbench.quantizers.base import Frozen
 from workbench.session.session import Session
-from workbench.session.tuning import INHERITED, Tuning
+from workbench.session.tuning import INHERITED, Tuning, all_tuned
 from workbench.session.whatif import EXAMPLES, NEAREST, methods
 from workbench.ui.widgets import grids
 from workbench.ui.widgets.base import (
@@ -105,15 +105,10 @@ class TuneWidget(Pictured):
 
     @traitlets.validate("tuned")
     def _possible(self, proposal: Any) -> dict[str, Any]:
-        """What the session makes of it; as it was where something cannot be."""
-        before = dict(self.session.tuned)
-        self.session.tuned.clear()
+        """What the session makes of it; a cell that runs meanwhile sees all of it or none."""
         try:
-            for name, values in proposal["value"].items():
-                self.session.tune(name, **values)
+            self.session.tuned = all_tuned(self.session, proposal["value"])
         except (WorkbenchError, TypeError) as error:
-            self.session.tuned.clear()
-            self.session.tuned.update(before)
             raise traitlets.TraitError(str(error)) from None
         return _plain(self.session.tuned)
 

@@ -105,18 +105,28 @@ export function pointIn(element, event) {
   return { x: (event.clientX - left) / zoom, y: (event.clientY - top) / zoom };
 }
 
-// Call `draw(width, height)` now and at each change of size, at most once a frame.
+// What is drawn for the first time in one turn is measured all at once before any of it is drawn: to
+// read a size between two drawings lets the browser lay out the page once more.
+const firsts = new Set();
+function drawFirsts() {
+  const measured = [...firsts].map((one) => [one, sizeOf(one.element)]);
+  for (const [one, size] of measured) if (firsts.delete(one)) one.take(size);
+}
+
+// Call `draw(width, height)` at the end of this turn and at each change of size, at most once a frame.
 export function onSize(element, draw) {
   let waiting = 0;
+  const take = ({ width, height }) => { if (width > 20 && height > 20) draw(width, height); };
+  const first = { element, take };
   const run = () => {
     waiting = 0;
-    const { width, height } = sizeOf(element);
-    if (width > 20 && height > 20) draw(width, height);
+    take(sizeOf(element));
   };
   const observer = new ResizeObserver(() => { waiting = waiting || requestAnimationFrame(run); });
   observer.observe(element);
-  run();
-  return () => observer.disconnect();
+  if (!firsts.size) queueMicrotask(drawFirsts);
+  firsts.add(first);
+  return () => { firsts.delete(first); observer.disconnect(); };
 }
 
 // Round tick positions for an axis: at most `count` of them inside [low, high].
