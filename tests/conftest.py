@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark notebooks, and keep browser tests in one worker so that they do not slow each other.
+    """Mark notebooks, and keep the browser tests of a file in one worker, which share a server.
 
     Browsers have races of their own: their tests are tried twice, and the summary names those that
     failed the first time.
@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if item.path.stem in NEEDS_DATA and data_folder() is None:
                 item.add_marker(pytest.mark.skip(reason="no data sets: set WORKBENCH_DATA"))
         if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.xdist_group("browser"))
+            item.add_marker(pytest.mark.xdist_group(f"browser-{item.path.stem}"))
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 

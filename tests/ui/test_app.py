@@ -167,13 +167,14 @@ def test_a_truncated_model_gets_one_sentence(page, served, tiny, tmp_path: Path)
 
 def test_the_form_waits_until_it_is_what_the_browser_chose_before(page, served):
     """A slow answer to the loading of the page must not undo what was chosen meanwhile."""
-    held = []
-    page.route("**/queue/join*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks it
+    held, slow = [], [True]
+    join = "**/queue/join*"
+    page.route(join, lambda route: held.append(route) if slow else route.continue_())
     page.goto(served.url)
     expect(page.locator("#wb-layers .wb-list .wb-row")).to_have_count(4, timeout=PATIENCE)
     card = page.locator("#wb-recipe-card")
     expect(card).to_have_css("pointer-events", "none")
-    page.unroute("**/queue/join*")
+    slow.clear()
     for route in held:
         route.continue_()
     expect(card).to_have_css("pointer-events", "auto")
