@@ -57,8 +57,7 @@ class Job:
             RunError: it is being made, or done.
         """
         arguments = ["-m", "workbench.session.worker", str(self.directory)]
-        arguments += ["--memory-gib", str(memory_gib)] if memory_gib else []
-        arguments += ["--seconds", str(seconds)] if seconds else []
+        arguments += processes.options(memory_gib=memory_gib, seconds=seconds)
         with self._files.locked():
             state = self.state
             if state in ("running", "done"):

@@ -113,6 +113,12 @@ def start(arguments: Sequence[str], log: Path, threads: int | None = None) -> Pr
     return Process(pid, _born(pid), True)
 
 
+def options(**bounds: float | None) -> list[str]:
+    """Those bounds that are given, as a command line has them: `--memory-gib 2`."""
+    given = {name.replace("_", "-"): value for name, value in bounds.items() if value}
+    return [part for name, value in given.items() for part in (f"--{name}", str(value))]
+
+
 def limit(
     gibibytes: float | None, seconds: float | None = None, mebibytes: int | None = None
 ) -> None:

@@ -110,9 +110,7 @@ class Study:
         self._result.unlink(missing_ok=True)
         write_json(self._step, {"text": "starting", "fraction": 0.0, "began": time.time()})
         arguments = ["-m", "workbench.session.studies", str(self.folder), self.kind]
-        arguments += ["--memory-gib", str(memory_gib)] if memory_gib else []
-        arguments += ["--seconds", str(seconds)] if seconds else []
-        arguments += ["--file-mib", str(file_mib)] if file_mib else []
+        arguments += processes.options(memory_gib=memory_gib, seconds=seconds, file_mib=file_mib)
         processes.start(arguments, self.log).save(self._pid)
         return self
 
