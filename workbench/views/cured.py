@@ -7,7 +7,8 @@ from typing import Any
 
 from workbench.views import strings, study
 from workbench.views.causes import milli
-from workbench.views.numbers import fixed
+from workbench.views.numbers import decimals, fixed
+from workbench.views.trial import scores
 
 Record = Mapping[str, Any]
 
@@ -31,12 +32,9 @@ def cured(story: Record | None) -> dict[str, Any] | None:
     if not story or not story["steps"]:
         return None
     steps, now = story["steps"], story["now"]
-    digits = 1 if now["unit"] == "%" else 2
     sentence = strings.CURED.format(
-        before=fixed(steps[0]["before"]["score"], digits),
-        after=fixed(now["score"], digits),
-        unit=now["unit"],
-        float=fixed(now["float_score"], digits),
+        scores=scores(steps[0]["before"], now),
+        float=fixed(now["float_score"], decimals(now["unit"])),
         end=story["end"],
     )
     table = study.table(_COLUMNS, [_row(step) for step in steps])
@@ -50,13 +48,12 @@ def rows(story: Record | None) -> list[dict[str, Any]]:
 
 def _row(step: Record) -> dict[str, Any]:
     before, after = step["before"], step["after"]
-    digits = 1 if after["unit"] == "%" else 2
     more = after["bytes"] - before["bytes"]
     cells = [
         step["layer"],
         f"{step['sentence']}.",
         strings.sentence_case(step["words"]),
-        f"{fixed(before['score'], digits)} → {fixed(after['score'], digits)} {after['unit']}",
+        scores(before, after),
         f"{milli(before['kl'])} → {milli(after['kl'])}",
         f"{'+' if more > 0 else '−'}{abs(more):,}" if more else "0",
         study.mark("kept", "float") if step["kept"] else study.mark("dropped", "dim"),

@@ -31,6 +31,11 @@ def fixed(value: float | None, digits: int = 1) -> str:
     return text.replace("-", MINUS)
 
 
+def decimals(unit: str | None) -> int:
+    """Digits behind the point of a score: percent have one."""
+    return 1 if unit == "%" else 2
+
+
 def signed(value: float, digits: int = 1) -> str:
     """`+1.2` or `−3.4`; `±0` for what rounds to nothing."""
     text = fixed(value, digits)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workbench.views import strings
-from workbench.views.numbers import fixed, number
+from workbench.views.numbers import decimals, fixed, number
 from workbench.views.summary import metric
 
 Record = Mapping[str, Any]
@@ -82,7 +82,7 @@ def _learning(card: Record) -> str:
     score = card.get("score") or {}
     if number(nearest) is None or number(learned) is None:
         return ""
-    digits = 1 if score.get("unit") == "%" else 2
+    digits = decimals(score.get("unit"))
     unit = f" {score.get('unit', '')}".rstrip()
     return strings.OPEN_LEARNED.format(
         bits=SHOWN_BITS[1],

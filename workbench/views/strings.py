@@ -113,7 +113,7 @@ NETWORK_TITLES = {
     "latency": "Latency along the network",
 }
 STAYS_FLOAT = "stays float: no grid"
-CURED = "Cured: {before} → {after} {unit}, float {float}; {end}."
+CURED = "Cured: {scores}, float {float}; {end}."
 CURED_CAUSE_HELP = "Established by a counterfactual: what the place would lose without it"
 CURED_HELD_OUT = "Before and after this cure, on held-out data"
 CURED_BYTES_HELP = "Bytes of the weights that the cure adds or saves"

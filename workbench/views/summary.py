@@ -7,7 +7,7 @@ from typing import Any
 
 from workbench.session.scores import LOWER_IS_BETTER
 from workbench.views import strings
-from workbench.views.numbers import fixed, number, signed
+from workbench.views.numbers import decimals, fixed, number, signed
 
 Record = Mapping[str, Any]
 
@@ -108,7 +108,7 @@ def _score(
 def _delta(difference: float, name: str, unit: str) -> dict[str, str]:
     worse = difference if name in LOWER_IS_BETTER else -difference
     tone = "bad" if worse > NOTICEABLE.get(unit, 1.0) else "good"
-    return {"delta": signed(difference, 1 if unit == "%" else 2), "tone": tone}
+    return {"delta": signed(difference, decimals(unit)), "tone": tone}
 
 
 def _fidelity(record: Record) -> str:
@@ -178,7 +178,7 @@ def _measured(entry: Record) -> list[str]:
     noise = number(learned.get("sqnr_db"))
     count, seconds = number(report.get("bytes")), number(report.get("seconds"))
     return [
-        fixed(number(learned.get("score")), 1 if learned.get("unit", "%") == "%" else 2),
+        fixed(number(learned.get("score")), decimals(learned.get("unit", "%"))),
         f"{fixed(noise)} dB",
         "–" if count is None else strings.size(count),
         "–" if seconds is None else strings.seconds(seconds),

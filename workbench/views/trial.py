@@ -7,7 +7,7 @@ from typing import Any
 
 from workbench.views import strings, study
 from workbench.views.causes import MILLI, milli
-from workbench.views.numbers import fixed, number
+from workbench.views.numbers import decimals, fixed, number
 
 Record = Mapping[str, Any]
 View = dict[str, Any]
@@ -58,6 +58,12 @@ def trial(
     }
 
 
+def scores(before: Record, after: Record) -> str:
+    """`95.1 → 98.6 %`."""
+    was, now = (fixed(each["score"], decimals(after["unit"])) for each in (before, after))
+    return f"{was} → {now} {after['unit']}"
+
+
 def _outcome(steps: Sequence[Record], state: str) -> str:
     if state == "failed":
         return "failed"
@@ -99,7 +105,7 @@ def _rows(
 ) -> list[View]:
     """Every number before and after, and whether that is better."""
     a, b = record["before"], record["after"]
-    digits = 1 if a["unit"] == "%" else 2
+    digits = decimals(a["unit"])
     lower = bool(a["lower_is_better"])
     score = f"{strings.PROOF_SCORE}, float {fixed(a['float_score'], digits)}"
     rows = [
@@ -166,15 +172,13 @@ def _size(before: float, after: float) -> View:
 def _step(step: Record) -> View:
     """A line of the story."""
     a, b = step["before"], step["after"]
-    digits = 1 if a["unit"] == "%" else 2
     more = b["bytes"] - a["bytes"]
     size = f", {'+' if more > 0 else '−'}{strings.size(abs(more))}" if more else ""
-    score = f"{fixed(a['score'], digits)} → {fixed(b['score'], digits)} {a['unit']}"
     return {
         "kept": bool(step["kept"]),
         "layer": step["layer"],
         "words": step["words"],
-        "numbers": f"{score}, KL {milli(a['kl'])} → {milli(b['kl'])} mnat{size}",
+        "numbers": f"{scores(a, b)}, KL {milli(a['kl'])} → {milli(b['kl'])} mnat{size}",
         "help": f"{step['sentence']}.",
     }
 
