@@ -96,8 +96,7 @@ def learning(
     next(iter(task.batches()))
     disk = _Disk(folder)
     opening = peak()
-    forget_peak()
-    before, start = peak(), (time.perf_counter(), time.process_time())
+    before, start = forget_peak(), (time.perf_counter(), time.process_time())
     for _ in make(method, options).learn(quantized, task):
         pass
     seconds, cpu = time.perf_counter() - start[0], time.process_time() - start[1]

@@ -1,4 +1,4 @@
-"""Resident memory of this process, as Linux counts it, in MiB.
+"""Resident memory of this process, as Linux counts it, in MiB; elsewhere 0.
 
 `getrusage` will not do: its peak begins with that of the process that started this one.
 """
@@ -10,21 +10,23 @@ from pathlib import Path
 _STATUS = Path("/proc/self/status")
 
 
-def resident() -> float:
-    """What is resident now."""
-    return _field("VmRSS")
-
-
 def peak() -> float:
     """The most that was, since `forget_peak`."""
     return _field("VmHWM")
 
 
-def forget_peak() -> None:
-    """Count from now on."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+def forget_peak() -> float:
+    """Count from now on; what is resident now. Where that may not be, the peak that stays."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return peak()
+    return _field("VmRSS")
 
 
 def _field(name: str) -> float:
-    lines = _STATUS.read_text(encoding="ascii").splitlines()
+    try:
+        lines = _STATUS.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0.0
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))

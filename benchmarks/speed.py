@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import workbench
-from benchmarks.resident import forget_peak, peak, resident
+from benchmarks.resident import forget_peak, peak
 from workbench.graph import build, fold, from_module
 from workbench.graph.build import Graph
 
@@ -148,8 +148,7 @@ def opened(path: Path) -> dict[str, object]:
 def _open_here(path: str) -> tuple[float, float]:
     """Seconds, and MiB above what the process had when libraries were loaded and warm."""
     workbench.open("digits-gru")
-    forget_peak()
-    before = resident()
+    before = forget_peak()
     start = time.perf_counter()
     session = workbench.open(Path(path))
     seconds = time.perf_counter() - start

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.resident import forget_peak, peak
+
 ROOT = Path(__file__).resolve().parents[2]
 #: where Python and its libraries read from at any time
 LIBRARIES = tuple({sys.prefix, sys.base_prefix, str(ROOT), "/usr", "/proc", "/sys", "/dev"})
@@ -72,7 +74,7 @@ def watched(folder: Path) -> Iterator[Watched]:
         sys.addaudithook(_hook)
         sys._workbench_hook = True
     found = Watched(folder.resolve())
-    before = _forget_peak()
+    before = forget_peak()
     start = time.process_time()  # other processes may take turns
     _watching.append(found)
     try:
@@ -80,21 +82,4 @@ def watched(folder: Path) -> Iterator[Watched]:
     finally:
         _watching.pop()
         found.seconds = time.process_time() - start
-        found.megabytes = (_status("VmHWM") - before) / 1024
-
-
-def _forget_peak() -> int:
-    """Let the highest memory count from now on; kilobytes in use. Linux only, else never a peak."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return _status("VmHWM")
-    return _status("VmRSS")
-
-
-def _status(key: str) -> int:
-    try:
-        text = Path("/proc/self/status").read_text()
-    except OSError:
-        return 0
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(key))
+        found.megabytes = peak() - before
