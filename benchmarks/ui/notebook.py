@@ -105,7 +105,7 @@ DEEDS = (
          _TEXT.format(".wb-sentence")),
     Deed("verify", "cures are tried: that it is being done",
          "view.querySelector('.wb-study-actions button').click();",
-         "Boolean(view.querySelector('.wb-waiting'))", times=1),
+         "Boolean(view.querySelector('.wb-waiting'))", times=7),
     Deed("survey", "another cell", _NTH.format(".wb-survey-cell[data-cell]:not(.wb-survey-none)"),
          _TEXT.format(".wb-survey-side")),
     *(
@@ -121,6 +121,7 @@ _WATCH = """async ([selector, does, sees, times]) => {
   const view = document.querySelector(selector);
   const doing = new Function("view", "k", does), seeing = new Function("view", `return ${sees}`);
   for (let k = 0; k < times; k += 1) {
+    while (view.querySelector(".wb-waiting")) await frame();
     const before = seeing(view), began = performance.now();
     doing(view, k);
     while (seeing(view) === before && performance.now() - began < 4000) await frame();

@@ -2,7 +2,15 @@
 // mounts it; whatever is done in a picture goes to Python as a message, and Python's traits are what
 // all views of a widget show.
 
-const decode = (value) => JSON.parse(new TextDecoder().decode(value));
+// A trait's view-model, decoded once for each value that it takes.
+function decoded(read) {
+  const held = {};
+  return () => {
+    const bytes = read();
+    if (bytes !== held.bytes) Object.assign(held, { bytes, value: JSON.parse(new TextDecoder().decode(bytes)) });
+    return held.value;
+  };
+}
 
 // anywidget waits two seconds for this module. Where that was too short, on a busy computer, it lets
 // none of Python's messages through any more: then they are taken past it, and what was missed is
@@ -66,7 +74,7 @@ function render({ model, el }) {
   for (const [name, mount] of PARTS) {
     const place = document.createElement("div");
     box.append(place);
-    stops.push(mount(place, { get: () => decode(model.get(name)), on: follow(name), send }));
+    stops.push(mount(place, { get: decoded(() => model.get(name)), on: follow(name), send }));
   }
   told();
   hear(model).catch(console.error);

@@ -86,6 +86,7 @@ class LayersWidget(Pictured):
         self._weight: int | None = None
         self._outline = outline(subject.model.graph).record()
         self._toggled: tuple[str, ...] = ()
+        self._shown: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         worst = layers.worst(subject.records) or ""
         super().__init__(**{"_look": "layers", "selected": worst, **traits})
         self._reveal()
@@ -138,14 +139,6 @@ class LayersWidget(Pictured):
 
     def _draw(self) -> None:
         subject = self.subject
-        graph = drawing.drawing(self._outline, self._toggled) if self.form == "graph" else None
-        table = layers.table(
-            subject.records,
-            measure=self.measure,
-            selected=self.selected,
-            form=self.form,
-            graph=graph,
-        )
         detail = inspector.inspector(
             subject.name,
             subject.records,
@@ -156,8 +149,19 @@ class LayersWidget(Pictured):
             self.measure,
         )
         with self.hold_sync():
-            self.draw(table, "_table")
+            self.draw({**self._table_shown(), "selected": self.selected}, "_table")
             self.draw(detail, "_detail")
+
+    def _table_shown(self) -> dict[str, Any]:
+        """The table or the drawing; another layer that is selected changes neither."""
+        looked_at = (self.measure, self.form, self._toggled)
+        if self._shown is None or self._shown[0] != looked_at:
+            graph = drawing.drawing(self._outline, self._toggled) if self.form == "graph" else None
+            table = layers.table(
+                self.subject.records, measure=self.measure, form=self.form, graph=graph
+            )
+            self._shown = (looked_at, table)
+        return self._shown[1]
 
     def _channels(self) -> int:
         """How many channels of the selected weight can be looked at alone."""

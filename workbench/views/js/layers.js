@@ -163,7 +163,10 @@ export function mountLayers(element, { get, on, send }) {
       if (!model.forms) state.form = "table";
       if (agreed(model)) Object.assign(state, { selected: model.selected, form: model.forms?.form || "table" });
     }
-    draw(true);
+    const text = JSON.stringify([{ ...model, selected: null }, state.measure, state.form]);
+    if (text === state.drawn && state.form === "table") mark();
+    else draw(true);
+    state.drawn = text;
   }
   on(update);
   update();

@@ -28,19 +28,31 @@ const TUNE_HEADS = [["layer", ""], ["bits", ""], ["rounding", ""], ["range", "Ho
 export function mountTune(element, { get, on, send }) {
   const { root, stop } = stage(element, "wb-tune");
   const list = h("div", { class: "wb-list", role: "table", "aria-label": "Layers and what is asked of them", tabindex: 0 });
+  const heads = h("div", { class: "wb-tune-row wb-head", role: "row" }, ...TUNE_HEADS.map(([label, tip], i) => h("span", { role: "columnheader", title: tip, class: i > 3 ? "wb-right" : "" }, label)));
+  const head = h("header", { class: "wb-tune-head" });
+  const drawnFrom = new WeakMap(); // a row's element, and what it shows; not where a hand has changed it
+  list.addEventListener("change", (event) => drawnFrom.delete(event.target.closest(".wb-tune-row")));
+
+  // Only what differs is drawn again: a row has four lists of choices.
+  function place(model, row, k) {
+    const there = list.children[k];
+    const text = JSON.stringify([row, row.layer === model.selected, model.choices]);
+    if (there && drawnFrom.get(there) === text) return;
+    const key = there?.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    const made = tunedRow(row, model, send);
+    drawnFrom.set(made, text);
+    if (!there) { list.append(made); return; }
+    there.replaceWith(made);
+    if (key !== null) made.querySelector(key ? `[data-key=${key}]` : "button")?.focus();
+  }
   function draw() {
     const model = get();
     if (!model?.rows) { replace(root, h("p", { class: "wb-empty" }, model?.message || "")); return; }
-    const held = list.contains(document.activeElement) ? document.activeElement : null;
-    const name = held?.closest("[data-name]")?.dataset.name;
-    const key = held?.dataset.key;
-    const top = list.scrollTop;
-    const heads = h("div", { class: "wb-tune-row wb-head", role: "row" }, ...TUNE_HEADS.map(([label, tip], i) => h("span", { role: "columnheader", title: tip, class: i > 3 ? "wb-right" : "" }, label)));
-    const clear = model.changed ? h("button", { type: "button", class: "wb-button", onclick: () => send({ kind: "untune", layer: "" }) }, "Undo all") : null;
-    replace(list, ...model.rows.map((row) => tunedRow(row, model, send)));
-    replace(root, h("header", { class: "wb-tune-head" }, h("p", { class: "wb-sentence" }, model.sentence), clear), heads, list);
-    list.scrollTop = top;
-    if (name) list.querySelector(`[data-name=${JSON.stringify(name)}] ${key ? `[data-key=${key}]` : "button"}`)?.focus();
+    model.rows.forEach((row, k) => place(model, row, k));
+    while (list.children.length > model.rows.length) list.lastChild.remove();
+    replace(head, h("p", { class: "wb-sentence" }, model.sentence),
+      model.changed ? h("button", { type: "button", class: "wb-button", onclick: () => send({ kind: "untune", layer: "" }) }, "Undo all") : null);
+    if (list.parentNode !== root) replace(root, head, heads, list);
   }
   on(draw);
   draw();
