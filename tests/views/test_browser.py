@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from workbench.maths.grid import Grid, affine_range, dequantize, quantize
+from workbench.views import layers, tuning
 from workbench.views import report as page_of
 from workbench.views.assets import script
 
@@ -138,3 +139,61 @@ def test_hostile_names_stay_text(page, report, tmp_path: Path):
         assert row.locator(".wb-name").text_content() == bad
     assert page.evaluate("window.hit") is None
     assert page.locator("img").count() == 0
+
+
+MOUNT = """
+([mount, model]) => {
+  window.sent = [];
+  const draw = [];
+  window.show = (next) => { model = next; draw.forEach((f) => f()); };
+  const place = document.body.appendChild(document.createElement("div"));
+  const mounts = { layers: mountLayers, tune: mountTune };
+  const send = (message) => window.sent.push(message);
+  mounts[mount](place, { get: () => model, on: (f) => draw.push(f), send });
+  for (const row of document.querySelectorAll("[data-name]")) row.old = true;
+}
+"""
+OLD = "[...document.querySelectorAll('[data-name]')].filter((row) => row.old).length"
+
+
+def mounted(page, name: str, model: dict[str, Any]) -> None:
+    page.goto("about:blank")
+    page.add_script_tag(content=script("layers", "tune"))
+    page.evaluate(MOUNT, [name, model])
+
+
+def test_another_layer_does_not_draw_the_table_anew(page, report):
+    table = layers.table(report["layers"])
+    names = table["network"]
+    mounted(page, "layers", {**table, "selected": names[0]})
+    page.evaluate("(next) => show(next)", {**table, "selected": names[2]})
+    chosen = page.locator(".wb-row[aria-selected=true]")
+    assert chosen.get_attribute("data-name") == names[2]
+    assert page.evaluate(OLD) == len(names)
+    page.evaluate("(next) => show(next)", layers.table(report["layers"][:3], selected=names[1]))
+    assert page.locator(".wb-list .wb-row").count() == 3
+    assert page.evaluate(OLD) == 0
+
+
+def tuned(selected: str, **bits: int) -> dict[str, Any]:
+    rows = [
+        {"layer": name, "op": "Conv", "parameters": 8, "tuned": False, "bits": bits.get(name, 4),
+         "method": "nearest", "calibrator": "mse", "share": 1.0, "sqnr_db": 20.0, "usual_db": 20.0}
+        for name in "abc"
+    ]  # fmt: skip
+    choices = {"bits": range(2, 9), "method": ["nearest"], "calibrator": ["mse"]}
+    return tuning.tuning(rows, selected, choices)
+
+
+def test_a_tuned_layer_draws_its_row_alone_and_a_refused_choice_is_put_back(page):
+    mounted(page, "tune", tuned("a"))
+    bits = page.locator("[data-name=b] [data-key=bits]")
+    bits.select_option("2")
+    assert page.evaluate("sent.at(-1)") == {"kind": "tune", "layer": "b", "key": "bits", "value": 2}
+    page.evaluate("(next) => show(next)", tuned("a"))  # as if it was refused
+    assert bits.input_value() == "4"
+    bits.focus()
+    page.evaluate("(next) => show(next)", tuned("a", b=3))
+    assert bits.input_value() == "3"
+    assert bits.evaluate("(it) => it === document.activeElement")
+    assert page.evaluate(OLD) == 2  # a and c
