@@ -170,6 +170,9 @@ def test_another_layer_does_not_draw_the_table_anew(page, report):
     chosen = page.locator(".wb-row[aria-selected=true]")
     assert chosen.get_attribute("data-name") == names[2]
     assert page.evaluate(OLD) == len(names)
+    page.add_style_tag(content=".wb-list { height: 60px; overflow: auto; position: relative }")
+    page.evaluate("(next) => show(next)", {**table, "selected": table["order"]["weights"][-1]})
+    assert page.locator(".wb-list").evaluate("(it) => it.scrollTop") > 0
     page.evaluate("(next) => show(next)", layers.table(report["layers"][:3], selected=names[1]))
     assert page.locator(".wb-list .wb-row").count() == 3
     assert page.evaluate(OLD) == 0

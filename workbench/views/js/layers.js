@@ -126,6 +126,12 @@ export function mountLayers(element, { get, on, send }) {
     if (current) list.setAttribute("aria-activedescendant", current.id);
     if (state.form === "graph" && graph.plot.isConnected) graph.mark(state.selected);
   }
+  // A layer that was chosen elsewhere comes into sight; the page around the table stays where it is.
+  function reveal() {
+    const [row, box] = [list.querySelector("[aria-selected=true]"), list].map((each) => each?.getBoundingClientRect());
+    if (row && row.top < box.top) list.scrollTop += row.top - box.top;
+    else if (row && row.bottom > box.bottom) list.scrollTop += row.bottom - box.bottom;
+  }
   function below(model, guessed) {
     return [model.progress ? progressOf(model.progress) : null,
       h("div", { class: "wb-foot" }, h("p", {}, model.feet[state.measure]), guessed && model.action ? button(model.action, send) : null)];
@@ -167,6 +173,8 @@ export function mountLayers(element, { get, on, send }) {
     if (text === state.drawn && state.form === "table") mark();
     else draw(true);
     state.drawn = text;
+    if (state.selected !== state.revealed) reveal();
+    state.revealed = state.selected;
   }
   on(update);
   update();
