@@ -7,12 +7,13 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import workbench
 from workbench.foundation.errors import ModelError
-from workbench.session import zoo
+from workbench.session import digits, zoo
 from workbench.session.images import Preprocess
 
 SAMPLES = [name for name, known in zoo.known().items() if known.data is not None]
@@ -121,3 +122,24 @@ def test_efficientnet_lite0_is_exported_once(tmp_path: Path, monkeypatch: pytest
     with torch.no_grad():
         session = workbench.open("efficientnet-lite0")
         assert session.model(torch.zeros(1, 3, 224, 224))[0].shape == (1, 1000)
+
+
+@pytest.mark.parametrize("name", ["digits-mobilenet", "bytegpt"])
+def test_rows_of_all_pools_come_in_the_order_asked_for(name: str):
+    source = workbench.open(name).data.source
+    count = len(source)
+    rows = np.array([count - 1, 0, 1500, 3, count - 2, 0])
+    (together,) = source.read(rows)
+    (alone,) = zip(*(source.read(np.array([row])) for row in rows), strict=True)
+    assert torch.equal(together, torch.cat(alone))
+
+
+def test_who_calibrates_does_not_wait_for_what_trains(monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+    load = digits.load
+    monkeypatch.setattr(digits, "load", lambda split: (asked.append(split), load(split))[1])
+    data = workbench.open("digits-mobilenet").data
+    inputs, labels = next(data.batches("calibration", 64))
+    next(data.batches("calibration", 64))
+    assert asked == ["calibration"]
+    assert (len(inputs[0]), labels.tolist()) == (64, digits.raw("calibration")[1][:64].tolist())

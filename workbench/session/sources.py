@@ -6,7 +6,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -149,25 +149,42 @@ class TextSource:
 
 
 class LazySource:
-    """Rows that are made when first asked for: opening a sample model then costs nothing."""
+    """Rows in parts, each made when one of its rows is first asked for.
 
-    def __init__(self, count: int, make: Callable[[], Source]) -> None:
-        self._count = count
-        self._make = make
+    Opening a sample model then costs nothing, and who calibrates does not wait for what trains.
 
-    @cached_property
-    def _source(self) -> Source:
-        return self._make()
+    Args:
+        parts: how many rows each has, in their order, and what makes it.
+        labels: of all rows, made when they are first asked for; None where there are none.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[tuple[int, Callable[[], Source]]],
+        labels: Callable[[], NDArray[np.int64]] | None = None,
+    ) -> None:
+        self._ends = np.cumsum([count for count, _ in parts])
+        self._make = [cache(make) for _, make in parts]
+        self._labels = None if labels is None else cache(labels)
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
-        return self._source.labels
+        """One class for each row, or None."""
+        return None if self._labels is None else self._labels()
 
     def __len__(self) -> int:
-        return self._count
+        return int(self._ends[-1])
 
     def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
-        return self._source.read(rows)
+        """One tensor for each model input, stacked along the first axis."""
+        part = np.searchsorted(self._ends, rows, side="right")
+        at = np.argsort(part, kind="stable")
+        starts = np.r_[0, self._ends[:-1]]
+        pieces = [self._make[k]().read(rows[part == k] - starts[k]) for k in np.unique(part)]
+        if len(pieces) == 1:
+            return pieces[0]
+        back = torch.from_numpy(np.argsort(at, kind="stable"))
+        return tuple(torch.cat(columns)[back] for columns in zip(*pieces, strict=True))
 
 
 def is_byte_model(inputs: Sequence[InputSpec]) -> bool:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workbench.foundation.errors import DataError, ModelError
 from workbench.session import digits, pretrained, stdlib_bytes
 from workbench.session.data import Data, own
+from workbench.session.digits import Split
 from workbench.session.images import Preprocess
 from workbench.session.known import Known, cache_dir
 from workbench.session.paths import samples_dir
@@ -25,6 +27,7 @@ from workbench.session.sources import ArraySource, InputSpec, LazySource, Source
 __all__ = ["Known", "cache_dir", "find", "known", "preprocess_of", "sample_data"]
 
 #: examples that calibrate, judge and train
+_SPLITS: tuple[Split, ...] = ("calibration", "test", "train")
 _DIGITS = (1000, 3000, 6000)
 _WINDOWS = (1024, 1024, 8192)
 
@@ -66,10 +69,9 @@ def preprocess_of(name: str) -> Preprocess:
 def sample_data(task: str, name: str, inputs: Sequence[InputSpec]) -> Data:
     """The data of a sample whose card says `task`."""
     if task == "bytes":
-        source = LazySource(sum(_WINDOWS), lambda: _byte_windows(inputs))
-        return own(name, "bytes", _WINDOWS, source)
+        return own(name, "bytes", _WINDOWS, LazySource(_parts(_WINDOWS, _byte_windows, inputs)))
     if task == "digits":
-        source = LazySource(sum(_DIGITS), lambda: _digits(inputs))
+        source = LazySource(_parts(_DIGITS, _digits, inputs), _digit_labels)
         return own(name, "classify", _DIGITS, source)
     raise DataError(f"sample '{name}' has data of an unknown kind '{task}'; give data of your own")
 
@@ -88,17 +90,24 @@ def _sample(folder: Path, card: dict[str, Any]) -> Known:
     return Known(name, str(card.get("title", name)), lambda: file, card, make, digit)
 
 
-def _digits(inputs: Sequence[InputSpec]) -> Source:
-    parts = [digits.load("calibration"), digits.load("test"), digits.load("train")]
-    images = np.concatenate([images for images, _ in parts])
-    labels = np.concatenate([labels for _, labels in parts])
-    return ArraySource({inputs[0].name: images, "labels": labels}, inputs)
+def _parts(
+    counts: Sequence[int],
+    make: Callable[[Split, int, Sequence[InputSpec]], Source],
+    inputs: Sequence[InputSpec],
+) -> list[tuple[int, Callable[[], Source]]]:
+    """The pools of a sample's data, each with what makes it."""
+    named = zip(counts, _SPLITS, strict=True)
+    return [(count, partial(make, split, count, inputs)) for count, split in named]
 
 
-def _byte_windows(inputs: Sequence[InputSpec]) -> Source:
-    parts = [
-        stdlib_bytes.load("calibration", limit=_WINDOWS[0]),
-        stdlib_bytes.load("test", limit=_WINDOWS[1]),
-        stdlib_bytes.load("train", limit=_WINDOWS[2]),
-    ]
-    return ArraySource({inputs[0].name: np.concatenate(parts)}, inputs)
+def _digits(split: Split, count: int, inputs: Sequence[InputSpec]) -> Source:
+    images, _ = digits.load(split)
+    return ArraySource({inputs[0].name: images[:count]}, inputs)
+
+
+def _digit_labels() -> NDArray[np.int64]:
+    return np.concatenate([digits.raw(split)[1] for split in _SPLITS])
+
+
+def _byte_windows(split: Split, count: int, inputs: Sequence[InputSpec]) -> Source:
+    return ArraySource({inputs[0].name: stdlib_bytes.load(split, limit=count)}, inputs)
