@@ -13,6 +13,7 @@ import traitlets
 
 from workbench import widgets
 from workbench.session.execute import Extent
+from workbench.session.recipe import Recipe
 from workbench.session.runs import Run
 from workbench.session.session import Session
 from workbench.session.session import open as open_session
@@ -89,6 +90,26 @@ def test_a_channel_and_exact_numbers_on_request(run: Run, monkeypatch: pytest.Mo
     assert sent[0]["value"]["gain_db"] == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.parametrize("granularity", ["tensor", "group"])
+def test_channels_and_weights_of_shared_scales_are_looked_at(
+    session: Session, tmp_path, granularity
+):
+    weights = {"bits": 4, "granularity": granularity}
+    recipe = Recipe.model_validate(
+        {"weights": weights, "activations": None, "stages": [{"method": "rtn"}]}
+    )
+    widget = LayersWidget(session.quantize(recipe=recipe, out=tmp_path / "run", extent=EXTENT))
+    widget.selected = "head"
+    send(widget, kind="channel", channel=3)
+    send(widget, kind="weight", weight=3)
+    found = trait(widget, "_detail")
+    assert (found["weights"]["channel"], found["weights"]["channels"]) == (3, 4)
+    assert not found["weights"]["draggable"]
+    assert found["cells"]["weight"] == 3
+    with pytest.raises(traitlets.TraitError, match="channels 0 to 3"):
+        widget.channel = 4
+
+
 def test_a_session_is_diagnosed_first(tiny):
     widget = LayersWidget(open_session(tiny.model, data=str(tiny.data)), weights=2)
     assert len(trait(widget, "_table")["rows"]) == 4
@@ -140,7 +161,7 @@ def test_a_layer_that_is_not_there_is_refused(run: Run):
     with pytest.raises(traitlets.TraitError, match="no layer"):
         widget.selected = "nothing"
     with pytest.raises(traitlets.TraitError):
-        widget.channel = 10_000
+        widget.channel = 4_000
     send(widget, kind="measure", measure="beauty")
     assert widget.selected == before
     assert widget.channel is None

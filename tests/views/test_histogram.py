@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from workbench.analysis.distributions import channel_record, counted, grid_record, weight_record
-from workbench.maths.grid import Grid, fake_quantize
+from workbench.maths.grid import Granularity, Grid, fake_quantize, quantize
 from workbench.maths.metrics import sqnr_db
+from workbench.quantizers.base import Frozen
 from workbench.views import exact, histogram
 
 
@@ -82,6 +83,21 @@ def test_one_channel_has_its_own_units(examples: ModuleType):
     record = channel_record(weight, frozen, 5)
     assert record["total"] == 72
     assert record["scale"] == pytest.approx(float(frozen.scale[5]))
+
+
+@pytest.mark.parametrize("granularity", [Granularity(), Granularity("group", 0, 4)])
+def test_a_channel_of_a_shared_grid_is_looked_at_and_not_dragged(granularity: Granularity):
+    weight = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))  # (inputs, outputs)
+    grid = Grid(4, granularity=granularity)
+    scale = 0.2 + 0.1 * torch.rand(granularity.shape(weight.shape))
+    zero = torch.zeros(scale.shape, dtype=torch.int32)
+    held = Frozen(grid, scale, zero, quantize(weight, scale, zero.float(), grid))
+    record = channel_record(weight, held, 4, axis=1)
+    assert (record["total"], record["draggable"]) == (12, False)
+    assert len(record["channels"]["ranges"]) == 6
+    assert record["channels"]["ranges"][4] == pytest.approx(float(weight[:, 4].abs().max()), 1e-4)
+    steps = granularity.expand(scale, weight)[:, 4] if scale.ndim else torch.ones(12)
+    assert record["high"] == pytest.approx(float((weight[:, 4] / steps).max()), rel=1e-4)
 
 
 @pytest.mark.parametrize("channel", [None, 3])

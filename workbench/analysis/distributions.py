@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.analysis.channels import weight_axis
+from workbench.analysis.weights import channel_axis, one_channel
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Site
 from workbench.graph.taps import capture
@@ -35,16 +37,18 @@ def distributions(
     found = _activations(model, batches)
     frozen = model.frozen()
     for site in model.of_kind("weight"):
-        found[site.name] = weight_record(model.weight(site.name).detach(), frozen[site.name])
+        weight, axis = model.weight(site.name).detach(), weight_axis(model, site)
+        found[site.name] = weight_record(weight, frozen[site.name], axis)
     return {name: {**record, **_place(model.sites[name])} for name, record in found.items()}
 
 
-def weight_record(weight: Tensor, frozen: Frozen) -> dict[str, Any]:
+def weight_record(weight: Tensor, frozen: Frozen, axis: int = 0) -> dict[str, Any]:
     """Histogram, grid and channels of a weight.
 
     Args:
         weight: float values, before rounding.
         frozen: grid, scale and zero-point.
+        axis: of the layer's output channels, where their scales are not their own.
     """
     if frozen.grid.per_tensor:
         record = counted(weight)
@@ -59,11 +63,18 @@ def weight_record(weight: Tensor, frozen: Frozen) -> dict[str, Any]:
         }
         scale, zero = 1.0, 0.0
     affine = {"grid": grid_record(frozen.grid), "scale": scale, "zero_point": zero}
-    return {**record, **affine, "channels": _channels(weight, frozen)}
+    return {**record, **affine, "channels": _channels(weight, frozen, axis)}
 
 
-def channel_record(weight: Tensor, frozen: Frozen, index: int) -> dict[str, Any]:
-    """The same for one output channel in its own units; per-channel grids only."""
+def channel_record(weight: Tensor, frozen: Frozen, index: int, axis: int = 0) -> dict[str, Any]:
+    """The same for one output channel: in its own units where it has one scale.
+
+    A grid that it shares with other channels is not dragged for one of them.
+    """
+    channels = _channels(weight, frozen, axis)
+    if frozen.grid.granularity.kind != "channel":
+        part, held = one_channel(weight, frozen, index, axis)
+        return {**weight_record(part, held, axis), "draggable": False, "channels": channels}
     axis = frozen.grid.granularity.axis
     row = weight.select(axis, index)
     scale, zero = float(frozen.scale[index]), float(frozen.zero_point[index])
@@ -72,7 +83,7 @@ def channel_record(weight: Tensor, frozen: Frozen, index: int) -> dict[str, Any]
         "grid": grid_record(frozen.grid),
         "scale": scale,
         "zero_point": zero,
-        "channels": _channels(weight, frozen),
+        "channels": channels,
     }
 
 
@@ -107,10 +118,9 @@ def _place(site: Site) -> dict[str, Any]:
     return {"kind": site.kind, "layer": site.layer, "tensor": site.tensor, "readers": readers}
 
 
-def _channels(weight: Tensor, frozen: Frozen) -> dict[str, Any] | None:
+def _channels(weight: Tensor, frozen: Frozen, axis: int) -> dict[str, Any]:
     """Widest weight and share of the squared error of each channel."""
-    grid = frozen.grid
-    axis = grid.granularity.axis if grid.granularity.kind == "channel" else 0
+    axis = channel_axis(frozen, axis)
     rounded = _rounded(weight, frozen)
     rows = weight.movedim(axis, 0).flatten(1)
     errors = (weight - rounded).movedim(axis, 0).flatten(1).double().square().sum(dim=1)

@@ -59,26 +59,27 @@ class ChannelWeights:
         }
 
 
-def channel_axis(frozen: Frozen) -> int:
-    """The axis that channels are counted along."""
+def channel_axis(frozen: Frozen, axis: int = 0) -> int:
+    """The axis that channels are counted along: the grid's own, else the layer's `axis`."""
     granularity = frozen.grid.granularity
-    return granularity.axis if granularity.kind == "channel" else 0
+    return granularity.axis if granularity.kind == "channel" else axis
 
 
 @torch.no_grad()
 def channel_weights(
-    weight: Tensor, frozen: Frozen, channel: int, wanted: int = 0
+    weight: Tensor, frozen: Frozen, channel: int, wanted: int = 0, axis: int = 0
 ) -> ChannelWeights:
     """The page of `PAGE` weights of a channel that holds weight number `wanted`.
 
     Args:
         weight: float values, before rounding; frozen: what is exported of them, with codes.
         channel: of the output; wanted: position in the channel, flat, row by row.
+        axis: of the layer's output channels, where their scales are not their own.
 
     Raises:
         IndexError: there is no such channel or weight.
     """
-    part, held = _one(weight, frozen, channel)
+    part, held = one_channel(weight, frozen, channel, axis)
     if not 0 <= wanted < part.numel():
         raise IndexError(f"channel {channel} has {part.numel()} weights, so none is {wanted}")
     start = wanted // PAGE * PAGE
@@ -92,7 +93,7 @@ def channel_weights(
     def page(values: Tensor) -> Tensor:
         return values.flatten()[start : start + PAGE]
 
-    axis = channel_axis(frozen)
+    axis = channel_axis(frozen, axis)
     shape = tuple(size for at, size in enumerate(weight.shape) if at != axis)
     return ChannelWeights(
         shape=shape,
@@ -108,9 +109,18 @@ def channel_weights(
     )
 
 
-def _one(weight: Tensor, frozen: Frozen, channel: int) -> tuple[Tensor, Frozen]:
-    """One channel of a weight and of what is frozen of it, with the axis kept."""
-    axis, granularity = channel_axis(frozen), frozen.grid.granularity
+def one_channel(
+    weight: Tensor, frozen: Frozen, channel: int, axis: int = 0
+) -> tuple[Tensor, Frozen]:
+    """One channel of a weight and of what is frozen of it, with the axis kept.
+
+    Args:
+        weight, frozen, channel, axis: as for `channel_weights`.
+
+    Raises:
+        IndexError: there is no such channel.
+    """
+    axis, granularity = channel_axis(frozen, axis), frozen.grid.granularity
     if not 0 <= channel < weight.shape[axis]:
         raise IndexError(f"the weight has {weight.shape[axis]} channels, so none is {channel}")
     codes = None if frozen.codes is None else frozen.codes.narrow(axis, channel, 1)

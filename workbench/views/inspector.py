@@ -81,14 +81,13 @@ def channels(weight: tuple[str, Record] | None, chosen: int | None) -> dict[str,
     if not weight or not record or len(record["ranges"]) < 2:
         return {"title": strings.CHANNELS_TITLE, "message": strings.NO_HISTOGRAM}
     heavy = _heavy(record)
-    per_channel = weight[1].get("grid", {}).get("kind") == "channel"
     return {
         "title": strings.CHANNELS_TITLE,
         "ranges": record["ranges"],
         "share": record["share"],
         "worst": heavy["indices"] if heavy else [],
         "channel": chosen,
-        "selectable": per_channel,
+        "selectable": True,
         "text": heavy["text"] if heavy else _even(record["ranges"]),
     }
 
@@ -155,14 +154,13 @@ def _weights(found: tuple[str, Record] | None, channel: Mapping[str, Any] | None
         return {"title": strings.WEIGHTS_TITLE, "message": strings.NO_HISTOGRAM}
     site, record = found
     ranges = (record.get("channels") or {}).get("ranges", [])
-    per_channel = record.get("grid", {}).get("kind") == "channel"
     shown = record if channel is None else channel["record"]
     return histogram.view(
         shown,
         title=strings.WEIGHTS_TITLE,
         site=site,
         channel=None if channel is None else channel["index"],
-        channels=len(ranges) if per_channel else 0,
+        channels=len(ranges),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from workbench.analysis.channels import weight_axis
 from workbench.analysis.distributions import channel_record
 from workbench.analysis.weights import channel_weights
 from workbench.foundation.errors import WorkbenchError
@@ -315,30 +316,30 @@ def _channel(
     )
     if index is None or record is None:
         return None
-    if not 0 <= index < len((record.get("channels") or {}).get("ranges", ())):
-        return None
     try:
         model = workspace.desk.model(run)
     except WorkbenchError as error:
         log.warning("%s", error)
         return None
     site = record["site"]
-    weight = model.weight(site).detach()
+    weight, axis = model.weight(site).detach(), weight_axis(model, model.sites[site])
+    if not 0 <= index < weight.shape[axis]:
+        return None
     frozen = model.quantizer(site).frozen(weight)
     return {
         "index": index,
-        "record": channel_record(weight, frozen, index),
-        **_weights(workspace, weight, frozen, index),
+        "record": channel_record(weight, frozen, index, axis),
+        **_weights(workspace, weight, frozen, index, axis),
     }
 
 
-def _weights(workspace: Workspace, weight: Tensor, frozen: Frozen, channel: int) -> View:
+def _weights(workspace: Workspace, weight: Tensor, frozen: Frozen, channel: int, axis: int) -> View:
     """The single weights of a channel; the chosen one only where there is such a one."""
     chosen = workspace.settings.weight
     try:
-        found = channel_weights(weight, frozen, channel, chosen or 0)
+        found = channel_weights(weight, frozen, channel, chosen or 0, axis)
     except IndexError:
-        chosen, found = None, channel_weights(weight, frozen, channel)
+        chosen, found = None, channel_weights(weight, frozen, channel, axis=axis)
     return {"weights": found.record(), "weight": chosen}
 
 

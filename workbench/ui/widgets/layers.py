@@ -165,11 +165,14 @@ class LayersWidget(Pictured):
 
     def _channels(self) -> int:
         """How many channels of the selected weight can be looked at alone."""
-        site = self._weight_site()
-        grid = None if site is None else self.subject.model.sites[site].grid
-        if site is None or grid is None or grid.granularity.kind != "channel":
-            return 0
-        return self.subject.model.weight(site).shape[grid.granularity.axis]
+        site, model = self._weight_site(), self.subject.model
+        return 0 if site is None else model.weight(site).shape[self._axis(site)]
+
+    def _axis(self, site: str) -> int:
+        """Where the output channels of a weight lie."""
+        from workbench.analysis.channels import weight_axis
+
+        return weight_axis(self.subject.model, self.subject.model.sites[site])
 
     def _one_channel(self) -> dict[str, Any] | None:
         from workbench.analysis.distributions import channel_record
@@ -180,9 +183,10 @@ class LayersWidget(Pictured):
             return None
         weight = self.subject.model.weight(site).detach()
         frozen = self.subject.model.quantizer(site).frozen(weight)
-        record = channel_record(weight, frozen, self.channel)
-        cells = channel_weights(weight, frozen, self.channel, self._weight or 0).record()
-        chosen = {"weights": cells, "weight": self._weight}
+        axis = self._axis(site)
+        record = channel_record(weight, frozen, self.channel, axis)
+        cells = channel_weights(weight, frozen, self.channel, self._weight or 0, axis)
+        chosen = {"weights": cells.record(), "weight": self._weight}
         return {"index": self.channel, "record": record, **chosen}
 
     def _weight_site(self) -> str | None:
