@@ -63,6 +63,8 @@ def test_literals_and_arithmetic_are_values(code: str, value: object):
         "[1] * 10**9",
         "True + 1",
         "1 << 99999999",
+        f"0x{'f' * 2000} * 2",
+        "*".join(["2**60"] * 80),
         "{**{}}",
     ],
 )

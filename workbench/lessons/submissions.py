@@ -22,7 +22,8 @@ from typing import Any
 
 MOST_BYTES = 4 * 2**20  # of one file
 MOST_FILES = 100  # of one student
-MOST_DIGITS = 64  # bits of an exponent's result, so that no arithmetic takes long
+MOST_POWER = 64  # of an exponent, and bits of what it is taken of
+MOST_BITS = 4096  # of a whole number that is worked with, so that no arithmetic takes long
 SUFFIXES = (".ipynb", ".json", ".py")
 CALLS = ("check", "score")
 ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -254,7 +255,7 @@ def _arithmetic(node: ast.BinOp) -> float:
     left, right = _number(literal(node.left)), _number(literal(node.right))
     try:
         if isinstance(node.op, ast.Pow):
-            if abs(right) > MOST_DIGITS or abs(left) > 2**MOST_DIGITS:
+            if abs(right) > MOST_POWER or abs(left) > 2**MOST_POWER:
                 raise UnreadableError("a power of such numbers is not worked out; write its value")
             found = left**right
         elif type(node.op) in ARITHMETIC:
@@ -269,4 +270,6 @@ def _arithmetic(node: ast.BinOp) -> float:
 def _number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UnreadableError("arithmetic with what is no number; write the value itself")
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
+        raise UnreadableError("such large numbers are not worked with; write the value itself")
     return value
