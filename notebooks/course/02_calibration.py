@@ -73,7 +73,8 @@ grid = Grid(4, signed=False)
 
 def judge(name, calibrate_on, judge_on):
     """End of the range, and SQNR in dB on other examples."""
-    low, high = CALIBRATORS[name].make(Samples(calibrate_on.reshape(1, -1)), grid)
+    one_row = Samples(calibrate_on.reshape(1, -1))  # one range for all values
+    low, high = CALIBRATORS[name].make(one_row, grid)
     scale, zero_point = affine_range(low, high, grid)
     judged = sqnr_db(judge_on, fake_quantize(judge_on, scale.squeeze(), zero_point.squeeze(), grid))
     return float(high), judged

@@ -50,7 +50,7 @@ def inputs(split, examples):
 
 
 X, X_test = inputs("calibration", 512), inputs("test", 512)
-moments = Moments(1, W.shape[1])
+moments = Moments(1, W.shape[1])  # one matrix; grouped layers have several
 moments.add(X[None])
 H = (moments.second / moments.count)[0].float()
 
@@ -104,6 +104,8 @@ def gptq(weight, hessian, step, damping=0.01):
 
 
 ours = gptq(W, H, scale)
+
+# the same by the engine, which takes a stack of layers and scales for groups of columns
 problem = pose_as_paper(W[None], moments, damping=0.01)
 codes, *_ = round_columns(problem, Points(grid), scale[None, :, None], zero_point[None, :, None])
 engine = codes[0] * scale[:, None]
