@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-MOST_BYTES = 4 * 2**20  # of one file
+MOST_BYTES = 4 * 2**20  # of one file, pictures in its outputs included
+MOST_CODE = 2**18  # letters of code in one file: to parse them takes hundreds of times their room
 MOST_FILES = 100  # of one student
 MOST_POWER = 64  # of an exponent, and bits of what it is taken of
 MOST_BITS = 4096  # of a whole number that is worked with, so that no arithmetic takes long
@@ -110,7 +111,7 @@ def read(path: Path, into: Submission) -> None:
     """Take the answers of one file.
 
     Raises:
-        UnreadableError: too large, or not what its ending says.
+        UnreadableError: too large, too much code, or not what its ending says.
     """
     size = path.stat().st_size
     if size > MOST_BYTES:
@@ -120,6 +121,9 @@ def read(path: Path, into: Submission) -> None:
         _take_json(_json(text), into)
         return
     cells = _cells(_json(text)) if path.suffix == ".ipynb" else [text]
+    letters = sum(map(len, cells))
+    if letters > MOST_CODE:
+        raise UnreadableError(f"{letters:,} letters of code are more than {MOST_CODE:,}")
     known: dict[str, ast.AST] = {}
     for number, cell in enumerate(cells):
         try:
