@@ -59,8 +59,9 @@ assert float(seen.min()) == 0, "a ReLU gives nothing below zero, so the grid can
 # | `entropy` | where the quantized histogram differs least from the float one | the bulk |
 #
 # `entropy` measures that difference by the Kullback-Leibler divergence (KL). The code below asks
-# the first five of these six. Sources: `entropy` is from TensorRT (Migacz 2017); ACIQ is Banner et
-# al. 2019 (arXiv:1810.05723). Least error with an exponent $p$ is from LAPQ, Nahshan et al. 2021
+# the first five of these six. Sources: percentiles are from McKinstry et al. 2018
+# (arXiv:1809.04191), `aciq` from Banner et al. 2019 (arXiv:1810.05723), and `entropy` from TensorRT
+# (Migacz 2017). Least error with an exponent $p$ is from LAPQ, Nahshan et al. 2021
 # (arXiv:1911.07190), and $p = 2.4$ from the code of BRECQ (lesson 5); it counts large errors a
 # little more than $p = 2$ does, and so clips a little less.
 
