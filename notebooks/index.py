@@ -48,9 +48,38 @@ Markdown("\n".join(["| in a cell | demo | about |", "|---|---|---|", *rows]))
 demo.number_line()
 
 # %% [markdown]
+# ## Which method?
+#
+# Methods differ in *where* they act, from preparing the float network to the exported file, and in
+# *what teaches* them, from the error of one tensor to the loss of the task. The map below has both:
+# point at a cell to see its methods, and open one as a recipe for a sample. The adviser under it
+# asks what data you have, which kind of model, and what is wanted, and proposes a recipe with its
+# reasons. Both use words of all lessons; come back to them.
+
+# %%
+from workbench import widgets
+
+widgets.survey()
+
+# %% [markdown]
+# ## Your own models in a cell
+#
+# The widgets show a `session` (what `workbench.open` gives) or a `run` (what `session.quantize`
+# gives). What is selected or set in one of them, Python can read and set.
+#
+# | in a cell | shows | lesson |
+# |---|---|---|
+# | `widgets.histogram(session, "conv1")` | a weight under a grid whose ends can be dragged | 2 |
+# | `widgets.tune(session)` | bits, rounding and range of each layer; the session follows | 2, 4 |
+# | `widgets.signals(run)` | what a run learns, while it learns and afterwards | 5 |
+# | `widgets.compare(run, other)` | what differs between runs, and which predictions do | 7 |
+# | `widgets.pareto(session)` | bits against harm, and which layer gets how many | 12 |
+# | `widgets.layers(run)`, `widgets.graph(run)` | the layers by what they harm, and one in detail | 13 |
+# | `widgets.verify(file)` | ONNX Runtime against the simulation, tensor by tensor | 14 |
+#
 # ## The app
 #
-# The same demos are on the **Lessons** page of the app, beside the workbench itself: open a model,
+# The same demos and the same map are on the **Lessons** page of the app, beside the workbench itself: open a model,
 # see its layers, change bits, learn, export. In a terminal:
 #
 #     make app          # or: workbench app

@@ -59,10 +59,11 @@ assert float(seen.min()) == 0, "a ReLU gives nothing below zero, so the grid can
 # | `entropy` | where the quantized histogram differs least from the float one | the bulk |
 #
 # `entropy` measures that difference by the Kullback-Leibler divergence (KL). The code below asks
-# the first five of these six. Sources: ACIQ is Banner et al. 2019 (arXiv:1810.05723). Least error
-# with an exponent $p$ is from LAPQ, Nahshan et al. 2021 (arXiv:1911.07190), and $p = 2.4$ from the
-# code of BRECQ (lesson 5); it counts large errors a little more than $p = 2$ does, and so clips a
-# little less.
+# the first five of these six. Sources: percentiles are from McKinstry et al. 2018
+# (arXiv:1809.04191), `aciq` from Banner et al. 2019 (arXiv:1810.05723), and `entropy` from TensorRT
+# (Migacz 2017). Least error with an exponent $p$ is from LAPQ, Nahshan et al. 2021
+# (arXiv:1911.07190), and $p = 2.4$ from the code of BRECQ (lesson 5); it counts large errors a
+# little more than $p = 2$ does, and so clips a little less.
 
 # %%
 demo.clip_or_round()
@@ -73,7 +74,8 @@ grid = Grid(4, signed=False)
 
 def judge(name, calibrate_on, judge_on):
     """End of the range, and SQNR in dB on other examples."""
-    low, high = CALIBRATORS[name].make(Samples(calibrate_on.reshape(1, -1)), grid)
+    one_row = Samples(calibrate_on.reshape(1, -1))  # one range for all values
+    low, high = CALIBRATORS[name].make(one_row, grid)
     scale, zero_point = affine_range(low, high, grid)
     judged = sqnr_db(judge_on, fake_quantize(judge_on, scale.squeeze(), zero_point.squeeze(), grid))
     return float(high), judged

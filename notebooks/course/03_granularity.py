@@ -236,7 +236,8 @@ course.check("3.4", answer)
 # %% [markdown]
 # ## What to remember
 # - The largest of the values that share a scale sets the step of all.
-# - Per-channel weights cost next to nothing and are the usual choice; groups cost $16/g$ bits.
+# - Per-channel weights are the usual choice. Their scales cost next to nothing, except in depthwise
+#   layers, which have few weights to a channel and need them most. Groups cost $16/g$ bits.
 # - Where one scale must do, equalize first: the float network stays what it was.
 #
 # Next: [Lesson 4, rounding](04_rounding.ipynb).

@@ -105,7 +105,7 @@ def errors_of(candidate, rows=X):
     return (rows @ (candidate - W).T).square().mean(0)
 
 
-place = position(W, scale, zero_point, grid)
+place = position(W, scale, zero_point, grid)  # W in steps
 floor = place.floor()
 generator = torch.Generator().manual_seed(0)
 trials = []
@@ -142,7 +142,8 @@ assert wins > 0, "and sometimes better"
 # The regulariser is zero only where every $h$ is 0 or 1. With a large exponent $\beta$ it is flat
 # in the middle, so that the variables move freely at first; as $\beta$ falls, it drives them to the
 # ends. Its schedule leaves it out at first and then lowers $\beta$, here from 20 to 2. The whole
-# method in a few lines:
+# method in a few lines (`Rounding` holds $V$ as `rounding.v`; `fake_quantize` gives $\hat w$ with
+# $h(V)$, and `hard` the codes with every $h$ rounded to 0 or 1):
 
 # %%
 rounding = Rounding(grid, tuple(W.shape))

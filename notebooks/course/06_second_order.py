@@ -31,7 +31,7 @@ from workbench.session.execute import Extent
 # For a linear layer with the weights $W$, rounded to $\hat W$, the output error is *exactly*
 #
 # $$ \mathbb{E}\,\lVert W x - \hat W x \rVert^2 = \sum_{\text{rows}} \Delta w^{\top} H \Delta w,
-#    \qquad H = \mathbb{E}\, x x^{\top}. $$
+#    \qquad H = \mathbb{E}\, x x^{\top}, $$
 #
 # with $\Delta w$ the rounding errors of a row, as in lesson 4. $H$ holds the *second moments* of
 # the inputs; a layer of $n$ inputs has an $n \times n$ matrix, however many examples were seen.
@@ -50,7 +50,7 @@ def inputs(split, examples):
 
 
 X, X_test = inputs("calibration", 512), inputs("test", 512)
-moments = Moments(1, W.shape[1])
+moments = Moments(1, W.shape[1])  # one matrix; grouped layers have several
 moments.add(X[None])
 H = (moments.second / moments.count)[0].float()
 
@@ -89,9 +89,9 @@ assert abs(from_matrix / error(nearest) - 1) < 1e-3, "the same number"
 
 
 # %%
-def gptq(weight, hessian, step):
+def gptq(weight, hessian, step, damping=0.01):
     """Columns one after the other; what is left makes up for each error."""
-    damped = hessian + 0.01 * hessian.diagonal().mean() * torch.eye(len(hessian))
+    damped = hessian + damping * hessian.diagonal().mean() * torch.eye(len(hessian))
     inverse = torch.linalg.inv(damped.double())
     U = torch.linalg.cholesky(inverse, upper=True).float()
     rest, found = weight.clone(), torch.zeros_like(weight)
@@ -104,6 +104,8 @@ def gptq(weight, hessian, step):
 
 
 ours = gptq(W, H, scale)
+
+# the same by the engine, which takes a stack of layers and scales for groups of columns
 problem = pose_as_paper(W[None], moments, damping=0.01)
 codes, *_ = round_columns(problem, Points(grid), scale[None, :, None], zero_point[None, :, None])
 engine = codes[0] * scale[:, None]
@@ -127,6 +129,13 @@ demo.gptq()
 eigenvalues = torch.linalg.eigvalsh(H.double())
 print(f"eigenvalues from {float(eigenvalues[0]):.1e} to {float(eigenvalues[-1]):.1e}")
 assert float(eigenvalues[0]) < 1e-3 * float(eigenvalues[-1]), "some directions are all but unseen"
+
+few = X[:64].double()  # 64 examples for 128 inputs: without a ridge, H has no inverse at all
+thin = few.T @ few / len(few)
+ridges = {ridge: error(gptq(W, thin, scale, ridge), X_test) for ridge in (1e-5, 0.01, 1.0)}
+print("held-out error by ridge:", {ridge: round(found, 3) for ridge, found in ridges.items()})
+assert ridges[0.01] < ridges[1e-5] / 1.2, "too small a ridge suits the examples seen"
+assert ridges[0.01] < ridges[1.0] / 1.2, "too large a one hardly looks at the data"
 
 # %% [markdown]
 # ## 4. Descent in Gram space

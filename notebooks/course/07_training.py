@@ -157,8 +157,8 @@ assert run.report()["verification"]["ok"], "and ONNX Runtime computes the same"
 #
 # Training needs data by the thousand, and hours on large networks; in return it reaches widths that
 # nothing else does. On ImageNet, LSQ brought ResNet-18 with 2-bit weights *and* activations to 67.6
-# % (float 70.5 %), where reconstruction from 1024 pictures stands at 52 to 54 % (QDrop, PD-Quant,
-# MRECG).
+# % (float 70.5 %), where reconstruction from 1024 pictures stands at 52 to 54 % (QDrop, lesson 5;
+# PD-Quant, arXiv:2212.07048; MRECG, arXiv:2303.11906).
 #
 # ## Exercises
 #

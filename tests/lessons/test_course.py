@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from scripts.notebooks import FOLDER, differing, notebook, sources
+from workbench import widgets
 from workbench.lessons.challenges import CHALLENGES
 from workbench.lessons.grading import exercises
 from workbench.lessons.registry import DEMOS
@@ -108,6 +109,12 @@ def test_the_index_leads_to_every_notebook():
     every = [path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.ipynb")]
     every = [path for path in every if ".ipynb_checkpoints" not in path]
     assert set(linked) == set(every) - {"index.ipynb"}
+
+
+def test_the_index_names_every_widget():
+    text = (FOLDER / "index.py").read_text("utf-8")
+    functions = [name for name in widgets.__all__ if name.islower()]
+    assert [name for name in functions if f"widgets.{name}(" not in text] == []
 
 
 def test_the_lab_opens_on_the_index(call: Any, monkeypatch: pytest.MonkeyPatch):

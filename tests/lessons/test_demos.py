@@ -6,6 +6,7 @@ import json
 import math
 import statistics
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,7 +95,9 @@ def demand(demo: Demo) -> None:
 
 def result_of(demo: Demo) -> Any:
     found: dict[str, Any] = {}
-    exec(compile(demo.code(), "<code>", "exec"), found)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exec(compile(demo.code(), "<code>", "exec"), found)
     return found["result"]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from workbench.lessons.submissions import (
     MOST_BYTES,
+    MOST_CODE,
     Submission,
     UnreadableError,
     collect,
@@ -63,6 +64,8 @@ def test_literals_and_arithmetic_are_values(code: str, value: object):
         "[1] * 10**9",
         "True + 1",
         "1 << 99999999",
+        f"0x{'f' * 2000} * 2",
+        "*".join(["2**60"] * 80),
         "{**{}}",
     ],
 )
@@ -163,6 +166,7 @@ def test_students_are_folders_and_files(tmp_path: Path):
         ("a.py", b"course.check('1.1', " + b"(" * 5000),
         ("a.py", b"course.check('1.1', " + b"-" * 100_000 + b"1)"),
         ("a.py", b"\x00"),
+        ("a.py", b"course.check('1.1', 1)\n" + b"x.y;" * MOST_CODE),
     ],
 )
 def test_what_cannot_be_read_is_a_problem(tmp_path: Path, name: str, content: bytes):

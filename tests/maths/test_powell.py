@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from workbench.maths import powell
 
@@ -56,3 +57,10 @@ def test_a_stored_search_goes_on_as_if_it_had_not_stopped() -> None:
     assert len(again) == len(whole) - 6
     assert torch.equal(again[-1].point, whole[-1].point)
     assert again[-1].loss == whole[-1].loss
+
+
+def test_a_search_can_be_stored_wherever_it_is() -> None:
+    objective, _ = bowl(3)
+    state = powell.start(3, objective(torch.zeros(3).double()), 0.5)
+    for each in (state, *powell.search(objective, state, 2)):
+        assert save(powell.packed(each)), "tensors that share memory are refused"

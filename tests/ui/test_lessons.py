@@ -63,6 +63,20 @@ def test_the_widget_follows_and_leads():
     assert not json.loads(widget._view)["revealed"]
 
 
+def test_a_demo_that_fails_says_so_below_it(monkeypatch: pytest.MonkeyPatch):
+    widget = DemoWidget("number_line")
+    shown = widget._view
+    for stray in ({"kind": "list"}, {"kind": "open", "demo": "lsq"}, [], None):
+        widget._received(widget, stray, [])
+    assert (widget.name, widget._view) == ("number_line", shown)
+    monkeypatch.setattr("workbench.ui.widgets.demo.view", lambda _: 1 / 0)
+    widget._received(widget, {"kind": "set", "name": "bits", "value": 5}, [])
+    assert "ZeroDivisionError" in widget.problem
+    monkeypatch.undo()
+    widget._received(widget, {"kind": "set", "name": "bits", "value": 4}, [])
+    assert widget.problem == ""
+
+
 def test_the_widget_refuses_what_cannot_be():
     widget = DemoWidget("number_line")
     with pytest.raises(RecipeError):

@@ -48,7 +48,8 @@ def list_all(lesson: Lessons = None, as_json: AsJson = False) -> None:
         return
     show("Exercises", ("id", "title", "task"), [(e.name, e.title, e.description) for e in found])
     rows = [(c.name, c.model, f"{c.most_bytes:,}", c.task) for c in tasks]
-    show("Challenges: best held-out score", ("lesson", "model", "bytes", "task"), rows)
+    if rows:
+        show("Challenges: best held-out score", ("lesson", "model", "bytes", "task"), rows)
 
 
 @course.command(name="check")

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from workbench.lessons.base import as_number
 
 NEAR = 0.01
+MOST = 1000  # entries of a list that an exercise may ask for
 
 
 def numbers(answer: object) -> list[float]:
-    """Finite numbers of a list; empty where anything else is in it.
+    """Finite numbers of a list; empty where anything else is in it, or more than any answer has.
 
     Example:
         >>> numbers([2, "0,5"]), numbers("2"), numbers([1, None])
         ([2.0, 0.5], [], [])
     """
-    if not isinstance(answer, Sequence) or isinstance(answer, str):
+    if not isinstance(answer, Sequence) or isinstance(answer, str) or len(answer) > MOST:
         return []
     found = [as_number(value) for value in answer]
     return [] if None in found else [value for value in found if value is not None]

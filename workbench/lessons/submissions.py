@@ -20,9 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-MOST_BYTES = 4 * 2**20  # of one file
+MOST_BYTES = 4 * 2**20  # of one file, pictures in its outputs included
+MOST_CODE = 2**18  # letters of code in one file: to parse them takes hundreds of times their room
 MOST_FILES = 100  # of one student
-MOST_DIGITS = 64  # bits of an exponent's result, so that no arithmetic takes long
+MOST_POWER = 64  # of an exponent, and bits of what it is taken of
+MOST_BITS = 4096  # of a whole number that is worked with, so that no arithmetic takes long
 SUFFIXES = (".ipynb", ".json", ".py")
 CALLS = ("check", "score")
 ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -109,7 +111,7 @@ def read(path: Path, into: Submission) -> None:
     """Take the answers of one file.
 
     Raises:
-        UnreadableError: too large, or not what its ending says.
+        UnreadableError: too large, too much code, or not what its ending says.
     """
     size = path.stat().st_size
     if size > MOST_BYTES:
@@ -119,6 +121,9 @@ def read(path: Path, into: Submission) -> None:
         _take_json(_json(text), into)
         return
     cells = _cells(_json(text)) if path.suffix == ".ipynb" else [text]
+    letters = sum(map(len, cells))
+    if letters > MOST_CODE:
+        raise UnreadableError(f"{letters:,} letters of code are more than {MOST_CODE:,}")
     known: dict[str, ast.AST] = {}
     for number, cell in enumerate(cells):
         try:
@@ -254,7 +259,7 @@ def _arithmetic(node: ast.BinOp) -> float:
     left, right = _number(literal(node.left)), _number(literal(node.right))
     try:
         if isinstance(node.op, ast.Pow):
-            if abs(right) > MOST_DIGITS or abs(left) > 2**MOST_DIGITS:
+            if abs(right) > MOST_POWER or abs(left) > 2**MOST_POWER:
                 raise UnreadableError("a power of such numbers is not worked out; write its value")
             found = left**right
         elif type(node.op) in ARITHMETIC:
@@ -269,4 +274,6 @@ def _arithmetic(node: ast.BinOp) -> float:
 def _number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UnreadableError("arithmetic with what is no number; write the value itself")
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
+        raise UnreadableError("such large numbers are not worked with; write the value itself")
     return value

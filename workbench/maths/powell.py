@@ -48,9 +48,9 @@ class State:
 
 
 def packed(state: State) -> dict[str, Tensor]:
-    """A state as tensors, to be stored."""
+    """A state as tensors of their own, to be stored: what shares memory cannot be."""
     values = ((field.name, getattr(state, field.name)) for field in fields(state))
-    return {name: torch.as_tensor(value, dtype=torch.float64) for name, value in values}
+    return {name: torch.as_tensor(value, dtype=torch.float64).clone() for name, value in values}
 
 
 def unpacked(tensors: Mapping[str, Tensor]) -> State:

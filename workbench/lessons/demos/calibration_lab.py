@@ -138,7 +138,7 @@ class CalibrationLab(Demo):
             " the histogram is known after a few; what goes on growing are its extremes. An"
             " observer of extremes follows them, which can make it worse with more examples; one"
             " that minimises an error hardly moves.\n\n"
-            f"After {MOST} examples '{best}' is best here, with {rivals[best]:.3g} dB before"
+            f"After {MOST} examples '{best}' is best here, with {rivals[best]:.3g} dB against"
             f" {rivals['minmax']:.3g} of 'minmax'. In the end order matters to the moving average"
             " alone, which remembers the last ten batches or so; a histogram forgets nothing. What"
             " no number of examples mends is a set that is unlike the data to come."

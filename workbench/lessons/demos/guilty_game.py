@@ -131,10 +131,9 @@ class GuiltyGame(Demo):
         own = next(r for r in self._by_error() if r["layer"] != self.accused[0])
         return (
             f"{self.accused[0]} alone costs {worst['damage_kl']:.3g} nats, with weights at"
-            f" {worst['weight_sqnr_db']:.3g} dB. Among all others the largest error of its own has"
-            f" {own['layer']}, {own['weight_sqnr_db']:.3g} dB, and it costs"
-            f" {own['damage_kl']:.3g}. Over all layers the rank correlation of weight error and"
-            f" damage is {alike:.2f}.\n\n"
+            f" {worst['weight_sqnr_db']:.3g} dB. Among the others {own['layer']} has the largest"
+            f" error of its own, {own['weight_sqnr_db']:.3g} dB, and costs {own['damage_kl']:.3g}."
+            f" Over all layers the rank correlation of weight error and damage is {alike:.2f}.\n\n"
             f"With {', '.join(self.accused)} in float, {tool[1]} of {EXAMPLES} digits are right"
             f" instead of {none[1]}, and {none[0]:.3g} nats become {tool[0]:.3g}. The damages of"
             f" single layers add up to {sum(damages):.3g}, while all together do {none[0]:.3g}:"

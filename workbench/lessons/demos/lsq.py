@@ -205,7 +205,7 @@ class LsqDemo(Demo):
             "    (gradient,) = torch.autograd.grad(loss, quantizer.scale)\n"
             "    with torch.no_grad():\n"
             f"        quantizer.scale -= {o.rate} * gradient{unscaled}\n"
-            "result = float(quantizer.affine()[0])\n"
+            "result = float(quantizer.affine()[0].detach())\n"
         )
 
     def _course(self, walked: list[float]) -> Lines:

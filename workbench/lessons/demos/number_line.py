@@ -131,7 +131,7 @@ class NumberLineDemo(Demo):
             f"A step is s = {scale:.4g} and zero has the code z = {zero:.0f}. x / s = {steps:.3f},"
             f" so x becomes code {self.code_of_value}, the level {self.landed:.4g}: {why}.\n\n"
             f"Of the {len(self.levels)} codes, {empty} are used by no weight of the"
-            f" {TENSOR}, which has {int(self.counts.sum())} weights."
+            f" {TENSOR}, which has {int(self.counts.sum()):,} weights."
         )
 
     def scene(self) -> Scene:

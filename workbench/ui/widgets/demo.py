@@ -8,7 +8,8 @@ widget.answer                     # computed from the data
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import traitlets
 
@@ -16,7 +17,7 @@ from workbench.foundation.errors import RecipeError
 from workbench.lessons.base import Answer
 from workbench.lessons.registry import DEMOS, make
 from workbench.lessons.sitting import Sitting
-from workbench.ui.widgets.base import Pictured, look, pictures
+from workbench.ui.widgets.base import Message, Pictured, look, pictures
 from workbench.ui.widgets.fallback import demo_html
 from workbench.views.lesson import view
 
@@ -35,6 +36,9 @@ class DemoWidget(Pictured):
 
     _esm = pictures(("_view", "lesson", "mountLesson"))
     _css = look(_STYLE)
+    kinds: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("set", "toggle", "guess", "reveal", "again", "reset"), "_sat"
+    )
 
     options = traitlets.Dict()
     guess = traitlets.Any(allow_none=True)
@@ -86,13 +90,9 @@ class DemoWidget(Pictured):
             raise RecipeError(after.problem)
         self._take(after)
 
-    def _received(self, _: object, message: object, __: object) -> None:
-        """A control was moved, or a guess was made; the demo itself stays the same."""
-        if not isinstance(message, dict):
-            return
-        after = self._sitting.after(message)
-        if after.demo == self.name:
-            self._take(after)
+    def _sat(self, message: Message) -> None:
+        """A control was moved, or a guess was made."""
+        self._take(self._sitting.after(message))
 
     def _take(self, sitting: Sitting) -> None:
         self._sitting = sitting
