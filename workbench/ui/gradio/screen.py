@@ -63,7 +63,9 @@ def screen(workspace: Workspace, notice: str = "", tone: str = "bad") -> dict[st
         "why": why(workspace, run, report),
         "curves": learning(workspace),
         "runs": runs(workspace),
-        "verdict": verification.verdict(report.get("verification"), report),
+        "verdict": verification.verdict(
+            report.get("verification"), report, _proved(workspace, run)
+        ),
         "notice": _notice(workspace, notice, tone),
         "signals": learned(workspace),
         "bits": allotted(workspace),
@@ -247,14 +249,27 @@ def runs(workspace: Workspace) -> View:
     entries = [_entry(workspace, run, label(run)) for run in workspace.runs()]
     baseline = workspace.baseline()
     if baseline is not None and entries:
-        name = label(baseline).replace("rtn", BASELINE)
-        entries.append({**_entry(workspace, baseline, name), "id": ""})
+        entries.append({**_entry(workspace, baseline, nearest(baseline)), "id": ""})
     return summary.runs(entries, "" if shown is None else shown.name)
 
 
 def label(run: Run) -> str:
     """A short name for a run: bits and method."""
     return run_label(run.recipe)
+
+
+def nearest(baseline: Run) -> str:
+    """The same for what nothing was learned in."""
+    return label(baseline).replace("rtn", BASELINE)
+
+
+def _proved(workspace: Workspace, run: Run | None) -> str:
+    """Whose file the verdict is about; the one on screen need not be the one that was chosen."""
+    if run is None:
+        return ""
+    baseline = workspace.baseline()
+    own = baseline is not None and baseline.name == run.name
+    return nearest(run) if own else label(run)
 
 
 def failure(workspace: Workspace) -> str:

@@ -29,8 +29,17 @@ function removal(model, run, armed, send) {
   return element;
 }
 
+// What is said of a run without numbers has the room of all of them.
+function cellsOf(model, run) {
+  const last = run.cells.findLastIndex((text) => text !== "");
+  const whole = last === run.cells.length - 1;
+  return run.cells.slice(0, last + 1).map((text, i) => h("td", {
+    class: whole && model.columns[i].number ? "wb-num wb-right" : "wb-num", colspan: i === last && !whole ? run.cells.length - last : null,
+  }, text));
+}
+
 function runRow(model, run, armed, send) {
-  const cells = run.cells.map((text, i) => h("td", { class: model.columns[i].number ? "wb-num wb-right" : "" }, text));
+  const cells = cellsOf(model, run);
   const choose = () => send({ kind: "run", run: run.id });
   return h("tr", {
     tabindex: 0, "data-run": run.id, "aria-selected": run.selected, title: run.tip, onclick: choose,
