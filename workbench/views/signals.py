@@ -49,7 +49,7 @@ class _Series:
         chosen = _spread(len(self.at))
         names = dict.fromkeys(name for values in self.values for name in values)
         found = {
-            name: [_rounded(self.values[k].get(name)) for k in chosen]
+            name: [_rounded(value) for value in _newest(self.values, name, chosen)]
             for name in names
             if any(number(values.get(name)) is not None for values in self.values)
         }
@@ -63,7 +63,7 @@ class _Series:
         """Those of the chosen reports; None where no report has one."""
         if not any(counts.get(key) for counts in self.counts):
             return None
-        return [list(self.counts[k].get(key) or ()) or None for k in chosen]
+        return [list(counts or ()) or None for counts in _newest(self.counts, key, chosen)]
 
 
 class _Unit:
@@ -203,6 +203,20 @@ def _spread(count: int) -> list[int]:
         return list(range(count))
     step = (count - 1) / (MOST_POINTS - 1)
     return [round(k * step) for k in range(MOST_POINTS)]
+
+
+def _newest(records: Sequence[Record], name: str, chosen: Sequence[int]) -> list[Any]:
+    """What each chosen record says; else the last of those that it stands for, after the one before.
+
+    What is measured once an epoch would be lost otherwise, wherever only some reports are drawn.
+    """
+    found: list[Any] = []
+    before = -1
+    for at in chosen:
+        said = (records[k].get(name) for k in range(at, before, -1))
+        found.append(next((value for value in said if value is not None), None))
+        before = at
+    return found
 
 
 def _rounded(value: Any) -> float | None:

@@ -55,7 +55,6 @@ def screen(workspace: Workspace, notice: str = "", tone: str = "bad") -> dict[st
     """The view-model of every picture."""
     run = workspace.shown()
     report = {} if run is None else named(workspace, run)
-    proof = report.get("verification")
     return {
         "scores": _scores(workspace, run, report),
         "address": address(workspace, report),

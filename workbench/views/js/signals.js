@@ -90,10 +90,16 @@ function rowsOf(model, chosen) {
 
 const hasOwn = (unit) => Object.keys(unit.series).length > 0;
 
-// Steps of a site's reports, which may be fewer than its unit's.
+// Steps of a site's reports; one that is not drawn of its unit lies between those that are.
 function stepsFor(unit, site) {
   const steps = stepsOf(unit);
-  return site.at.map((at, k) => { const i = unit.at.indexOf(at); return i < 0 ? k : steps[i]; });
+  return site.at.map((at, k) => {
+    const i = unit.at.findIndex((known) => known >= at);
+    if (i < 0) return steps.at(-1) ?? k;
+    if (i === 0 || unit.at[i] === at) return steps[i];
+    const [from, to] = [unit.at[i - 1], unit.at[i]];
+    return steps[i - 1] + ((at - from) / (to - from)) * (steps[i] - steps[i - 1]);
+  });
 }
 
 // A site's name without that of its unit, which stands above it.
