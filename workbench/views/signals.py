@@ -206,7 +206,7 @@ def _spread(count: int) -> list[int]:
 
 
 def _newest(records: Sequence[Record], name: str, chosen: Sequence[int]) -> list[Any]:
-    """What each chosen record says; else the last of those that it stands for, after the one before.
+    """What each chosen record says, else the last that does of those it stands for.
 
     What is measured once an epoch would be lost otherwise, wherever only some reports are drawn.
     """
