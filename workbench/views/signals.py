@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench.views import strings
 from workbench.views.numbers import number
-from workbench.views.progress import LEARNED, NEAREST, status_line
+from workbench.views.progress import LEARNED, NEAREST, status_line, waiting
 
 Record = Mapping[str, Any]
 
@@ -114,7 +114,7 @@ def signals(
     running = state == "running"
     if running and records:
         records[-1]["current"] = True
-    waiting = strings.LEARN_WAITING if running else strings.SIGNALS_EMPTY
+    empty = waiting(events) if running else strings.SIGNALS_EMPTY
     return {
         "title": " · ".join(filter(None, (strings.SIGNALS_TITLE, name))),
         "running": running,
@@ -123,7 +123,7 @@ def signals(
         "reports": reports,
         "concerns": concerns(events),
         "units": records,
-        "message": "" if records else waiting,
+        "message": "" if records else empty,
     }
 
 

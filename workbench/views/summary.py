@@ -40,6 +40,13 @@ def waiting(text: str) -> dict[str, Any]:
     return {"items": [{"label": text, "value": "…", "delta": "", "tone": "dim", "help": text}]}
 
 
+def nothing() -> dict[str, Any]:
+    """The header where nothing can be measured."""
+    labels = ("float", "nearest rounding", "ONNX Runtime", "size", "latency")
+    empty = {"value": "–", "delta": "", "tone": "dim", "help": "not measured"}
+    return {"items": [{"label": label, **empty} for label in labels]}
+
+
 def metric(record: Record | None) -> str:
     """`95.8 %`, `2.31 bits`, or a dash."""
     value = number((record or {}).get("score"))

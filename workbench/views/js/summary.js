@@ -56,7 +56,7 @@ export function mountRuns(element, { get, on, send }) {
     const held = root.contains(document.activeElement) ? document.activeElement : null;
     const [row, inner] = [held?.closest("tr")?.dataset.run, held?.tagName === "BUTTON"];
     const table = h("table", {},
-      h("thead", {}, h("tr", {}, ...(model.columns || []).map((column) => h("th", { class: column.number ? "wb-right" : "", title: column.help }, column.label)), h("td"))),
+      h("thead", {}, h("tr", {}, ...(model.columns || []).map((column) => h("th", { class: `${column.number ? "wb-right" : ""}${column.label.length > 12 ? " wb-wrap" : ""}`, title: column.help }, column.label)), h("td"))),
       h("tbody", {}, ...(model.rows || []).map((run) => runRow(model, run, armed, send))));
     replace(root, h("div", { class: "wb-plot-head" }, h("h2", {}, model.title || "Runs"), h("span", { class: "wb-dim" }, model.status || "")),
       (model.rows || []).length ? h("div", { class: "wb-scroll", tabindex: 0, role: "region", "aria-label": "Runs" }, table) : h("p", { class: "wb-empty" }, model.message || ""));
