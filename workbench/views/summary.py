@@ -133,7 +133,8 @@ def _data_free(report: Record) -> list[dict[str, Any]]:
         return []
     what = found.removeprefix("data-free (").removesuffix(")")
     tip = f"{found}; {report.get('judged', '')}"
-    return [{"label": "data-free", "value": what, "delta": "", "tone": "dim", "help": tip}]
+    item = {"label": "data-free", "value": what, "delta": "", "tone": "dim", "help": tip}
+    return [item | {"words": True}]
 
 
 def _ratio(label: str, now: Any, then: Any, text: Any, tip: str) -> dict[str, Any] | None:

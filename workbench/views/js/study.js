@@ -1,7 +1,7 @@
 // A view of parts: these at the left; at the right what was found, as sentences, charts and tables.
 
 import { chartOf } from "./charts.js";
-import { h, nameElement, replace, stage } from "./dom.js";
+import { focusKeeper, h, nameElement, replace, stage } from "./dom.js";
 
 function navigation(model, send) {
   const entries = model.parts.map((part) => h("button", {
@@ -109,7 +109,9 @@ export function mountStudy(element, { get, on, send }) {
   const list = h("div", { class: "wb-scroll wb-study-body", tabindex: 0, role: "tabpanel" });
   let shown = "";
   const ends = [];
-  function draw() {
+  const keeping = focusKeeper(root, list);
+  const draw = () => keeping(redraw);
+  function redraw() {
     const model = get();
     ends.splice(0).forEach((end) => end());
     if (!model?.parts) { replace(root); return; }

@@ -6,7 +6,7 @@ export function mountScores(element, { get, on }) {
   const { root, stop } = stage(element, "wb-scores");
   function update() {
     const items = (get() || {}).items || [];
-    replace(root, ...items.map((item) => h("div", { class: "wb-kpi", title: item.help },
+    replace(root, ...items.map((item) => h("div", { class: `wb-kpi${item.words ? " wb-kpi-words" : ""}`, title: item.help },
       h("span", {}, item.label),
       h("b", { class: "wb-num" }, item.value, item.delta ? h("i", { class: `wb-${item.tone}` }, item.delta) : null))));
   }
