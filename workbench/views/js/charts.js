@@ -79,12 +79,13 @@ function drawLines(box, chart, send) {
 }
 
 const DOT = 4.5;
+const NEAR = 12; // of a label to a point that is not its own
 // where a label may stand beside its point: the first place that is free
 const SIDES = [-6, 16, 28, 40, 52].flatMap((dy) => [[8, dy], [-8, dy]]);
 
 // Whether a label would stand on another, or so near another point that it could be taken for its own.
 function crowded([from, to, row], own, dots, taken) {
-  const near = ([px, py]) => px > from - DOT - 2 && px < to + DOT + 2 && py > row - 9 - DOT && py < row + DOT;
+  const near = ([px, py]) => px > from - NEAR && px < to + NEAR && py > row - 9 - DOT && py < row + DOT;
   return dots.some((dot, i) => i !== own && near(dot)) || taken.some((one) => one[0] < to + 4 && one[1] > from - 4 && Math.abs(one[2] - row) < 12);
 }
 
