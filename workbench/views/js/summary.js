@@ -29,13 +29,11 @@ function removal(model, run, armed, send) {
   return element;
 }
 
-// What is said of a run without numbers has the room of all of them.
+// What is said of a run without numbers has the room of all of them; what it was told is in its tip.
 function cellsOf(model, run) {
   const last = run.cells.findLastIndex((text) => text !== "");
-  const whole = last === run.cells.length - 1;
-  return run.cells.slice(0, last + 1).map((text, i) => h("td", {
-    class: whole && model.columns[i].number ? "wb-num wb-right" : "wb-num", colspan: i === last && !whole ? run.cells.length - last : null,
-  }, text));
+  if (last < run.cells.length - 1) return [h("td", {}, run.cells[0]), h("td", { class: "wb-num", colspan: run.cells.length - 1 }, run.cells[last])];
+  return run.cells.map((text, i) => h("td", { class: model.columns[i].number ? "wb-num wb-right" : "wb-num" }, text));
 }
 
 function runRow(model, run, armed, send) {
