@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import math
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from workbench.foundation.errors import RunError
-from workbench.session.progress import Clock
+from workbench.methods.base import Event
+from workbench.session.execute import reached
+from workbench.session.progress import Clock, spent
+from workbench.session.recipe import Recipe, Stage
 from workbench.session.store import (
     Checkpoint,
     RunFiles,
@@ -141,3 +145,34 @@ def test_a_resumed_run_is_timed_from_where_it_began(tmp_path: Path):
     later = clock.at("learn", 0, 95, 100, "")
     assert later.eta_seconds is not None
     assert later.eta_seconds == pytest.approx(later.seconds, rel=1e-6)
+
+
+def test_the_seconds_of_a_stopped_process_count(tmp_path: Path):
+    files = RunFiles(tmp_path)
+    assert spent(files) == 0.0
+    files.progress.write_text('{"fraction": 0.5, "seconds": 100.0}', encoding="utf-8")
+    clock = Clock(files, ["learn"], stages=1)
+    assert clock.at("learn", 0, 50, 100, "").seconds == pytest.approx(100, abs=5)
+    later = clock.at("learn", 0, 60, 100, "")
+    assert later.eta_seconds is not None
+    assert later.eta_seconds < 50  # the pace of this process, not of the one before
+    files.progress.write_text('{"fract', encoding="utf-8")
+    assert spent(files) == 0.0
+
+
+def test_what_takes_minutes_has_most_of_the_run(tmp_path: Path):
+    phases = ["learn", "export", "scores", "layers", "verify", "latency"]
+    quick, slow = (
+        Clock(RunFiles(tmp_path), phases, stages=1, minutes=minutes) for minutes in (False, True)
+    )
+    assert quick.at("learn", 0, 1, 1, "").fraction == pytest.approx(0.34)
+    assert slow.at("learn", 0, 1, 1, "").fraction > 0.8
+
+
+def test_ranges_that_a_method_takes_first_are_not_its_learning():
+    recipe = Recipe(stages=(Stage(method="lsq"), Stage(method="rtn")))
+    ranges = Event("step", method="rtn", stage=0, step=565, total=565)
+    assert reached(recipe, "learn", ranges) == 0
+    assert reached(recipe, "learn", replace(ranges, method="lsq", step=3)) == 3
+    assert reached(recipe, "learn", replace(ranges, stage=1)) == 565
+    assert reached(recipe, "scores", replace(ranges, method="", stage=2, step=7)) == 7

@@ -130,6 +130,14 @@ def job(state: str, making: Record | None = None, problem: str = "") -> Record:
 PROOF = {"weights_db": [19.0, 25.0], "input_db": [40.0, 40.0], "damage": [3e-4, 6e-5]}
 
 
+def test_what_was_kept_is_no_longer_tried() -> None:
+    view = trial.trial(outcome(True), job("running"), words="5 bits")
+    assert view["title"] == "Kept: 5 bits"
+    assert view["progress"]["text"].startswith("The cured run is being made")
+    view = trial.trial({**outcome(True), "steps": []}, job("running"), words="5 bits")
+    assert view["progress"]["text"].startswith("Trying")
+
+
 def test_a_proof_has_every_number_before_and_after() -> None:
     view = trial.trial(
         outcome(True, PROOF), job("done"), words="5 bits", adopted=True, total_db=(10.0, 9.0)

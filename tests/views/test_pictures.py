@@ -62,6 +62,9 @@ def test_verdict_has_a_line_for_each_mode(report: Record):
     assert view["lines"][0]["text"].startswith("Graph as written: all 24 tensors equal")
     assert "1 step at most" in view["lines"][1]["text"]
     assert any("slower than float" in line["text"] for line in view["lines"])
+    assert verification.verdict(report["verification"], report, "W4A8 gram")["title"] == (
+        "Verification · W4A8 gram"
+    )
     assert verification.verdict(None)["message"]
 
 
@@ -101,6 +104,13 @@ def test_learning_has_a_panel_for_each_layer_and_marks_the_current_one():
     assert [panel["current"] for panel in view["panels"]] == [False, True]
     assert view["status"] == "b · 1 min 05 s left"
     assert view["panels"][0]["text"] == "3 → 1"
+
+
+def test_a_job_without_curves_starts_or_does_not_learn():
+    starting = progress.learning([], {"fraction": 0.0}, "running")["message"]
+    scoring = progress.learning([{"kind": "note", "text": "scoring"}], None, "running")["message"]
+    assert starting.startswith("Starting the job")
+    assert scoring.startswith("No curve so far")
 
 
 def test_layers_solved_in_one_go_show_what_they_gained():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -92,6 +93,25 @@ def test_long_runs_are_thinned_and_keep_both_ends():
     assert (unit["steps"][0], unit["steps"][-1]) == (0, 999)
 
 
+def epochs(count: int) -> list[Record]:
+    """A trained network that says three times an epoch how it learns, and once more than that."""
+    found = []
+    for k in range(3 * count):
+        sites = {name: {"scale": 1.0 + k} for name in "ab"} if k % 3 == 1 else {}
+        found.append(step(f"epoch {k // 3 + 1}", k + 1, 9.0 / (k + 1), **sites))
+        found[-1]["step"] = k + 1
+        found[-1]["values"] |= {"agreement": 0.9 if k % 3 == 1 else None}
+    return found
+
+
+def test_what_is_measured_once_an_epoch_is_not_thinned_away():
+    (unit,) = view_of.signals(epochs(40), None, "done")["units"]
+    assert len(unit["at"]) == view_of.MOST_POINTS
+    known = [value for value in unit["series"]["agreement"] if value is not None]
+    assert len(known) == 40
+    assert unit["series"]["loss"][1] == pytest.approx(9.0 / unit["steps"][1], rel=1e-3)
+
+
 def test_numbers_that_are_none_are_gaps():
     events = run()
     events[1]["values"]["loss"] = None
@@ -153,6 +173,21 @@ def test_a_row_for_each_unit_and_the_chosen_one_in_detail(drawn, watch):
     page.locator(".wb-signal-list").press("ArrowUp")
     assert page.locator(".wb-signal-detail h2 .wb-name").get_attribute("title") == "a"
     watch.assert_clean()
+
+
+@pictures
+def test_lines_of_sites_go_on_to_the_right_where_reports_are_thinned(drawn):
+    page = drawn(epochs(40))
+    row = page.locator(".wb-signal-list .wb-signal-row[data-name=a] path").last
+    xs = [
+        float(part.split()[0])
+        for part in re.split("[ML]", row.get_attribute("d"))[1:]
+        if " " in part
+    ]
+    assert len(xs) == 40
+    assert xs == sorted(xs)
+    detail = page.locator(".wb-signal-detail section", has_text="Held-out examples").locator("path")
+    assert detail.first.get_attribute("d").count("M") == 1  # a line, not a dot for each epoch
 
 
 @pictures

@@ -34,13 +34,13 @@ from workbench.graph.passes.registry import Measured
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.targets import target, why_nothing
 from workbench.methods.base import Event, Task
-from workbench.methods.registry import make
+from workbench.methods.registry import METHODS, make
 from workbench.methods.together import Together
 from workbench.session.augment import augmented
 from workbench.session.data import BATCH_MOST, Data
 from workbench.session.data_free import judged, label, synthesise
 from workbench.session.launched import Shared
-from workbench.session.progress import Clock, Progress
+from workbench.session.progress import Clock, Progress, spent
 from workbench.session.recipe import Recipe
 from workbench.session.relearning import Ground, Learned, Memory
 from workbench.session.restored import file_metadata
@@ -58,6 +58,7 @@ Watch = Callable[[int, int], None]
 
 GUILTY = 3  # layers to name
 LATENCY_REPEATS = 20
+RANGES = "rtn"  # the method that sets ranges, for itself and for others
 FEWEST = 16  # examples, even of large pictures
 
 
@@ -120,9 +121,12 @@ def execute(
     """
     extent = extent or Extent()
     files = RunFiles(directory)
-    clock = Clock(files, phases(recipe, extent), len(recipe.stages))
+    costs = [str(METHODS[stage.method].facts.get("cost", "")) for stage in recipe.stages]
+    minutes = any(cost.startswith("minutes") for cost in costs)
+    clock = Clock(files, phases(recipe, extent), len(recipe.stages), minutes)
     for phase, event in _Execution(session, recipe, files, extent, together).events():
-        progress = clock.at(phase, event.stage, event.step, event.total, describe(event))
+        step = reached(recipe, phase, event)
+        progress = clock.at(phase, event.stage, step, event.total, describe(event))
         files.append_event({"phase": phase, **event.record(), "time": time.time()})
         yield event, progress
     files.checkpoint.unlink(missing_ok=True)
@@ -187,6 +191,13 @@ def state_key(session: Session, recipe: Recipe) -> str:
     return hashlib.sha256(f"{session.sha256}\n{recipe.toml()}".encode()).hexdigest()
 
 
+def reached(recipe: Recipe, phase: str, event: Event) -> int:
+    """The step in its stage: ranges that a method takes before it learns are its beginning."""
+    if phase != "learn" or event.method != RANGES:
+        return event.step
+    return event.step if recipe.stages[event.stage].method == RANGES else 0
+
+
 def describe(event: Event) -> str:
     """One line for people."""
     what = event.text or " ".join(filter(None, (event.method, event.site)))
@@ -241,7 +252,7 @@ class _Execution:
         self.report: dict[str, Any] = {}
         self._naive: QuantizedGraph | None = None
         self._key = state_key(session, recipe)
-        self._start = time.monotonic()
+        self._start = time.monotonic() - spent(files)
 
     def events(self) -> Iterator[tuple[str, Event]]:
         """Phase by phase."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from workbench.foundation.errors import RunError
 from workbench.session.store import RunFiles, write_json
 
 #: shares of a run's time, as measured on small networks; they only steer the estimate
@@ -19,6 +20,8 @@ PHASES: Mapping[str, float] = {
     "verify": 0.09,
     "latency": 0.02,
 }
+#: the share of learning where a method takes minutes; the same networks
+MINUTES = 4.0
 _PAUSE = 0.2  # seconds between two writes
 _SURE = 0.02  # below this fraction an estimate would be a guess
 
@@ -33,7 +36,7 @@ class Progress:
         phase: one of `PHASES`; stage: number of the recipe's stage, from 0.
         step, total: within the phase or stage.
         text: for people.
-        seconds: since this process began.
+        seconds: of work so far, in this process and those before it.
     """
 
     fraction: float = 0.0
@@ -57,13 +60,18 @@ class Clock:
         files: the run's files.
         phases: those this run will go through; the others take no share.
         stages: number of stages in the recipe.
+        minutes: one of them takes minutes where others take seconds.
     """
 
-    def __init__(self, files: RunFiles, phases: list[str], stages: int) -> None:
+    def __init__(
+        self, files: RunFiles, phases: list[str], stages: int, minutes: bool = False
+    ) -> None:
         self._files = files
         self._stages = max(1, stages)
-        whole = sum(PHASES[phase] for phase in phases)
-        self._share = {phase: PHASES[phase] / whole for phase in phases}
+        shares = {**PHASES, "learn": MINUTES} if minutes else PHASES
+        whole = sum(shares[phase] for phase in phases)
+        self._share = {phase: shares[phase] / whole for phase in phases}
+        self._before = spent(files)
         self._start = time.monotonic()
         self._first: float | None = None
         self._written = float("-inf")
@@ -74,7 +82,7 @@ class Clock:
         fraction = self._fraction(phase, stage, step, total)
         seconds = time.monotonic() - self._start
         eta = self._eta(fraction, seconds)
-        now = Progress(fraction, eta, phase, stage, step, total, text, seconds)
+        now = Progress(fraction, eta, phase, stage, step, total, text, self._before + seconds)
         moved = (phase, stage) != self._place
         if moved or time.monotonic() - self._written > _PAUSE or fraction >= 1:
             self._place, self._written = (phase, stage), time.monotonic()
@@ -102,3 +110,11 @@ class Clock:
             self._first = fraction
         gained = fraction - self._first
         return seconds * (1 - fraction) / gained if gained > _SURE else None
+
+
+def spent(files: RunFiles) -> float:
+    """Seconds that earlier processes took for this run, until they were stopped; 0 if unknown."""
+    try:
+        return float(files.read_progress().get("seconds") or 0.0)
+    except RunError:  # written in passing: a machine that went down may have left half of it
+        return 0.0

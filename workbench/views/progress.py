@@ -46,8 +46,13 @@ def learning(
         "fraction": min(1.0, max(0.0, number((progress or {}).get("fraction")) or 0.0)),
         "status": status_line(progress or {}, state),
         "panels": panels,
-        "message": strings.LEARN_WAITING if running else told or _outcome(events, state),
+        "message": waiting(events) if running else told or _outcome(events, state),
     }
+
+
+def waiting(events: Sequence[Record]) -> str:
+    """What is said of a job at work that has nothing to draw: it starts, or does not learn."""
+    return strings.LEARN_NOTHING if events else strings.LEARN_WAITING
 
 
 def queued(ahead: int, seconds: float, name: str) -> dict[str, Any]:

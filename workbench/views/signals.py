@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench.views import strings
 from workbench.views.numbers import number
-from workbench.views.progress import LEARNED, NEAREST, status_line
+from workbench.views.progress import LEARNED, NEAREST, status_line, waiting
 
 Record = Mapping[str, Any]
 
@@ -49,7 +49,7 @@ class _Series:
         chosen = _spread(len(self.at))
         names = dict.fromkeys(name for values in self.values for name in values)
         found = {
-            name: [_rounded(self.values[k].get(name)) for k in chosen]
+            name: [_rounded(value) for value in _newest(self.values, name, chosen)]
             for name in names
             if any(number(values.get(name)) is not None for values in self.values)
         }
@@ -63,7 +63,7 @@ class _Series:
         """Those of the chosen reports; None where no report has one."""
         if not any(counts.get(key) for counts in self.counts):
             return None
-        return [list(self.counts[k].get(key) or ()) or None for k in chosen]
+        return [list(counts or ()) or None for counts in _newest(self.counts, key, chosen)]
 
 
 class _Unit:
@@ -114,7 +114,7 @@ def signals(
     running = state == "running"
     if running and records:
         records[-1]["current"] = True
-    waiting = strings.LEARN_WAITING if running else strings.SIGNALS_EMPTY
+    empty = waiting(events) if running else strings.SIGNALS_EMPTY
     return {
         "title": " · ".join(filter(None, (strings.SIGNALS_TITLE, name))),
         "running": running,
@@ -123,7 +123,7 @@ def signals(
         "reports": reports,
         "concerns": concerns(events),
         "units": records,
-        "message": "" if records else waiting,
+        "message": "" if records else empty,
     }
 
 
@@ -203,6 +203,20 @@ def _spread(count: int) -> list[int]:
         return list(range(count))
     step = (count - 1) / (MOST_POINTS - 1)
     return [round(k * step) for k in range(MOST_POINTS)]
+
+
+def _newest(records: Sequence[Record], name: str, chosen: Sequence[int]) -> list[Any]:
+    """What each chosen record says, else the last that does of those it stands for.
+
+    What is measured once an epoch would be lost otherwise, wherever only some reports are drawn.
+    """
+    found: list[Any] = []
+    before = -1
+    for at in chosen:
+        said = (records[k].get(name) for k in range(at, before, -1))
+        found.append(next((value for value in said if value is not None), None))
+        before = at
+    return found
 
 
 def _rounded(value: Any) -> float | None:

@@ -40,6 +40,13 @@ def waiting(text: str) -> dict[str, Any]:
     return {"items": [{"label": text, "value": "…", "delta": "", "tone": "dim", "help": text}]}
 
 
+def nothing() -> dict[str, Any]:
+    """The header where nothing can be measured."""
+    labels = ("float", "nearest rounding", "ONNX Runtime", "size", "latency")
+    empty = {"value": "–", "delta": "", "tone": "dim", "help": "not measured"}
+    return {"items": [{"label": label, **empty} for label in labels]}
+
+
 def metric(record: Record | None) -> str:
     """`95.8 %`, `2.31 bits`, or a dash."""
     value = number((record or {}).get("score"))
@@ -126,7 +133,8 @@ def _data_free(report: Record) -> list[dict[str, Any]]:
         return []
     what = found.removeprefix("data-free (").removesuffix(")")
     tip = f"{found}; {report.get('judged', '')}"
-    return [{"label": "data-free", "value": what, "delta": "", "tone": "dim", "help": tip}]
+    item = {"label": "data-free", "value": what, "delta": "", "tone": "dim", "help": tip}
+    return [item | {"words": True}]
 
 
 def _ratio(label: str, now: Any, then: Any, text: Any, tip: str) -> dict[str, Any] | None:

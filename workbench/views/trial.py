@@ -89,8 +89,11 @@ def _progress(step: Record, making: Record | None, words: str, steps: Sequence[R
         left, text = number(making.get("eta_seconds")), strings.TRIAL_MAKING
         shown: float | None = fraction + (1 - fraction) * own
     elif words or not steps:
+        proved = any(each["kept"] for each in steps)
         text, shown, left = str(step.get("text") or ""), fraction, None
-        if words and fraction > SURE:
+        if words and proved:
+            text = strings.TRIAL_MAKING  # in a moment
+        elif words and fraction > SURE:
             left = seconds * (1 - fraction) / fraction
     else:
         kept = sum(bool(each["kept"]) for each in steps)

@@ -19,12 +19,13 @@ WORDS = {
 }
 
 
-def verdict(record: Record | None, report: Record | None = None) -> dict[str, Any]:
+def verdict(record: Record | None, report: Record | None = None, name: str = "") -> dict[str, Any]:
     """The view-model of the verdict.
 
     Args:
         record: a `Verification` record, or None where nothing was exported.
         report: the run's report, for size and latency.
+        name: of the run, where others are on screen too.
     """
     if not record:
         return {"title": strings.VERIFY_TITLE, "lines": [], "message": strings.VERIFY_EMPTY}
@@ -38,8 +39,9 @@ def verdict(record: Record | None, report: Record | None = None) -> dict[str, An
     lines += _prices(record)
     lines += _cost(report or {})
     ok = bool(record.get("ok"))
+    title = f"{strings.VERIFY_TITLE} · {name}" if name else strings.VERIFY_TITLE
     return {
-        "title": strings.VERIFY_TITLE,
+        "title": title,
         "status": f"{record.get('examples', 0):,} examples, {_sizes(record)}",
         "ok": ok,
         "lines": lines,

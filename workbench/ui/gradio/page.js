@@ -53,3 +53,12 @@ new MutationObserver((_, observer) => {
   fitType();
   observer.disconnect();
 }).observe(document.documentElement, { subtree: true, childList: true });
+// A stock list opens again after Tab has left it, as it hears of the key last; and where Escape closed it, a
+// click does not open it, as it has the focus already.
+addEventListener("keydown", (event) => {
+  if (event.key === "Tab" && event.target.matches?.("input[role=combobox]")) event.stopPropagation();
+}, true);
+addEventListener("mousedown", ({ target }) => {
+  const closed = target.matches?.("input[role=combobox][aria-expanded=false]");
+  if (closed && target === document.activeElement) target.blur();
+}, true);

@@ -64,7 +64,9 @@ def screen(workspace: Workspace, notice: str = "", tone: str = "bad") -> dict[st
         "why": why(workspace, run, report),
         "curves": learning(workspace),
         "runs": runs(workspace),
-        "verdict": verification.verdict(report.get("verification"), report),
+        "verdict": verification.verdict(
+            report.get("verification"), report, _proved(workspace, run)
+        ),
         "notice": _notice(workspace, notice, tone),
         "signals": learned(workspace),
         "bits": allotted(workspace),
@@ -175,7 +177,8 @@ def named(workspace: Workspace, run: Run) -> View:
 def layer_table(workspace: Workspace, run: Run | None, report: Mapping[str, Any]) -> View:
     """The table of layers, or what is being done about it."""
     if not report:
-        return {"rows": None, "message": _waiting(workspace)}
+        message = strings.NO_LAYERS if _problem(workspace) else strings.ANALYSING
+        return {"rows": None, "message": message}
     return layers.table(
         report.get("layers") or [],
         measure=workspace.settings.measure,
@@ -198,7 +201,8 @@ def detail(workspace: Workspace, run: Run | None, report: Mapping[str, Any]) -> 
     records = report.get("layers") or []
     chosen = layer(workspace, report)
     if run is None or chosen is None:
-        return {"layer": None, "message": _waiting(workspace)}
+        message = strings.sentence_case(_problem(workspace)) or strings.ANALYSING
+        return {"layer": None, "message": message}
     histograms = report.get("histograms") or {}
     channel = _channel(workspace, run, histograms, chosen)
     name = workspace.settings.title
@@ -248,8 +252,7 @@ def runs(workspace: Workspace) -> View:
     entries = [_entry(workspace, run, label(run)) for run in workspace.runs()]
     baseline = workspace.baseline()
     if baseline is not None and entries:
-        name = label(baseline).replace("rtn", BASELINE)
-        entries.append({**_entry(workspace, baseline, name), "id": ""})
+        entries.append({**_entry(workspace, baseline, nearest(baseline)), "id": ""})
     return summary.runs(entries, "" if shown is None else shown.name)
 
 
@@ -258,13 +261,26 @@ def label(run: Run) -> str:
     return run_label(run.recipe)
 
 
+def nearest(baseline: Run) -> str:
+    """The same for what nothing was learned in."""
+    return label(baseline).replace("rtn", BASELINE)
+
+
+def _proved(workspace: Workspace, run: Run | None) -> str:
+    """Whose file the verdict is about; the one on screen need not be the one that was chosen."""
+    if run is None:
+        return ""
+    baseline = workspace.baseline()
+    own = baseline is not None and baseline.name == run.name
+    return (nearest(run) if own else label(run)).partition(",")[0]
+
+
 def failure(workspace: Workspace) -> str:
     """Why the chosen run failed, or the baseline could not be made; empty otherwise."""
     chosen = workspace.chosen()
     if chosen is not None and chosen.state == "failed":
         return chosen.message
-    settings = workspace.settings
-    return workspace.desk.baselines.problem(settings.model, settings.data)
+    return _problem(workspace)
 
 
 def downloads(workspace: Workspace) -> dict[str, Path]:
@@ -283,7 +299,7 @@ def downloads(workspace: Workspace) -> dict[str, Path]:
 
 def _scores(workspace: Workspace, run: Run | None, report: View) -> View:
     if run is None:
-        return {"items": []}
+        return summary.nothing() if _problem(workspace) else {"items": []}
     baseline = workspace.baseline()
     scores = dict(report.get("scores") or {})
     if "naive" not in scores and baseline is not None and run.name == baseline.name:
@@ -343,10 +359,10 @@ def _weights(workspace: Workspace, weight: Tensor, frozen: Frozen, channel: int,
     return {"weights": found.record(), "weight": chosen}
 
 
-def _waiting(workspace: Workspace) -> str:
+def _problem(workspace: Workspace) -> str:
+    """Why nearest rounding could not be made; empty where it was, or is being."""
     settings = workspace.settings
-    problem = workspace.desk.baselines.problem(settings.model, settings.data)
-    return problem or strings.ANALYSING
+    return workspace.desk.baselines.problem(settings.model, settings.data)
 
 
 def _notice(workspace: Workspace, text: str, tone: str) -> View:

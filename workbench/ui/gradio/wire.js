@@ -64,7 +64,8 @@ window.workbenchWire ??= (() => {
     const gone = silence.times > 1;
     if (gone === silence.told) return;
     silence.told = gone;
-    document.documentElement.toggleAttribute("data-wb-gone", gone);
+    // Gradio's own word for it stays away until it too has seen that the server is back
+    setTimeout(() => document.documentElement.toggleAttribute("data-wb-gone", silence.told), gone ? 0 : 6000);
     pictures["wb-notice"]?.(gone ? window.workbenchGone : shown["wb-notice"]?.text || "{}");
   };
 

@@ -1,6 +1,6 @@
 // Why a layer suffers: causes with their numbers, cures as buttons, and the proof of what was tried.
 
-import { h, replace, stage } from "./dom.js";
+import { focusKeeper, h, replace, stage } from "./dom.js";
 import { button, progressOf } from "./study.js";
 
 const TRIAL_SIGNS = { kept: "✓", dropped: "↩", failed: "✕" };
@@ -77,14 +77,8 @@ export function mountCauses(element, { get, on, send }) {
   const list = h("div", { class: "wb-scroll wb-causes", tabindex: 0, role: "region", "aria-label": "Causes and cures" });
   const once = (message) => { for (const each of root.querySelectorAll(".wb-cure")) each.disabled = true; send(message); };
   let shown = "";
-  const focusable = () => [...root.querySelectorAll("button, select, [tabindex]")];
-  const words = new WeakMap(); // as they were drawn: the page may be in another language
-  function draw() {
-    const held = root.contains(document.activeElement) ? words.get(document.activeElement) : null;
-    redraw();
-    for (const each of focusable()) words.set(each, each.getAttribute("aria-label") || each.textContent);
-    if (held) focusable().find((each) => words.get(each) === held && !each.disabled)?.focus();
-  }
+  const keeping = focusKeeper(root, list);
+  const draw = () => keeping(redraw);
   function redraw() {
     const model = get();
     if (!model?.title) { replace(root); return; }

@@ -78,15 +78,25 @@ function drawLines(box, chart, send) {
   return onSize(plot, draw);
 }
 
-// Labels stand at the side where there is room, and below each other where points lie close.
-function labelled(point, px, py, width, taken) {
-  const long = 12 + 7 * point.label.length;
-  const left = px > width - long - ROOM.right;
-  let row = py - 6;
-  while (taken.some(([other, at]) => Math.abs(at - row) < 12 && Math.abs(other - px) < long)) row -= 12;
-  if (row < ROOM.top + 4) row = py + 16;
-  taken.push([px, row]);
-  return s("text", { x: left ? px - 8 : px + 8, y: row, "text-anchor": left ? "end" : "start", class: "wb-chart-label" }, point.label);
+const DOT = 4.5;
+const NEAR = 12; // of a label to a point that is not its own
+// where a label may stand beside its point: the first place that is free
+const SIDES = [-6, 16, 28, 40, 52].flatMap((dy) => [[8, dy], [-8, dy]]);
+
+// Whether a label would stand on another, or so near another point that it could be taken for its own.
+function crowded([from, to, row], own, dots, taken) {
+  const near = ([px, py]) => px > from - NEAR && px < to + NEAR && py > row - 9 - DOT && py < row + DOT;
+  return dots.some((dot, i) => i !== own && near(dot)) || taken.some((one) => one[0] < to + 4 && one[1] > from - 4 && Math.abs(one[2] - row) < 12);
+}
+
+function labelled(point, own, dots, width, taken) {
+  const [px, py] = dots[own];
+  const long = 7 * point.label.length;
+  const placed = ([dx, dy]) => (dx > 0 ? [px + dx, px + dx + long, py + dy] : [px + dx - long, px + dx, py + dy]);
+  const fits = ([from, to, row]) => from > ROOM.left && to < width - ROOM.right + 8 && row > ROOM.top + 4 && !crowded([from, to, row], own, dots, taken);
+  const [dx, dy] = SIDES.find((side) => fits(placed(side))) ?? SIDES[0];
+  taken.push(placed([dx, dy]));
+  return s("text", { x: px + dx, y: py + dy, "text-anchor": dx < 0 ? "end" : "start", class: "wb-chart-label" }, point.label);
 }
 
 function drawPoints(box, chart) {
@@ -97,15 +107,16 @@ function drawPoints(box, chart) {
     const y = scale(chart.y.ends, height - ROOM.bottom, ROOM.top);
     const base = height - ROOM.bottom;
     const taken = [];
+    const dots = chart.points.map((point) => [x(point.x), y(point.y)]);
     replace(picture, s("g", { class: "wb-axis" }, ...rules(chart.y.ends, y, width),
       ...ticked(chart.x.ends, Math.max(2, Math.floor(width / 110))).flatMap(([value, text]) => [
         s("line", { x1: x(value), x2: x(value), y1: base, y2: base + 4 }),
         s("text", { x: x(value), y: base + 14, "text-anchor": "middle" }, text)]),
       s("text", { x: width - ROOM.right, y: height - 3, "text-anchor": "end" }, words(chart.x))),
-    s("path", { class: "wb-chart-front", d: linePath(chart.front.map((i) => [x(chart.points[i].x), y(chart.points[i].y)])) }),
-    ...chart.points.flatMap((point) => [
-      s("circle", { class: `wb-chart-dot ${colour(point.series)}`, cx: x(point.x), cy: y(point.y), r: 4.5 }, s("title", {}, `${point.label}: ${short(point.x)} ${chart.x.unit}, ${short(point.y)} ${chart.y.unit}`)),
-      labelled(point, x(point.x), y(point.y), width, taken)]));
+    s("path", { class: "wb-chart-front", d: linePath(chart.front.map((i) => dots[i])) }),
+    ...chart.points.flatMap((point, i) => [
+      s("circle", { class: `wb-chart-dot ${colour(point.series)}`, cx: dots[i][0], cy: dots[i][1], r: DOT }, s("title", {}, `${point.label}: ${short(point.x)} ${chart.x.unit}, ${short(point.y)} ${chart.y.unit}`)),
+      labelled(point, i, dots, width, taken)]));
     size(width, height);
   }
   return onSize(plot, draw);

@@ -29,7 +29,7 @@ function small(panel, send) {
   s("svg", { viewBox: `0 0 ${WIDE} ${TALL}`, preserveAspectRatio: "none", "aria-hidden": true },
     s("path", { class: "wb-curve-line", d: curvePath(panel), "vector-effect": "non-scaling-stroke" }),
     s("path", { class: "wb-curve-end", d: endPath(panel), "vector-effect": "non-scaling-stroke" })),
-  nameElement(panel.label), h("span", { class: "wb-num wb-dim" }, panel.text));
+  panel.layer ? nameElement(panel.label) : h("span", {}, panel.label), h("span", { class: "wb-num wb-dim" }, panel.text));
 }
 
 export function mountCurves(element, { get, on, send }) {

@@ -28,6 +28,24 @@ export function replace(element, ...children) {
   element.replaceChildren(...children.filter((child) => child != null));
 }
 
+// A function that redraws what is in `root`: what has the focus keeps it, and where that is gone, or was
+// disabled as it was pressed, `rest` takes it.
+export function focusKeeper(root, rest) {
+  const words = new WeakMap(); // as they were drawn: the page may be in another language
+  const all = () => [...root.querySelectorAll("button, select, [tabindex]")];
+  let pressed = null;
+  root.addEventListener("focusin", ({ target }) => { pressed = target; });
+  root.addEventListener("focusout", ({ relatedTarget }) => { if (relatedTarget) pressed = null; });
+  return (redraw) => {
+    const now = document.activeElement;
+    const had = root.contains(now) ? now : now === document.body && pressed?.disabled ? pressed : null;
+    const held = had && words.get(had);
+    redraw();
+    for (const each of all()) words.set(each, each.dataset.key || each.getAttribute("aria-label") || each.textContent);
+    if (held) (all().find((each) => words.get(each) === held && !each.disabled) ?? rest).focus({ preventScroll: true });
+  };
+}
+
 // 12345 → "12,345"; minus signs are true minus signs, for tabular columns.
 export function whole(value) {
   return Math.round(value).toLocaleString("en-US").replace("-", "−");

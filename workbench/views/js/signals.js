@@ -90,17 +90,32 @@ function rowsOf(model, chosen) {
 
 const hasOwn = (unit) => Object.keys(unit.series).length > 0;
 
-// Steps of a site's reports, which may be fewer than its unit's.
+// Steps of a site's reports; one that is not drawn of its unit lies between those that are.
 function stepsFor(unit, site) {
   const steps = stepsOf(unit);
-  return site.at.map((at, k) => { const i = unit.at.indexOf(at); return i < 0 ? k : steps[i]; });
+  return site.at.map((at, k) => {
+    const i = unit.at.findIndex((known) => known >= at);
+    if (i < 0) return steps.at(-1) ?? k;
+    if (i === 0 || unit.at[i] === at) return steps[i];
+    const [from, to] = [unit.at[i - 1], unit.at[i]];
+    return steps[i - 1] + ((at - from) / (to - from)) * (steps[i] - steps[i - 1]);
+  });
 }
 
-// A site's name without that of its unit, which stands above it.
-function rowName({ unit, item, inner }) {
-  const name = inner && item.name.startsWith(`${unit.name}.`) ? item.name.slice(unit.name.length + 1) : item.name;
-  const label = nameElement(name);
-  label.title = item.name;
+// The name of a layer or site; "network" and "ranges" are words.
+const titled = ({ unit, inner }, name) => (inner || unit.layer ? nameElement(name) : h("span", {}, name));
+
+// A site's name without what the rows around it say: its unit's name, and that it is a weight.
+function shortName({ unit, item, inner }) {
+  if (!inner) return item.name;
+  if (item.name.startsWith(`${unit.name}.`)) return item.name.slice(unit.name.length + 1);
+  const bare = item.name.replace(/\.weight$/, "");
+  return unit.sites.some((site) => site.name === bare) ? item.name : bare;
+}
+
+function rowName(row) {
+  const label = titled(row, shortName(row));
+  label.title = row.item.name;
   return label;
 }
 
@@ -210,7 +225,7 @@ export function mountSignals(element, { get: read, on, send }) {
     sizes.forEach((end) => end());
     const waiting = [];
     const found = panels(row, now()).map((panel) => panelElement(panel, waiting));
-    replace(detail, h("div", { class: "wb-plot-head" }, h("h2", {}, nameElement(row.item.name)), h("span", { class: "wb-dim" }, [row.inner ? `site of ${row.unit.name}` : "", row.unit.method].filter(Boolean).join(" · "))),
+    replace(detail, h("div", { class: "wb-plot-head" }, h("h2", {}, titled(row, row.item.name)), h("span", { class: "wb-dim" }, [row.inner ? `site of ${row.unit.name}` : "", row.unit.method].filter(Boolean).join(" · "))),
       found.length ? h("div", { class: "wb-signal-panels" }, ...found) : h("p", { class: "wb-empty" }, row.item.at[0] <= now() ? "Choose one of its sites." : "Not begun at this report."));
     sizes = waiting.map((begin) => begin());
   }

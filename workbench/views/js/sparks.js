@@ -20,12 +20,14 @@ export function scaler([low, high], start, end, log) {
   return (value) => start + ((f(Math.min(high, Math.max(low, value))) - f(low)) / span) * (end - start);
 }
 
-// A path through (xs[i], values[i]); gaps where there is no value, a dot where there is one alone.
+// A path through the (xs[i], values[i]) that are known, a dot where there is one alone; a gap where a value
+// is known that cannot be drawn, such as 0 on a log axis.
 export function trace(xs, values, x, y, log) {
   let text = "";
   let open = false;
   values.forEach((value, i) => {
-    const there = value != null && Number.isFinite(value) && (!log || value > 0);
+    if (value == null) return;
+    const there = Number.isFinite(value) && (!log || value > 0);
     if (there) text += `${open ? "L" : "M"}${x(xs[i]).toFixed(1)} ${y(value).toFixed(1)}${open ? "" : "h0.01"}`;
     open = there;
   });

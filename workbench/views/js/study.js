@@ -1,7 +1,7 @@
 // A view of parts: these at the left; at the right what was found, as sentences, charts and tables.
 
 import { chartOf } from "./charts.js";
-import { h, nameElement, replace, stage } from "./dom.js";
+import { focusKeeper, h, nameElement, replace, stage } from "./dom.js";
 
 function navigation(model, send) {
   const entries = model.parts.map((part) => h("button", {
@@ -109,20 +109,23 @@ export function mountStudy(element, { get, on, send }) {
   const list = h("div", { class: "wb-scroll wb-study-body", tabindex: 0, role: "tabpanel" });
   let shown = "";
   const ends = [];
-  function draw() {
+  const keeping = focusKeeper(root, list);
+  const draw = () => keeping(redraw);
+  function redraw() {
     const model = get();
     ends.splice(0).forEach((end) => end());
     if (!model?.parts) { replace(root); return; }
     const { body } = model;
     const top = model.chosen === shown ? list.scrollTop : 0;
     shown = model.chosen;
-    replace(list, body.message ? h("p", { class: "wb-empty" }, body.message) : null,
+    const actions = body.actions.length ? h("div", { class: "wb-study-actions" }, ...body.actions.map((action) => button(action, send))) : null;
+    const bare = body.message && !body.sentence; // what can be done stands below why there is nothing yet
+    replace(list, body.message ? h("div", { class: "wb-nothing" }, h("p", { class: "wb-empty" }, body.message), bare ? actions : null) : null,
       ...(body.charts.length ? [h("div", { class: "wb-charts" }, ...body.charts.map((chart) => chartOf(chart, send, ends)))] : []),
       ...body.tables.map((table) => tableOf(table, tags, draw, send)));
-    const actions = body.actions.length ? h("div", { class: "wb-study-actions" }, ...body.actions.map((action) => button(action, send))) : null;
     root.classList.toggle("wb-alone", model.parts.length < 2);
     replace(root, model.parts.length > 1 ? navigation(model, send) : null, h("div", { class: "wb-study-part" },
-      h("header", {}, findings(body), actions), choicesOf(body, send), body.progress ? progressOf(body.progress) : null, list));
+      h("header", {}, findings(body), bare ? null : actions), choicesOf(body, send), body.progress ? progressOf(body.progress) : null, list));
     list.scrollTop = top;
   }
   on(draw);

@@ -6,7 +6,7 @@ export function mountScores(element, { get, on }) {
   const { root, stop } = stage(element, "wb-scores");
   function update() {
     const items = (get() || {}).items || [];
-    replace(root, ...items.map((item) => h("div", { class: "wb-kpi", title: item.help },
+    replace(root, ...items.map((item) => h("div", { class: `wb-kpi${item.words ? " wb-kpi-words" : ""}`, title: item.help },
       h("span", {}, item.label),
       h("b", { class: "wb-num" }, item.value, item.delta ? h("i", { class: `wb-${item.tone}` }, item.delta) : null))));
   }
@@ -29,8 +29,15 @@ function removal(model, run, armed, send) {
   return element;
 }
 
+// What is said of a run without numbers has the room of all of them; what it was told is in its tip.
+function cellsOf(model, run) {
+  const last = run.cells.findLastIndex((text) => text !== "");
+  if (last < run.cells.length - 1) return [h("td", {}, run.cells[0]), h("td", { class: "wb-num", colspan: run.cells.length - 1 }, run.cells[last])];
+  return run.cells.map((text, i) => h("td", { class: model.columns[i].number ? "wb-num wb-right" : "wb-num" }, text));
+}
+
 function runRow(model, run, armed, send) {
-  const cells = run.cells.map((text, i) => h("td", { class: model.columns[i].number ? "wb-num wb-right" : "" }, text));
+  const cells = cellsOf(model, run);
   const choose = () => send({ kind: "run", run: run.id });
   return h("tr", {
     tabindex: 0, "data-run": run.id, "aria-selected": run.selected, title: run.tip, onclick: choose,
@@ -47,7 +54,7 @@ export function mountRuns(element, { get, on, send }) {
     const held = root.contains(document.activeElement) ? document.activeElement : null;
     const [row, inner] = [held?.closest("tr")?.dataset.run, held?.tagName === "BUTTON"];
     const table = h("table", {},
-      h("thead", {}, h("tr", {}, ...(model.columns || []).map((column) => h("th", { class: column.number ? "wb-right" : "", title: column.help }, column.label)), h("td"))),
+      h("thead", {}, h("tr", {}, ...(model.columns || []).map((column) => h("th", { class: `${column.number ? "wb-right" : ""}${column.label.length > 12 ? " wb-wrap" : ""}`, title: column.help }, column.label)), h("td"))),
       h("tbody", {}, ...(model.rows || []).map((run) => runRow(model, run, armed, send))));
     replace(root, h("div", { class: "wb-plot-head" }, h("h2", {}, model.title || "Runs"), h("span", { class: "wb-dim" }, model.status || "")),
       (model.rows || []).length ? h("div", { class: "wb-scroll", tabindex: 0, role: "region", "aria-label": "Runs" }, table) : h("p", { class: "wb-empty" }, model.message || ""));
