@@ -117,6 +117,15 @@ def test_processes_are_told_apart(tmp_path: Path):
     process.end()
 
 
+def test_work_in_the_background_gives_way(tmp_path: Path):
+    process = processes.start(["-c", "import time; time.sleep(60)"], tmp_path / "log")
+    try:
+        below = os.getpriority(os.PRIO_PROCESS, process.pid) - os.getpriority(os.PRIO_PROCESS, 0)
+        assert below == 5
+    finally:
+        process.end()
+
+
 def test_a_stubborn_process_is_killed(tmp_path: Path):
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up'); time.sleep(60)"
     process = processes.start(["-c", code], tmp_path / "log")

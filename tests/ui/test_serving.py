@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -98,3 +101,17 @@ def test_the_page_asks_nobody_but_the_app(served) -> None:
     found = offline.look(served.url)
     assert found.own > 5
     assert found.others == ()
+
+
+@pytest.mark.slow
+def test_a_connection_stays_longer_than_a_page_waits(served) -> None:
+    place = urlsplit(served.url)
+    connection = HTTPConnection(str(place.hostname), place.port or 80, timeout=30)
+    connection.request("GET", "/config")
+    connection.getresponse().read()
+    before = connection.sock
+    time.sleep(6)
+    connection.request("GET", "/config")
+    assert connection.getresponse().status in (200, 401)
+    assert connection.sock is before
+    connection.close()

@@ -22,6 +22,8 @@ from workbench.session.store import read_json, write_json
 
 _PAUSE = 0.02
 _FEW_FILES = 256
+#: work in the background gives way to what answers a hand; alone on a machine it is as fast
+_NICE = 5
 #: programs that are started in a group of their own
 _LEADERS = ("workbench.session.worker", "workbench.session.studies")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -92,6 +94,8 @@ def current() -> Process:
 def start(arguments: Sequence[str], log: Path, threads: int | None = None) -> Process:
     """Run `python <arguments>` as the leader of a new group, its output appended to `log`.
 
+    It has a lower priority than this process.
+
     Args:
         arguments: of the interpreter.
         log: the file that its output goes to.
@@ -110,6 +114,8 @@ def start(arguments: Sequence[str], log: Path, threads: int | None = None) -> Pr
         file_actions=actions,
         setpgroup=0,
     )
+    with contextlib.suppress(OSError):  # it has ended already, or has a low one
+        os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0) + _NICE)
     return Process(pid, _born(pid), True)
 
 

@@ -37,6 +37,10 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 LIGHT: dict[str, Any] = {**QUIET, "concurrency_limit": None}
 LAST: dict[str, Any] = {**LIGHT, "trigger_mode": "always_last"}
 
+#: seconds that an idle connection stays; a page asks every five, and after five uvicorn closes it,
+#: so that a question of a busy hour was lost between the two
+KEEP_ALIVE = 75
+
 
 def build(
     root: str | Path | None = None,
@@ -101,6 +105,7 @@ def launch(demo: gr.Blocks, serving: Serving | None = None, *, open_browser: boo
         state_session_capacity=sessions.CAPACITY,
         _frontend=False,  # no second look at the server, which gives up after three slow seconds
     )
+    demo.server.config.timeout_keep_alive = KEEP_ALIVE
     return url
 
 
