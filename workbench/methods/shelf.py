@@ -22,7 +22,7 @@ from workbench.foundation.errors import DataError
 #: share of the free memory that live tensors may take before they go to disk, and its limits
 FREE_SHARE, LEAST_BYTES, MOST_BYTES = 0.25, 1 << 29, 4 << 30
 #: held of any stream, whatever its batches; so much disk is left free
-SMALL_BYTES, SPARE_BYTES = 1 << 26, 1 << 30
+SMALL_BYTES, SPARE_BYTES = 1 << 24, 1 << 30
 
 
 class Column:
