@@ -6,7 +6,8 @@ take no more memory for more data; below it single weights, the worst first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -213,8 +214,14 @@ def worst_weights(
 
 def weight_axis(model: QuantizedGraph, site: Site) -> int:
     """The axis of a weight with one index for each output channel."""
-    owned = (weight for layer in layers(model.graph) for weight in layer.weights)
-    return next((weight.channel_axis for weight in owned if weight.name == site.name), 0)
+    return weight_axes(model)[site.name]
+
+
+def weight_axes(model: QuantizedGraph) -> Mapping[str, int]:
+    """The same of all weights, by the name of their site; 0 for one that no layer owns."""
+    owned = {weight.name: weight for layer in layers(model.graph) for weight in layer.weights}
+    found = {name: weight.channel_axis for name, weight in owned.items()}
+    return defaultdict(int, found)
 
 
 def _activation(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.analysis.channels import weight_axis
+from workbench.analysis.channels import weight_axes
 from workbench.analysis.weights import channel_axis, one_channel
 from workbench.graph.quantized import QuantizedGraph
 from workbench.graph.sites import Site
@@ -35,10 +35,10 @@ def distributions(
         batches: inputs; activations are those of the float network.
     """
     found = _activations(model, batches)
-    frozen = model.frozen()
+    frozen, axes = model.frozen(), weight_axes(model)
     for site in model.of_kind("weight"):
-        weight, axis = model.weight(site.name).detach(), weight_axis(model, site)
-        found[site.name] = weight_record(weight, frozen[site.name], axis)
+        weight = model.weight(site.name).detach()
+        found[site.name] = weight_record(weight, frozen[site.name], axes[site.name])
     return {name: {**record, **_place(model.sites[name])} for name, record in found.items()}
 
 
@@ -50,6 +50,11 @@ def weight_record(weight: Tensor, frozen: Frozen, axis: int = 0) -> dict[str, An
         frozen: grid, scale and zero-point.
         axis: of the layer's output channels, where their scales are not their own.
     """
+    return {**_drawn(weight, frozen), "channels": _channels(weight, frozen, axis)}
+
+
+def _drawn(weight: Tensor, frozen: Frozen) -> dict[str, Any]:
+    """Histogram and grid of a weight, or of a part of one."""
     if frozen.grid.per_tensor:
         record = counted(weight)
         scale, zero = float(frozen.scale), float(frozen.zero_point)
@@ -62,8 +67,7 @@ def weight_record(weight: Tensor, frozen: Frozen, axis: int = 0) -> dict[str, An
             "draggable": frozen.grid.symmetric,
         }
         scale, zero = 1.0, 0.0
-    affine = {"grid": grid_record(frozen.grid), "scale": scale, "zero_point": zero}
-    return {**record, **affine, "channels": _channels(weight, frozen, axis)}
+    return {**record, "grid": grid_record(frozen.grid), "scale": scale, "zero_point": zero}
 
 
 def channel_record(weight: Tensor, frozen: Frozen, index: int, axis: int = 0) -> dict[str, Any]:
@@ -74,7 +78,7 @@ def channel_record(weight: Tensor, frozen: Frozen, index: int, axis: int = 0) ->
     channels = _channels(weight, frozen, axis)
     if frozen.grid.granularity.kind != "channel":
         part, held = one_channel(weight, frozen, index, axis)
-        return {**weight_record(part, held, axis), "draggable": False, "channels": channels}
+        return {**_drawn(part, held), "draggable": False, "channels": channels}
     axis = frozen.grid.granularity.axis
     row = weight.select(axis, index)
     scale, zero = float(frozen.scale[index]), float(frozen.zero_point[index])

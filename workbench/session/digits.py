@@ -44,18 +44,26 @@ def load(split: Split) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
     N is 6,000 for `"train"`, 1,000 for `"calibration"` and 3,000 for `"test"`.
     """
-    images, labels = raw(split)
+    images, known = raw(split)
     rng = np.random.default_rng([_SEED, _ROWS[split].start])
-    return normalise(distort(images, rng)), labels
+    return normalise(distort(images, rng)), known
 
 
 def raw(split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The undistorted images `(N, 28, 28)`, 0 to 255, and labels `(N,)`, by position."""
+    return _stored("images", split), labels(split)
+
+
+def labels(split: Split) -> NDArray[np.int64]:
+    """The labels alone `(N,)`."""
+    return _stored("labels", split).astype(np.int64)
+
+
+def _stored(name: str, split: Split) -> NDArray[np.uint8]:
     if split not in _ROWS:
         raise ValueError(f"no split {split!r}: choose one of {', '.join(_ROWS)}")
-    rows = _ROWS[split]
     with np.load(samples_dir() / "data" / "digits.npz", allow_pickle=False) as data:
-        return data["images"][rows], data["labels"][rows].astype(np.int64)
+        return data[name][_ROWS[split]]
 
 
 def distort(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -106,7 +106,7 @@ def _digits(split: Split, count: int, inputs: Sequence[InputSpec]) -> Source:
 
 
 def _digit_labels() -> NDArray[np.int64]:
-    return np.concatenate([digits.raw(split)[1] for split in _SPLITS])
+    return np.concatenate([digits.labels(split) for split in _SPLITS])
 
 
 def _byte_windows(split: Split, count: int, inputs: Sequence[InputSpec]) -> Source:

@@ -322,22 +322,19 @@ def _channel(
 ) -> View | None:
     """The record of one channel's weights, if one is chosen."""
     index = workspace.settings.channel
-    record = next(
-        (
-            h | {"site": site}
-            for site, h in histograms.items()
-            if h.get("layer") == layer and h.get("kind") == "weight"
-        ),
-        None,
+    weights = (
+        site
+        for site, held in histograms.items()
+        if held.get("layer") == layer and held.get("kind") == "weight"
     )
-    if index is None or record is None:
+    site = next(weights, None)
+    if index is None or site is None:
         return None
     try:
         model = workspace.desk.model(run)
     except WorkbenchError as error:
         log.warning("%s", error)
         return None
-    site = record["site"]
     weight, axis = model.weight(site).detach(), weight_axis(model, model.sites[site])
     if not 0 <= index < weight.shape[axis]:
         return None
